@@ -1,0 +1,1 @@
+"""gradlab: how good is this policy gradient, really?"""

@@ -1,0 +1,268 @@
+"""Agent: how gradlab sees any actor–critic."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gradlab.errors import GradlabError
+from gradlab.objective import Objective
+from gradlab.policies import Deterministic, Policy
+
+Head = Callable[[Any, Tensor], Tensor]
+Reduction = Literal["first", "min", "mean"]
+
+#: Rows a network is evaluated on at a time: activations of a 256-wide layer then stay near 16 MB.
+_ROWS = 16_384
+
+
+def _default_head(actor: Any, obs: Tensor) -> Tensor:
+    out = actor(obs)
+    if not isinstance(out, Tensor):
+        raise GradlabError(
+            f"actor: returned {type(out).__name__}, not a tensor; pass head=lambda actor, obs: ... to gradlab.Agent"
+        )
+    return out
+
+
+class Agent:
+    """An actor, its critics and the few facts that decide what their gradient means.
+
+    Actions are always in the critic's own coordinates (what the library feeds its critic); ``to_env`` and
+    ``from_env`` map to environment units.
+
+    Args:
+        actor: module that owns the policy's parameters; ``head(actor, obs)`` gives the head [B, m]. By default
+            the head is what the actor returns.
+        critics: callables ``(obs [B, n], act [B, p]) -> [B]`` or ``[B, 1]``; modules, so that they can be copied.
+        action_low: lower corner of the action box in the critic's coordinates, [p] or a number per coordinate.
+        action_high: upper corner, likewise.
+        discount: γ of the training objective.
+        policy: what the head means; ``policies.Deterministic()`` (head = action) by default.
+        head: how to get the head from the actor, a pure function without state.
+        reduction: which critic the actor follows: the ``first`` (DDPG, TD3), the ``min`` (SAC) or the ``mean``.
+        target_critics: slow copies of the critics, where the algorithm has them.
+        entropy: coefficient α of the entropy bonus in the actor's objective.
+        env_low: lower corner of the environment's action box; the critic's by default.
+        env_high: upper corner, likewise.
+        obs_size: length n of an observation, for a clear message when one does not fit; None to not check.
+        algorithm: name of the algorithm, for people.
+        library: name of the library, for people.
+
+    Raises:
+        GradlabError: the box is empty, unbounded or of inconsistent shape, or the critics are not a sequence.
+
+    Example:
+        >>> actor = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+        >>> class Critic(nn.Module):
+        ...     def forward(self, obs, act):
+        ...         return -(act - obs[:, :2]).square().sum(-1)
+        >>> agent = Agent(actor, [Critic()], action_low=[-1, -1], action_high=[1, 1])
+        >>> obs = torch.zeros(5, 3)
+        >>> agent.head(obs).shape, agent.q(obs, agent.action(obs)).shape
+        (torch.Size([5, 2]), torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        actor: nn.Module,
+        critics: Sequence[Callable[[Tensor, Tensor], Tensor]],
+        action_low: Any,
+        action_high: Any,
+        discount: float = 0.99,
+        *,
+        policy: Policy | None = None,
+        head: Head = _default_head,
+        reduction: Reduction = "first",
+        target_critics: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        entropy: float = 0.0,
+        env_low: Any = None,
+        env_high: Any = None,
+        obs_size: int | None = None,
+        algorithm: str = "",
+        library: str = "",
+    ) -> None:
+        if callable(critics) or not all(callable(critic) for critic in critics):
+            raise GradlabError(
+                "critics: expected a list of callables (obs, act) -> q; write critics=[critic]"
+            )
+        if reduction not in ("first", "min", "mean"):
+            raise GradlabError(f"reduction: {reduction!r} is none of 'first', 'min', 'mean'")
+        self.actor = actor
+        self.critics = tuple(critics)
+        self.target_critics = tuple(target_critics)
+        self.policy = policy or Deterministic()
+        self._head = head
+        self.reduction: Reduction = reduction
+        self.discount = float(discount)
+        self.entropy = float(entropy)
+        self.obs_size = obs_size
+        self.algorithm = algorithm
+        self.library = library
+        self.action_low, self.action_high = self._box(action_low, action_high, "action")
+        self.env_low, self.env_high = self._box(
+            self.action_low if env_low is None else env_low,
+            self.action_high if env_high is None else env_high,
+            "environment action",
+        )
+
+    def _box(self, low: Any, high: Any, name: str) -> tuple[Tensor, Tensor]:
+        corners = [
+            torch.atleast_1d(torch.as_tensor(c, dtype=self.dtype, device=self.device).detach().clone())
+            for c in (low, high)
+        ]
+        if corners[0].ndim != 1 or corners[0].shape != corners[1].shape:
+            raise GradlabError(
+                f"{name} box: low has shape {tuple(corners[0].shape)}, high {tuple(corners[1].shape)}; "
+                "both must be one number per action coordinate"
+            )
+        if not bool(torch.isfinite(torch.stack(corners)).all()):
+            raise GradlabError(f"{name} box: has infinite or NaN bounds; gradlab needs a bounded action box")
+        if not bool((corners[0] < corners[1]).all()):
+            raise GradlabError(f"{name} box: low must be below high in every coordinate")
+        return corners[0], corners[1]
+
+    # What it is made of ------------------------------------------------------------------------------------
+
+    @property
+    def action_size(self) -> int:
+        """Number p of action coordinates."""
+        return self.action_low.numel()
+
+    @property
+    def objective(self) -> Objective:
+        """The objective the training run states: its discount and its entropy bonus."""
+        return Objective(discount=self.discount, entropy=self.entropy)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type of the actor's parameters."""
+        parameter = next(iter(self.actor.parameters()), None)
+        return torch.get_default_dtype() if parameter is None else parameter.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the actor's parameters."""
+        parameter = next(iter(self.actor.parameters()), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The actor's trainable parameters by name, as the library names them."""
+        return {name: p for name, p in self.actor.named_parameters() if p.requires_grad}
+
+    def snapshot(self, *, double: bool = False) -> Agent:
+        """A deep copy that shares nothing with the live agent, in float64 when ``double``.
+
+        Measuring a snapshot cannot change the training run: no parameter, buffer, mode, gradient or hook of
+        the live modules is touched.
+        """
+        other = copy.copy(self)
+        parts = (self.actor, self.critics, self.target_critics)
+        # One deepcopy, so that modules shared between actor and critics stay shared.
+        other.actor, other.critics, other.target_critics = copy.deepcopy(parts)
+        for module in (other.actor, *other.critics, *other.target_critics):
+            if isinstance(module, nn.Module):
+                for parameter in module.parameters():
+                    parameter.grad = None
+                if double:
+                    module.double()
+        if double:
+            for name in ("action_low", "action_high", "env_low", "env_high"):
+                setattr(other, name, getattr(self, name).double())
+        return other
+
+    # What it computes --------------------------------------------------------------------------------------
+
+    def observations(self, obs: Any) -> Tensor:
+        """``obs`` as a tensor [B, n] on the agent's device and in its dtype.
+
+        Raises:
+            GradlabError: the shape is not [B, n], n is not the agent's, or a value is not finite.
+        """
+        tensor = torch.as_tensor(obs).to(dtype=self.dtype, device=self.device)
+        if tensor.ndim != 2 or tensor.shape[0] == 0:
+            raise GradlabError(
+                f"observations: shape {tuple(tensor.shape)}; expected [states, {self.obs_size or 'n'}], not empty"
+            )
+        if self.obs_size is not None and tensor.shape[1] != self.obs_size:
+            raise GradlabError(
+                f"observations: {tensor.shape[1]} numbers each, but this agent takes {self.obs_size}; "
+                "is this the environment it was trained on?"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            bad = (~torch.isfinite(tensor)).any(-1).nonzero().flatten().tolist()
+            raise GradlabError(f"observations: NaN or infinite values in state(s) {bad[:5]}; leave them out")
+        return tensor
+
+    def head(self, obs: Tensor) -> Tensor:
+        """The head h_θ(s), [B, m], with its graph to the actor's parameters."""
+        return self._head(self.actor, obs)
+
+    def action(self, obs: Tensor) -> Tensor:
+        """The action without exploration, [B, p], in the critic's coordinates."""
+        return self.policy.mode(self.head(obs))
+
+    def q_all(self, obs: Tensor, act: Tensor, *, target: bool = False) -> Tensor:
+        """Every critic's value: obs [B, n], act [..., B, p] → [critics, ..., B]."""
+        critics = self.target_critics if target else self.critics
+        return torch.stack([self._evaluate(critic, obs, act) for critic in critics])
+
+    def q(self, obs: Tensor, act: Tensor, *, critic: int | None = None) -> Tensor:
+        """The value the actor follows: obs [B, n], act [..., B, p] → [..., B].
+
+        Args:
+            obs: observations [B, n].
+            act: actions, any number of leading dimensions over the same B states.
+            critic: index of one critic instead of the agent's own reduction.
+
+        Raises:
+            GradlabError: the agent has no critic.
+        """
+        if not self.critics:
+            raise GradlabError("agent: has no critic of (obs, act); this measurement needs one")
+        if critic is not None:
+            return self._evaluate(self.critics[critic], obs, act)
+        if self.reduction == "first":
+            return self._evaluate(self.critics[0], obs, act)
+        values = self.q_all(obs, act)
+        return values.min(0).values if self.reduction == "min" else values.mean(0)
+
+    def action_gradient(self, obs: Tensor, act: Tensor, *, critic: int | None = None) -> Tensor:
+        """∇_a Q(s, a), detached: act [..., B, p] → [..., B, p]."""
+        with torch.enable_grad():
+            at = act.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.q(obs.detach(), at, critic=critic).sum(), at)
+        return gradient
+
+    def _evaluate(self, critic: Callable[[Tensor, Tensor], Tensor], obs: Tensor, act: Tensor) -> Tensor:
+        shape = act.shape[:-1]
+        rows_obs = obs.expand(*shape, obs.shape[-1]).reshape(-1, obs.shape[-1])
+        rows_act = act.reshape(-1, act.shape[-1])
+        chunks = zip(rows_obs.split(_ROWS), rows_act.split(_ROWS), strict=True)
+        values = [critic(o, a).reshape(len(o)) for o, a in chunks]
+        return torch.cat(values).reshape(shape)
+
+    # Coordinates -------------------------------------------------------------------------------------------
+
+    def to_env(self, act: Tensor) -> Tensor:
+        """From the critic's action coordinates to environment units, affinely."""
+        low, high = self.action_low.to(act), self.action_high.to(act)
+        env_low, env_high = self.env_low.to(act), self.env_high.to(act)
+        return env_low + (act - low) * ((env_high - env_low) / (high - low))
+
+    def from_env(self, act: Tensor) -> Tensor:
+        """From environment units to the critic's action coordinates, affinely."""
+        low, high = self.action_low.to(act), self.action_high.to(act)
+        env_low, env_high = self.env_low.to(act), self.env_high.to(act)
+        return low + (act - env_low) * ((high - low) / (env_high - env_low))
+
+    def __repr__(self) -> str:
+        name = " ".join(part for part in (self.library, self.algorithm) if part) or "agent"
+        return (
+            f"<Agent {name}: {type(self.policy).__name__} policy, {self.action_size} actions, "
+            f"{len(self.critics)} critics ({self.reduction}), {self.objective}>"
+        )

@@ -1,0 +1,94 @@
+"""A number with its uncertainty and how it was obtained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import t as student_t
+
+Scale = Literal["linear", "log", "fisher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value, its standard error, and what it is an estimate of.
+
+    Attributes:
+        value: the estimate itself; unclipped, so an unbiased estimate of a squared norm may be negative.
+        stderr: its standard error; NaN when there are too few samples to know.
+        samples: number of independent samples behind it (draws, states or episodes; never pairs).
+        reference: what it is measured against, in words; empty when it is absolute.
+        objective: the objective it belongs to, in words.
+        scale: where the interval is symmetric: ``linear``; ``log`` for positive, skewed quantities such as
+            variances; ``fisher`` (artanh) for cosines. Where the value lies outside the scale's domain the
+            interval is linear.
+
+    Example:
+        >>> bias = Estimate(0.5, 0.1, samples=64, reference="critic")
+        >>> print(bias)
+        0.50 ± 0.10 (n=64, against critic)
+        >>> print(Estimate(0.05, 0.1, samples=64))
+        unresolved: 0.05 ± 0.10 (n=64; about 984 samples would resolve it)
+        >>> low, high = bias.interval()
+        >>> round(low, 3), round(high, 3)
+        (0.3, 0.7)
+    """
+
+    value: float
+    stderr: float
+    samples: int
+    reference: str = ""
+    objective: str = ""
+    scale: Scale = "linear"
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Two-sided confidence interval from Student's t with ``samples - 1`` degrees of freedom.
+
+        On the ``log`` and ``fisher`` scales the standard error is carried over by the delta method and the
+        ends are mapped back. Both ends are NaN when ``stderr`` is.
+        """
+        if self.samples < 2 or not math.isfinite(self.stderr):
+            return math.nan, math.nan
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level is {level}; it must lie strictly between 0 and 1")
+        quantile = float(student_t.ppf(0.5 + level / 2, self.samples - 1))
+        half = quantile * self.stderr
+        if self.scale == "log" and self.value > 0:
+            factor = math.exp(min(half / self.value, 700.0))
+            return self.value / factor, self.value * factor
+        if self.scale == "fisher" and abs(self.value) < 1:
+            centre, half = math.atanh(self.value), half / (1 - self.value**2)
+            return math.tanh(centre - half), math.tanh(centre + half)
+        return self.value - half, self.value + half
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the symmetric 95 % interval excludes zero, so that the number has a sign."""
+        if self.samples < 2 or not math.isfinite(self.stderr):
+            return False
+        quantile = float(student_t.ppf(0.975, self.samples - 1))
+        return abs(self.value) > quantile * self.stderr
+
+    @property
+    def samples_to_resolve(self) -> float:
+        """About how many samples would make the interval exclude zero, were the value exact; inf if it is 0."""
+        if self.value == 0 or not math.isfinite(self.stderr):
+            return math.inf
+        # The standard error falls as 1/√n; 1.96 is the quantile at the large n this is asked for.
+        return math.ceil(self.samples * (1.959964 * self.stderr / self.value) ** 2)
+
+    def __str__(self) -> str:
+        about = f"{self.value} (no interval: n={self.samples})"
+        if math.isfinite(self.stderr):
+            digits = 2 if self.stderr == 0 else max(0, 1 - math.floor(math.log10(self.stderr)))
+            exact = self.stderr == 0
+            small = digits > 5 or abs(self.value) >= 1e6
+            number = f"{self.value:.3g}" if small or exact else f"{self.value:.{digits}f}"
+            error = f"{self.stderr:.2g}" if small or exact else f"{self.stderr:.{digits}f}"
+            about = f"{number} ± {error} (n={self.samples}"
+            if not self.resolved and math.isfinite(self.samples_to_resolve):
+                return f"unresolved: {about}; about {self.samples_to_resolve:.0f} samples would resolve it)"
+            about += f", against {self.reference})" if self.reference else ")"
+        return about

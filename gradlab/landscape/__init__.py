@@ -1,0 +1,1 @@
+"""The Q-landscape over actions: local optima, basins, slices and fields."""

@@ -1,0 +1,1 @@
+"""References: trustworthy cotangents with their own standard error."""

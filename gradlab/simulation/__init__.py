@@ -1,0 +1,1 @@
+"""Tasks with exact state: capture, restore, and closed-loop returns."""

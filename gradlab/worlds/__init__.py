@@ -1,0 +1,1 @@
+"""Worlds: problems whose gradients, values and variances are known in closed form."""

@@ -1,0 +1,1 @@
+"""Probes: measuring a training run while it goes on, without changing it."""

@@ -1,0 +1,1 @@
+"""The few lines each library wants in order to call a monitor."""
