@@ -87,9 +87,7 @@ class Agent:
         library: str = "",
     ) -> None:
         if callable(critics) or not all(callable(critic) for critic in critics):
-            raise GradlabError(
-                "critics: expected a list of callables (obs, act) -> q; write critics=[critic]"
-            )
+            raise GradlabError("critics: expected a list of callables (obs, act) -> q; write critics=[critic]")
         if reduction not in ("first", "min", "mean"):
             raise GradlabError(f"reduction: {reduction!r} is none of 'first', 'min', 'mean'")
         self.actor = actor

@@ -41,9 +41,7 @@ class Policy(ABC):
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
         """Noise ε that ``sample`` expects: standard normal, of ``shape``, with the dtype and device of ``like``."""
-        return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(
-            like.device
-        )
+        return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
 
 
 class Deterministic(Policy):
@@ -71,9 +69,7 @@ class Deterministic(Policy):
 
     def log_prob(self, head: Tensor, act: Tensor) -> Tensor:
         """Refused: a point mass has no density."""
-        raise ValueError(
-            "a deterministic policy has no log-probability; use gradlab.policies.Gaussian around it"
-        )
+        raise ValueError("a deterministic policy has no log-probability; use gradlab.policies.Gaussian around it")
 
 
 def _normal_log_prob(noise: Tensor, log_std: Tensor) -> Tensor:

@@ -23,9 +23,7 @@ class Estimator(ABC):
     #: Whether the estimator perturbs or differentiates actions, which discrete actions do not allow.
     continuous_only: ClassVar[bool] = True
 
-    def draw(
-        self, agent: Agent, obs: Any, draws: int = 1, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def draw(self, agent: Agent, obs: Any, draws: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Independent estimates of ∇_h F_s(h) at every state.
 
         Args:

@@ -35,8 +35,6 @@ class ReferenceCotangent:
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2 or self.stderr.shape != self.mean.shape:
-            raise ValueError(
-                f"mean {tuple(self.mean.shape)} and stderr {tuple(self.stderr.shape)} must be [B, m]"
-            )
+            raise ValueError(f"mean {tuple(self.mean.shape)} and stderr {tuple(self.stderr.shape)} must be [B, m]")
         if self.valid.numel() == 0:
             object.__setattr__(self, "valid", torch.isfinite(self.mean).all(-1))
