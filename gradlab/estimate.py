@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 Scale = Literal["linear", "log", "fisher"]
 
@@ -53,7 +53,7 @@ class Estimate:
             return math.nan, math.nan
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level}; it must lie strictly between 0 and 1")
-        quantile = float(student_t.ppf(0.5 + level / 2, self.samples - 1))
+        quantile = float(stdtrit(self.samples - 1, 0.5 + level / 2))
         half = quantile * self.stderr
         if self.scale == "log" and self.value > 0:
             factor = math.exp(min(half / self.value, 700.0))
@@ -68,7 +68,7 @@ class Estimate:
         """Whether the symmetric 95 % interval excludes zero, so that the number has a sign."""
         if self.samples < 2 or not math.isfinite(self.stderr):
             return False
-        quantile = float(student_t.ppf(0.975, self.samples - 1))
+        quantile = float(stdtrit(self.samples - 1, 0.975))
         return abs(self.value) > quantile * self.stderr
 
     @property

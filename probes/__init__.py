@@ -1,1 +1,24 @@
 """Probes: measuring a training run while it goes on, without changing it."""
+
+from probes.attach import attach
+from probes.curvature import Curvature
+from probes.defaults import default_probes
+from probes.field import Field
+from probes.gradient import Gradient
+from probes.landscape import Landscape
+from probes.monitor import Monitor, Status
+from probes.probe import Probe
+from probes.simulator import Simulator
+
+__all__ = [
+    "Curvature",
+    "Field",
+    "Gradient",
+    "Landscape",
+    "Monitor",
+    "Probe",
+    "Simulator",
+    "Status",
+    "attach",
+    "default_probes",
+]

@@ -1,0 +1,87 @@
+"""``gradlab analyze``: the same measurements on a saved checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from probes.offline import Result
+
+console = Console(highlight=False)
+
+
+def analyze(
+    checkpoint: Annotated[Path, typer.Argument(help="A zip written by Stable-Baselines3's model.save().")],
+    env: Annotated[str, typer.Option(help="Gymnasium environment it was trained on, e.g. Reacher-v5.")],
+    store: Annotated[
+        str | None, typer.Option(help="Also keep the measurements here, for the dashboard: a path or a URL.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the states visited and of the measurements.", min=0)] = 0,
+) -> None:
+    """Measure one checkpoint as a live run would be, and print the table.
+
+    The checkpoint is read without running any code from it. States come from fresh episodes of its own policy.
+    """
+    from gradlab.adapters.checkpoint import read_checkpoint
+    from gradlab.cli.tables import error_table, finding, scalar_table
+    from gradlab.cli.tasks import require_box_task
+    from gradlab.simulation import Simulator
+    from gradlab.store import open_store
+    from probes import default_probes
+    from probes.offline import measure_all
+
+    saved = read_checkpoint(checkpoint)
+    require_box_task(env).close()
+    opened = None if store is None else open_store(store)
+    chosen = default_probes(env)
+    with console.status("visiting states") as status:
+        most = max(probe.states for probe in chosen)
+        visited = Simulator(env).visit(saved.agent, most, seed=seed)
+        obs = saved.agent.observations(visited.obs)
+        results = measure_all(
+            saved.agent,
+            chosen,
+            obs,
+            step=saved.step,
+            seed=seed,
+            before=lambda probe: status.update(f"measuring: {probe.name}"),
+        )
+    console.print(f"{checkpoint.name}: {saved.algorithm} on {env}, step {saved.step:,}", style="bold", markup=False)
+    console.print(finding(results))
+    for table in (*error_table(results), scalar_table(results)):
+        console.print(table)
+    for result in results:
+        for line in [result.message, *(result.measurement.notes if result.measurement else ())]:
+            if line:
+                console.print(f"{result.probe}: {line}", markup=False)
+    if opened is not None:
+        with opened:
+            run = opened.start_run(
+                checkpoint.stem, algorithm=saved.algorithm, environment=env, library=saved.agent.library, seed=seed
+            )
+            for result in results:
+                _keep(run, saved.step, result)
+            run.heartbeat(saved.step)
+            run.finish()
+        console.print(f"Kept in {store}; look at it with: gradlab dashboard {store}", markup=False)
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(1)
+
+
+def _keep(run: object, step: int, result: Result) -> None:
+    from gradlab.store import RunWriter
+
+    assert isinstance(run, RunWriter)
+    run.record(
+        step,
+        result.probe,
+        result.measurement,
+        cost=result.seconds,
+        where="inline",
+        status=result.status,
+        message=result.message,
+    )

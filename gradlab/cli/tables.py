@@ -1,0 +1,76 @@
+"""Measurements as rich tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from gradlab.estimate import Estimate
+
+if TYPE_CHECKING:
+    from probes.offline import Result
+
+_COLUMNS = {
+    "bias_squared": "bias²",
+    "variance": "variance",
+    "mse": "MSE",
+    "cosine": "cosine",
+    "norm_ratio": "norm ratio",
+    "snr": "SNR",
+}
+
+
+def error_table(results: Sequence[Result]) -> Iterator[Table]:
+    """One table a reference: estimators down, their errors across."""
+    for result in results:
+        if result.measurement is None or not any("/" in name for name in result.measurement.scalars):
+            continue
+        scalars = result.measurement.scalars
+        reference = next(iter(scalars.values())).reference
+        objective = next(iter(scalars.values())).objective
+        table = Table(title=f"against {reference} ({objective})", title_justify="left")
+        table.add_column("estimator")
+        for title in _COLUMNS.values():
+            table.add_column(title, justify="right")
+        estimators = dict.fromkeys(name.split("/")[0] for name in scalars)
+        for estimator in estimators:
+            cells = [cell(scalars.get(f"{estimator}/{metric}")) for metric in _COLUMNS]
+            table.add_row(estimator, *cells)
+        yield table
+
+
+def scalar_table(results: Sequence[Result]) -> Table:
+    """Everything that is not an estimator's error: landscape and curvature, a row a number."""
+    table = Table(title="landscape and curvature", title_justify="left")
+    for title, justify in (("probe", "left"), ("number", "left"), ("value", "right"), ("n", "right")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for result in results:
+        for name, estimate in (result.measurement.scalars if result.measurement else {}).items():
+            if "/" not in name:
+                table.add_row(result.probe, name.replace("_", " "), cell(estimate), str(estimate.samples))
+    return table
+
+
+def finding(results: Sequence[Result]) -> str:
+    """The one sentence a person came for."""
+    for result in results:
+        wrong = (result.measurement.scalars if result.measurement else {}).get("deterministic/wrong_direction")
+        if wrong is not None:
+            return (
+                f"The critic's action gradient points the wrong way on {wrong.value:.0%} ± {wrong.stderr:.0%} "
+                f"of the states visited ({wrong.reference}, {wrong.objective}; {wrong.samples} episodes)."
+            )
+    return "There is no simulator reference, so the critic itself is not judged; see below why."
+
+
+def cell(estimate: Estimate | None) -> str:
+    """A value with its standard error, short; ``~`` marks one whose interval spans zero."""
+    if estimate is None or math.isnan(estimate.value):
+        return "unresolved"
+    if math.isnan(estimate.stderr):
+        return f"{estimate.value:.3g}"
+    mark = "" if estimate.resolved or estimate.stderr == 0 else "~"
+    return f"{mark}{estimate.value:.3g} ± {estimate.stderr:.1g}"

@@ -1,0 +1,120 @@
+"""attach: the one door to a training run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gradlab
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.store import open_store
+from probes.defaults import default_probes
+from probes.monitor import Monitor
+from probes.probe import Probe
+from probes.source import Sampler, Source
+
+
+def attach(
+    model: Any,
+    store: str | Path = "gradlab.db",
+    *,
+    probes: Sequence[Probe] | None = None,
+    budget: float | None = 0.03,
+    seed: int = 0,
+    name: str | None = None,
+    environment: str = "",
+    sampler: Sampler | None = None,
+) -> Monitor:
+    """Attach probes to a training run; the run itself stays bit for bit what it is without them.
+
+    For a Stable-Baselines3 model the monitor is its callback: ``model.learn(..., callback=probes.attach(model))``.
+    For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``.
+
+    Args:
+        model: a live Stable-Baselines3 model, or a ``gradlab.Agent``.
+        store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
+        probes: what to measure; ``probes.defaults.default_probes`` when None.
+        budget: share of wall time the measurements in this process may take, 0.03 for 3 %; None for no limit.
+        seed: seed of the measurements' own randomness.
+        name: the run's name in the store; made from the algorithm and environment when None.
+        environment: gymnasium identifier of the task, where the model does not say.
+        sampler: for an Agent: gives observations (count, numpy generator) → [count, n], instead of ``obs=``.
+
+    Returns:
+        The monitor; its ``left_out`` names probes that cannot measure this agent, with the reason.
+
+    Raises:
+        GradlabError: the model is of a kind gradlab does not know, or the store cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from probes.gradient import Gradient
+        >>> class Critic(nn.Module):
+        ...     def forward(self, obs, act):
+        ...         return -(act - obs[:, :2]).square().sum(-1)
+        >>> agent = gradlab.Agent(nn.Linear(3, 2), [Critic()], action_low=[-1, -1], action_high=[1, 1])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with attach(agent, f"{folder}/run.db", probes=[Gradient()], budget=None) as monitor:
+        ...         for t in range(3):
+        ...             monitor.step(t, obs=torch.randn(128, 3))
+        ...     monitor.status.measured
+        {'gradient': 1}
+    """
+    kind, source = Monitor, None
+    if isinstance(model, Agent):
+        source = Source(
+            view=lambda: model,
+            sample=sampler,
+            environment=environment,
+            algorithm=model.algorithm,
+            library=model.library,
+        )
+    elif "stable_baselines3" in sys.modules:
+        from probes.callbacks import stable_baselines3 as door
+
+        if door.knows(model):
+            kind, source = door.CallbackMonitor, door.source(model, environment)
+    if source is None:
+        # view() says which libraries are known and names the generic door.
+        agent = gradlab.view(model)
+        source = Source(view=lambda: agent, sample=sampler, environment=environment)
+
+    agent = source.view()
+    chosen, left_out = [], {}
+    for probe in default_probes(source.environment) if probes is None else probes:
+        reason = probe.refusal(agent)
+        if reason:
+            left_out[probe.name] = reason
+        else:
+            chosen.append(probe)
+    names = [probe.name for probe in chosen]
+    if len(set(names)) < len(names):
+        raise GradlabError(f"probes: two have one name in {names}; give each its own")
+
+    opened = open_store(store)
+    run = opened.start_run(
+        name,
+        algorithm=source.algorithm,
+        environment=source.environment,
+        library=source.library,
+        seed=seed,
+        config={
+            "probes": {probe.name: probe.config() for probe in chosen},
+            "left_out": left_out,
+            "budget": budget,
+            "model": dict(source.config),
+            "versions": {
+                "gradlab": gradlab.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        },
+    )
+    return kind(source, chosen, opened, run, store_url=str(store), budget=budget, seed=seed, left_out=left_out)

@@ -1,0 +1,70 @@
+"""Stable-Baselines3: the monitor is the model's callback."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+import gradlab
+from gradlab.adapters.stable_baselines3 import replay_observations
+from probes.monitor import Monitor
+from probes.source import Source
+
+log = logging.getLogger("gradlab")
+
+
+def knows(model: object) -> bool:
+    """Whether the object is a Stable-Baselines3 algorithm."""
+    return isinstance(model, BaseAlgorithm)
+
+
+def source(model: BaseAlgorithm, environment: str = "") -> Source:
+    """The run as a monitor sees it; observations come from the replay buffer, read without its own generator."""
+
+    def sample(count: int, random: np.random.Generator) -> Any:
+        return replay_observations(model, count, random)
+
+    return Source(
+        view=lambda: gradlab.view(model),
+        sample=sample,
+        environment=environment or environment_id(model),
+        algorithm=type(model).__name__,
+        library="stable-baselines3",
+        config={
+            name: value
+            for name, value in vars(model).items()
+            if isinstance(value, bool | int | float | str) and not name.startswith("_")
+        },
+    )
+
+
+def environment_id(model: BaseAlgorithm) -> str:
+    """The gymnasium identifier of the model's environment, or an empty string."""
+    vec_env = model.get_env()
+    if vec_env is None:
+        return ""
+    spec = vec_env.get_attr("spec")[0]
+    return spec.id if spec is not None else ""
+
+
+class CallbackMonitor(Monitor, BaseCallback):
+    """A monitor that ``model.learn(callback=...)`` calls at every environment step."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        BaseCallback.__init__(self)
+        Monitor.__init__(self, *args, **options)
+
+    def _on_training_start(self) -> None:
+        if self.closed:
+            log.warning("gradlab: this monitor's run has ended; attach a new one to measure another learn()")
+
+    def _on_step(self) -> bool:
+        self.step(self.num_timesteps)
+        return True
+
+    def _on_training_end(self) -> None:
+        self.close()

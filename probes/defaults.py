@@ -1,0 +1,23 @@
+"""The probes a monitor uses when it is not told which."""
+
+from __future__ import annotations
+
+from probes.curvature import Curvature
+from probes.field import Field
+from probes.gradient import Gradient
+from probes.landscape import Landscape
+from probes.probe import Probe
+from probes.simulator import Simulator
+
+
+def default_probes(environment: str = "") -> list[Probe]:
+    """The default probes, in the order they are measured when several are due.
+
+    Args:
+        environment: gymnasium identifier of the task; without it the simulator's reference is left out.
+
+    Example:
+        >>> [probe.name for probe in default_probes("Reacher-v5")]
+        ['field', 'gradient', 'curvature', 'landscape', 'simulator']
+    """
+    return [Field(), Gradient(), Curvature(), Landscape(), Simulator(environment)]

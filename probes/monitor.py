@@ -1,0 +1,288 @@
+"""Monitor: calls the probes when they are due, within the budget, and keeps trouble away from the training run."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import time
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradlab.agent import Agent
+from gradlab.store import RunWriter, Store
+from probes.background import Background
+from probes.budget import Budget
+from probes.outbox import Outbox
+from probes.probe import Probe, generator_for
+from probes.source import Source
+from probes.worker import Hello, Job
+
+log = logging.getLogger("gradlab")
+
+#: A probe that fails this often in a row is stopped.
+MAX_FAILURES = 3
+#: Seconds between looks at the clock's business: heartbeats, outcomes, measurements that wait for budget.
+_PAUSE = 0.25
+_HEARTBEAT = 2.0
+_TOO_FEW = "too few observations yet"
+
+
+@dataclass
+class Slot:
+    """A probe and where it stands in its schedule."""
+
+    probe: Probe
+    due: int = 0
+    failures: int = 0
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a monitor has done so far.
+
+    Attributes:
+        step: the last training step it was told of.
+        measured: measurements taken, by probe.
+        skipped: measurements that fell due and were not taken, by probe.
+        failed: measurements that raised, by probe.
+        cost: share of wall time spent in the training process.
+        stopped: probes that were stopped, with the reason.
+        left_out: probes that cannot measure this agent, with the reason.
+        lost: records the store did not take.
+    """
+
+    step: int
+    measured: dict[str, int]
+    skipped: dict[str, int]
+    failed: dict[str, int]
+    cost: float
+    stopped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    lost: int = 0
+
+
+class Monitor:
+    """What ``probes.attach`` returns: tell it the step, and it measures when something is due.
+
+    Nothing that goes wrong inside reaches the caller: a probe that raises is recorded as failed, and stopped
+    after three failures in a row.
+
+    Args:
+        source: the training run.
+        probes: what to measure.
+        store: an open store; the monitor closes it.
+        run: the run to write to.
+        budget: share of wall time, or None.
+        seed: seed of the measurements' own randomness.
+        left_out: probes that were refused, with the reason.
+        store_url: address the background process opens the store by.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        probes: Sequence[Probe],
+        store: Store,
+        run: RunWriter,
+        *,
+        store_url: str,
+        budget: float | None = 0.03,
+        seed: int = 0,
+        left_out: dict[str, str] | None = None,
+    ) -> None:
+        self.run = run
+        self.left_out = dict(left_out or {})
+        self._source = source
+        self._store = store
+        self._slots = [Slot(probe) for probe in probes]
+        self._budget = Budget(budget)
+        self._seed = seed
+        self._random = np.random.default_rng(seed)
+        self._counts: dict[str, Counter[str]] = {"ok": Counter(), "skipped": Counter(), "failed": Counter()}
+        self._outbox = Outbox()
+        self._step = 0
+        self._wake_step = 0
+        self._wake_time = 0.0
+        self._beat = 0.0
+        self.closed = False
+        hello = Hello(path=list(sys.path), store=store_url, run=run.id, seed=seed)
+        self._background = Background(hello) if any(slot.probe.background for slot in self._slots) else None
+        # A weak reference: the exit hook must not keep a discarded monitor alive.
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    # The training loop's side -------------------------------------------------------------------------------
+
+    def step(self, step: int, obs: Any = None) -> None:
+        """Tell the monitor that training is at ``step``; measures what is due.
+
+        Args:
+            step: environment steps so far; non-decreasing.
+            obs: observations [B, n] to measure at, where the monitor was not given a sampler.
+        """
+        if step < self._wake_step and time.perf_counter() < self._wake_time:
+            self._step = step
+            return
+        if self.closed:
+            return
+        try:
+            self._tick(step, obs)
+        except Exception:
+            # The instrument's own fault must not end somebody's training run; it ends the instrument.
+            log.exception("gradlab stops measuring this run; training goes on")
+            self._wake_step = sys.maxsize
+            self._wake_time = float("inf")
+
+    def close(self, status: str = "finished", message: str = "", *, wait: float = 30.0) -> None:
+        """End the run: wait for the background measurement in flight, write the status, close the store.
+
+        Args:
+            status: "finished", "stopped" or "failed".
+            message: why, in one line.
+            wait: seconds to wait for the background measurement.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self._wake_step = sys.maxsize
+        self._wake_time = float("inf")
+        if self._background is not None:
+            self._background.close(wait)
+            self._collect()
+        self._outbox.put(lambda: self.run.heartbeat(self._step))
+        self._outbox.put(lambda: self.run.finish(status, message))
+        self._store.close()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.close("stopped" if kind is KeyboardInterrupt else "failed", f"{type(error).__name__}: {error}")
+
+    @property
+    def status(self) -> Status:
+        """What has been measured, skipped and spent."""
+        return Status(
+            step=self._step,
+            measured=dict(self._counts["ok"]),
+            skipped=dict(self._counts["skipped"]),
+            failed=dict(self._counts["failed"]),
+            cost=self._budget.share_spent,
+            stopped={slot.probe.name: slot.stopped for slot in self._slots if slot.stopped},
+            left_out=dict(self.left_out),
+            lost=self._outbox.lost,
+        )
+
+    # Inside -------------------------------------------------------------------------------------------------
+
+    def _tick(self, step: int, obs: Any) -> None:
+        started = time.perf_counter()
+        self._step = step
+        agent: Agent | None = None
+        wake = sys.maxsize
+        for slot in self._slots:
+            if slot.stopped or step < slot.due:
+                continue
+            reason = self._obstacle(slot.probe)
+            batch = None if reason or not slot.probe.needs_observations else self._observations(slot.probe, obs)
+            if not reason and slot.probe.needs_observations and batch is None:
+                reason = _TOO_FEW
+            if reason:
+                # The clock wakes the monitor again for a budget or a process; a step for observations.
+                wake = step + 1 if reason == _TOO_FEW else wake
+                # A measurement may come late, but not so late that the next one is due: then it is skipped.
+                if step >= slot.due + slot.probe.every:
+                    self._record(step, slot.probe, status="skipped", message=reason)
+                    slot.due += slot.probe.every * ((step - slot.due) // slot.probe.every)
+                continue
+            begun = time.perf_counter()
+            agent = agent or self._source.view().snapshot()
+            self._measure(slot, agent, batch, step)
+            slot.due = (step // slot.probe.every + 1) * slot.probe.every
+            self._budget.charge(slot.probe.name, time.perf_counter() - begun)
+        self._collect()
+        if started - self._beat > _HEARTBEAT:
+            self._beat = started
+            self._outbox.put(lambda: self.run.heartbeat(step))
+        dues = [slot.due for slot in self._slots if not slot.stopped and slot.due > step]
+        self._wake_step = min([wake, *dues])
+        self._wake_time = time.perf_counter() + _PAUSE
+
+    def _obstacle(self, probe: Probe) -> str:
+        if probe.background:
+            assert self._background is not None
+            if self._background.gone:
+                return self._background.gone
+            if not self._background.idle:
+                return "the background process is busy"
+        elif not self._budget.allows(probe.name):
+            return f"over the budget of {self._budget.share:.0%} of wall time"
+        return ""
+
+    def _observations(self, probe: Probe, given: Any) -> Any:
+        if given is not None:
+            return given if len(given) <= probe.states else given[: probe.states]
+        return None if self._source.sample is None else self._source.sample(probe.states, self._random)
+
+    def _measure(self, slot: Slot, agent: Agent, obs: Any, step: int) -> None:
+        probe = slot.probe
+        started = time.perf_counter()
+        try:
+            if probe.background:
+                assert self._background is not None
+                self._background.submit(Job(probe, agent, obs, step))
+                return
+            at = torch.empty(0) if obs is None else agent.observations(obs)
+            measurement = probe.measure(agent, at, generator_for(self._seed, probe.name, step))
+        except Exception as error:  # noqa: BLE001 - isolation: whatever a probe raises is recorded, not passed on
+            message = f"{type(error).__name__}: {error}"
+            self._record(step, probe, status="failed", message=message, cost=time.perf_counter() - started)
+            self._failed(slot, message)
+            return
+        slot.failures = 0
+        self._record(step, probe, measurement, cost=time.perf_counter() - started)
+
+    def _failed(self, slot: Slot, message: str) -> None:
+        slot.failures += 1
+        if slot.failures >= MAX_FAILURES:
+            slot.stopped = f"stopped after {MAX_FAILURES} failures in a row: {message}"
+            log.warning("gradlab: probe %s %s", slot.probe.name, slot.stopped)
+
+    def _collect(self) -> None:
+        """Book what the background process has done; it writes its measurements itself."""
+        if self._background is None:
+            return
+        slots = {slot.probe.name: slot for slot in self._slots}
+        for outcome in self._background.outcomes():
+            slot = slots[outcome.probe]
+            if not outcome.error:
+                slot.failures = 0
+                self._counts["ok"][outcome.probe] += 1
+                continue
+            if outcome.seconds == 0.0:
+                # The worker died before it could write anything.
+                self._record(outcome.step, slot.probe, status="failed", message=outcome.error)
+            else:
+                self._counts["failed"][outcome.probe] += 1
+            self._failed(slot, outcome.error)
+
+    def _record(self, step: int, probe: Probe, measurement: Any = None, *, status: str = "ok", **more: Any) -> None:
+        self._counts[status][probe.name] += 1
+        where = "background" if probe.background else "inline"
+        self._outbox.put(lambda: self.run.record(step, probe.name, measurement, where=where, status=status, **more))
+
+
+def _close_at_exit(reference: weakref.ref[Monitor]) -> None:
+    monitor = reference()
+    if monitor is not None:
+        monitor.close("stopped", "the program ended before the monitor was closed", wait=0.0)

@@ -1,0 +1,82 @@
+"""Probe: what it needs, what it measures."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.measurement import Measurement
+
+
+class Probe(ABC):
+    """One kind of measurement, taken every so often on a snapshot of the agent.
+
+    A probe is handed a deep copy of the agent, observations and a random generator of its own, so that nothing
+    it does reaches the training run. A new probe is one file with one class and one line in
+    ``probes.defaults``.
+
+    Args:
+        every: training steps between two measurements.
+        states: how many observations it measures at.
+
+    Example:
+        >>> from gradlab.estimate import Estimate
+        >>> class MeanValue(Probe):
+        ...     name = "value"
+        ...     def measure(self, agent, obs, generator):
+        ...         q = agent.q(obs, agent.action(obs)).detach().double()
+        ...         return Measurement({"mean": Estimate(q.mean().item(), (q.std() / len(q) ** 0.5).item(), len(q))})
+        >>> MeanValue(every=1000, states=64).config()
+        {'every': 1000, 'states': 64}
+    """
+
+    #: Short name in the store, in tables and on the dashboard.
+    name: ClassVar[str]
+    #: Whether it is too dear for the training process and runs in a process of its own.
+    background: ClassVar[bool] = False
+    #: Whether it measures at observations the run has seen; a probe that finds its own states says no.
+    needs_observations: ClassVar[bool] = True
+
+    def __init__(self, *, every: int, states: int) -> None:
+        if every < 1 or states < 1:
+            raise ValueError(f"probe {self.name}: every={every} and states={states} must be at least 1")
+        self.every = every
+        self.states = states
+
+    def refusal(self, agent: Agent) -> str | None:
+        """Why this probe cannot measure this agent, in one line; None when it can."""
+        return None if agent.critics else "the agent has no critic of (obs, act)"
+
+    @abstractmethod
+    def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
+        """Measure once.
+
+        Args:
+            agent: a snapshot, the probe's to do with as it likes.
+            obs: observations [states, n] in the agent's dtype.
+            generator: the only source of randomness a probe may use.
+
+        Returns:
+            Scalars with intervals and arrays for figures.
+        """
+
+    def config(self) -> dict[str, object]:
+        """The settings that make a measurement reproducible, as plain values."""
+        plain = (bool, int, float, str, type(None))
+        return {k: v for k, v in vars(self).items() if not k.startswith("_") and isinstance(v, plain)}
+
+
+def generator_for(seed: int, probe: str, step: int) -> torch.Generator:
+    """The generator of one measurement: the same for the same seed, probe and step, wherever it runs.
+
+    Example:
+        >>> a, b = (torch.rand(1, generator=generator_for(0, "field", 500)) for _ in range(2))
+        >>> bool(a == b)
+        True
+    """
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{probe}/{step}".encode()))

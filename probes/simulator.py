@@ -1,0 +1,109 @@
+"""Probe: how good is each estimator's gradient against the simulator's own, the critic's error included?"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.estimators import Deterministic, default_estimators
+from gradlab.measurement import Measurement
+from gradlab.references import SimulatorReference
+from gradlab.references.base import ReferenceCotangent
+from probes.gradient import estimator_errors, named
+from probes.probe import Probe
+
+
+class Simulator(Probe):
+    """Every estimator against finite differences through the simulator, and where the critic points the wrong way.
+
+    It visits states of its own, on policy, in an environment of its own, and runs in a process of its own.
+
+    Args:
+        environment: gymnasium identifier of the task.
+        every: training steps between two measurements.
+        states: number of states differenced.
+        draws: independent draws of each estimator.
+        horizon: number of rewards in the return.
+    """
+
+    name = "simulator"
+    background = True
+    needs_observations = False
+
+    def __init__(
+        self, environment: str, *, every: int = 2000, states: int = 32, draws: int = 64, horizon: int = 50
+    ) -> None:
+        super().__init__(every=every, states=states)
+        self.environment = environment
+        self.draws = draws
+        self.horizon = horizon
+
+    def refusal(self, agent: Agent) -> str | None:
+        """Needs a critic, continuous actions, and a task that can be simulated."""
+        if not agent.policy.continuous:
+            return "the agent's actions are discrete; they cannot be differenced"
+        if not self.environment:
+            return "the environment has no gymnasium identifier, so it cannot be made again"
+        return super().refusal(agent)
+
+    def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
+        """Scalars ``estimator/metric``, and ``deterministic/wrong_direction``."""
+        simulator = _reference(self.environment, self.horizon)
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        visited = simulator.simulator.visit(agent, self.states, seed=seed)
+        reference = simulator.cotangent(agent, visited)
+        closed = int((~reference.valid).sum())
+        notes = (f"{closed} of {len(reference.valid)} states left out: {_reasons(reference)}",) if closed else ()
+        if not bool(reference.valid.any()):
+            raise GradlabError(
+                f"simulator reference on {self.environment}: no state passed its gate; {_reasons(reference)}"
+            )
+        at = agent.observations(visited.obs)
+        errors = estimator_errors(agent, at, reference, default_estimators(agent), self.draws, generator)
+        scalars = {name: value for estimator, error in errors for name, value in named(estimator, error)}
+        critic = Deterministic().draw(agent, at)[0]
+        scalars["deterministic/wrong_direction"] = wrong_direction(critic, reference, visited.episode)
+        return Measurement(scalars, notes=notes)
+
+
+@lru_cache(maxsize=4)
+def _reference(environment: str, horizon: int) -> SimulatorReference:
+    return SimulatorReference(environment, horizon=horizon)
+
+
+def _reasons(reference: ReferenceCotangent) -> str:
+    reasons = reference.diagnostics.get("reason", [])
+    return "; ".join(sorted({str(reason) for reason in reasons if reason})) or "gate closed"
+
+
+def wrong_direction(critic: Tensor, reference: ReferenceCotangent, episode: Tensor) -> Estimate:
+    """Share of states where the critic's cotangent makes an obtuse angle with the reference.
+
+    Args:
+        critic: the critic's cotangent [B, m].
+        reference: the reference; states whose gate is closed are left out.
+        episode: [B], which episode a state belongs to; states of one episode are not independent, so the
+            standard error is taken over episodes (cluster-robust).
+
+    Example:
+        >>> from gradlab.objective import Objective
+        >>> truth = ReferenceCotangent(torch.ones(4, 2).double(), torch.zeros(4, 2).double(), "truth", Objective())
+        >>> critic = torch.tensor([[1.0, 1.0], [1.0, -0.5], [-1.0, -1.0], [1.0, 0.0]])
+        >>> wrong_direction(critic, truth, torch.arange(4)).value
+        0.25
+    """
+    keep = reference.valid
+    wrong = ((critic[keep].double() * reference.mean[keep]).sum(-1) < 0).double()
+    share = float(wrong.mean())
+    sums = torch.zeros(int(episode.max()) + 1, dtype=torch.float64)
+    sums.index_add_(0, episode[keep].long(), wrong - share)
+    episodes = int(episode[keep].unique().numel())
+    stderr = float("nan")
+    if episodes > 1:
+        stderr = float((sums.square().sum() * episodes / (episodes - 1)).sqrt() / wrong.numel())
+    return Estimate(share, stderr, episodes, reference=reference.name, objective=str(reference.objective))

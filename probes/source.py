@@ -1,0 +1,36 @@
+"""Source: where a monitor gets the agent and observations from, and what it knows of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradlab.agent import Agent
+
+#: Draws ``count`` observations [count, n] the run has seen, or None while there are too few; uses only the
+#: generator it is given.
+Sampler = Callable[[int, np.random.Generator], Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A live training run as a monitor sees it.
+
+    Attributes:
+        view: gives the agent as it is now; called at every measurement, since libraries re-bind things.
+        sample: observations from the run's own data; None when ``monitor.step(t, obs=...)`` brings them.
+        environment: gymnasium identifier of the task, for the simulator; empty when unknown.
+        algorithm: name of the algorithm.
+        library: name of the library.
+        config: plain settings of the run, for the record.
+    """
+
+    view: Callable[[], Agent]
+    sample: Sampler | None = None
+    environment: str = ""
+    algorithm: str = ""
+    library: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
