@@ -1,0 +1,190 @@
+"""The monitor: schedule, budget, isolation, and what it writes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gradlab
+import probes
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import open_store
+from probes.budget import Budget
+
+
+class Quadratic(nn.Module):
+    def forward(self, obs, act):
+        return -(act - obs[:, :2]).square().sum(-1)
+
+
+@pytest.fixture
+def agent():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        actor = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2), nn.Tanh())
+    return gradlab.Agent(actor, [Quadratic()], action_low=[-1, -1], action_high=[1, 1], obs_size=3)
+
+
+class Count(probes.Probe):
+    name = "count"
+
+    def __init__(self, *, every=10, states=4):
+        super().__init__(every=every, states=states)
+        self.calls = 0
+
+    def measure(self, agent, obs, generator):
+        self.calls += 1
+        assert obs.shape == (self.states, 3)
+        return Measurement({"calls": Estimate(float(self.calls), 0.0, self.states)})
+
+
+class Broken(Count):
+    name = "broken"
+
+    def measure(self, agent, obs, generator):
+        raise RuntimeError("no such luck")
+
+
+def observations():
+    return np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+
+
+def run(agent, path, steps, chosen, **options):
+    monitor = probes.attach(agent, store=path, probes=chosen, budget=options.pop("budget", None), **options)
+    for step in range(steps):
+        monitor.step(step, obs=observations())
+    status = monitor.status
+    monitor.close()
+    return status
+
+
+def test_measures_when_due_and_labels_with_the_step(agent, tmp_path):
+    status = run(agent, tmp_path / "a.db", 35, [Count(every=10)])
+    assert status.measured == {"count": 4}
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        assert [m.step for m in store.measurements()] == [0, 10, 20, 30]
+        (info,) = store.runs()
+        assert (info.status, info.step) == ("finished", 34)
+        assert store.scalars().value.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_probe_that_raises_is_recorded_and_stopped_and_the_others_go_on(agent, tmp_path):
+    status = run(agent, tmp_path / "a.db", 100, [Broken(every=10), Count(every=10)])
+    assert status.failed == {"broken": 3}
+    assert "no such luck" in status.stopped["broken"]
+    assert status.measured == {"count": 10}
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        failed = [m for m in store.measurements() if m.status == "failed"]
+        assert len(failed) == 3
+        assert all(m.message == "RuntimeError: no such luck" for m in failed)
+
+
+def test_a_probe_is_handed_a_copy(agent, tmp_path):
+    class Vandal(Count):
+        name = "vandal"
+
+        def measure(self, agent, obs, generator):
+            for parameter in agent.actor.parameters():
+                parameter.data.zero_()
+            return Measurement()
+
+    before = {name: p.clone() for name, p in agent.named_parameters().items()}
+    run(agent, tmp_path / "a.db", 5, [Vandal()])
+    assert all(torch.equal(before[name], p) for name, p in agent.named_parameters().items())
+
+
+def test_over_budget_measurements_are_skipped_and_counted(agent, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("probes.monitor.Budget", lambda share: Budget(share, clock=lambda: now[0]))
+    monkeypatch.setattr("probes.monitor.time.perf_counter", lambda: now[0])
+
+    class Dear(Count):
+        name = "dear"
+
+        def measure(self, agent, obs, generator):
+            now[0] += 1.0
+            return super().measure(agent, obs, generator)
+
+    monitor = probes.attach(agent, store=tmp_path / "a.db", probes=[Dear(every=10)], budget=0.1)
+    for step in range(1000):
+        now[0] += 0.1
+        monitor.step(step, obs=observations())
+    status = monitor.status
+    monitor.close()
+    # 1000 steps of 0.1 s pay for about ten measurements of 1 s at 10 % of wall time.
+    assert 8 <= status.measured["dear"] <= 12
+    assert status.cost <= 0.101
+    assert status.measured["dear"] + status.skipped["dear"] == pytest.approx(100, abs=12)
+
+
+def test_too_few_observations_wait_without_failing(agent, tmp_path):
+    monitor = probes.attach(
+        agent,
+        store=tmp_path / "a.db",
+        probes=[Count(every=1000)],
+        budget=None,
+        sampler=lambda count, random: observations()[:count] if ready else None,
+    )
+    ready = False
+    for step in range(7):
+        monitor.step(step)
+    assert monitor.status.measured == {}
+    ready = True
+    monitor.step(7)
+    assert monitor.status.measured == {"count": 1}
+    monitor.close()
+
+
+def test_a_lost_store_stops_nothing_and_records_are_kept(agent, tmp_path, caplog):
+    monitor = probes.attach(agent, store=tmp_path / "a.db", probes=[Count(every=1)], budget=None)
+    record, away = monitor.run.record, [True]
+
+    def unreliable(*args, **options):
+        if away[0]:
+            raise OSError("No space left on device")
+        return record(*args, **options)
+
+    monitor.run.record = unreliable
+    for step in range(5):
+        monitor.step(step, obs=observations())
+    assert monitor.status.lost == 0
+    assert caplog.text.count("No space left on device") == 1
+    away[0] = False
+    monitor.step(5, obs=observations())
+    monitor.close()
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        assert [m.step for m in store.measurements()] == [0, 1, 2, 3, 4, 5]
+
+
+def test_measurements_are_reproducible_for_a_seed(agent, tmp_path):
+    chosen = lambda: [probes.Gradient(every=10, states=8, draws=8)]  # noqa: E731
+    values = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(agent, tmp_path / f"{name}.db", 15, chosen(), seed=seed)
+        with open_store(tmp_path / f"{name}.db", readonly=True) as store:
+            values.append(store.scalars().value)
+    np.testing.assert_array_equal(values[0], values[1])
+    assert not np.array_equal(values[0], values[2])
+
+
+def test_probes_that_cannot_measure_are_left_out_by_name(agent, tmp_path):
+    monitor = probes.attach(agent, store=tmp_path / "a.db")
+    assert "simulator" in monitor.left_out
+    assert "gymnasium identifier" in monitor.left_out["simulator"]
+    monitor.close()
+
+
+def test_an_unknown_model_is_refused_in_a_line(tmp_path):
+    with pytest.raises(gradlab.GradlabError, match=r"gradlab\.Agent") as caught:
+        probes.attach(object(), store=tmp_path / "a.db")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_an_interrupted_run_is_closed_as_stopped(agent, tmp_path):
+    with pytest.raises(KeyboardInterrupt), probes.attach(agent, tmp_path / "a.db", probes=[Count()]) as monitor:
+        monitor.step(0, obs=observations())
+        raise KeyboardInterrupt
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        assert store.runs()[0].status == "stopped"
