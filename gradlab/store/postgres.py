@@ -1,0 +1,77 @@
+"""A store in PostgreSQL, for a team: many writers and many readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, create_engine, event, inspect, text
+
+from gradlab.errors import GradlabError
+from gradlab.store.backend import Backend, check_tables, create_tables
+from gradlab.store.schema import APPLICATION_ID, meta
+from gradlab.store.url import Location
+
+T = TypeVar("T")
+
+
+class PostgresBackend(Backend):
+    """Writers take turns by an advisory lock held until they commit.
+
+    PostgreSQL hands out ids when a row is inserted but shows it when its transaction commits: without turns, an id
+    could appear after a higher one, and a reader who tails by id would miss it for ever.
+    """
+
+    def __init__(self, location: Location, readonly: bool) -> None:
+        super().__init__(location, readonly)
+        try:
+            self._engine = create_engine(location.url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+        except ModuleNotFoundError as error:
+            raise GradlabError(
+                f"store {location.name}: the driver {error.name} is not installed; pip install 'psycopg[binary]'"
+            ) from error
+        self._writing = self._engine.execution_options(gradlab_writing=True, isolation_level="READ COMMITTED")
+
+        @event.listens_for(self._writing, "begin")
+        def take_turn(connection: Connection) -> None:
+            # A commit then does not wait for the disk, nor do those behind it: a crash of the server (not of the
+            # writer) may lose the last half second, whole transactions only.
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": APPLICATION_ID})
+
+        try:
+            if not readonly:
+                self.write(
+                    lambda connection: None if inspect(connection).has_table("meta") else create_tables(connection)
+                )
+            self.read(self._check)
+        except GradlabError:
+            self.close()
+            raise
+
+    def read(self, question: Callable[[Connection], T]) -> T:
+        """The answer to a question asked in one read transaction."""
+        self._check_usable()
+        with self._translated(), self._engine.begin() as connection:
+            return question(connection)
+
+    def write(self, change: Callable[[Connection], T]) -> T:
+        """Makes a change in one transaction, when it is this writer's turn."""
+        self._check_usable()
+        if self.readonly:
+            raise GradlabError(f"store {self.location.name}: is open for reading only; open it without readonly")
+        with self._translated(), self._writing.begin() as connection:
+            return change(connection)
+
+    def close(self) -> None:
+        """Lets go of every connection."""
+        self._closed = True
+        self._engine.dispose()
+
+    def _check(self, connection: Connection) -> None:
+        inspector = inspect(connection)
+        if not inspector.has_table("meta"):
+            raise GradlabError(f"store {self.location.name}: holds no store; open it once without readonly")
+        if {column["name"] for column in inspector.get_columns("meta")} != set(meta.c.keys()):
+            raise GradlabError(f"store {self.location.name}: holds another program's tables; give another database")
+        check_tables(connection, self.location)

@@ -1,0 +1,222 @@
+"""What a training process or its background worker holds: the end of a run that is written to."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.sql.functions import max as sql_max
+
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import schema
+from gradlab.store.backend import Backend
+from gradlab.store.codec import encode
+from gradlab.store.records import MeasurementStatus, RunStatus, Where
+
+#: name, reference, objective, scale
+_Series = tuple[str, str, str, str]
+
+
+class RunWriter:
+    """Writes measurements into one run; made by ``Store.start_run`` or ``Store.attach_run``.
+
+    Every call is one transaction: a reader sees all of it or nothing, and a process killed half-way leaves nothing.
+
+    Attributes:
+        id: number of the run in its store.
+        name: name for people.
+    """
+
+    def __init__(self, backend: Backend, run_id: int, name: str) -> None:
+        self.id = run_id
+        self.name = name
+        self._backend = backend
+        self._series: dict[_Series, int] = {}
+
+    def record(
+        self,
+        step: int,
+        probe: str,
+        measurement: Measurement | None = None,
+        *,
+        cost: float = 0.0,
+        where: Where = "inline",
+        status: MeasurementStatus = "ok",
+        message: str = "",
+    ) -> int:
+        """Stores one measurement, with the 95 % interval of each of its scalars.
+
+        A measurement made ``inline`` is also a sign of life of the training process.
+
+        Args:
+            step: training step it belongs to.
+            probe: name of the probe.
+            measurement: what was measured; None when nothing was (skipped, failed).
+            cost: seconds it took.
+            where: ``inline`` when training waited for it, ``background`` when not.
+            status: ``ok``, ``skipped`` or ``failed``.
+            message: why it was skipped or failed, one line.
+
+        Returns:
+            The measurement's id, larger than every earlier one in the store.
+
+        Raises:
+            GradlabError: something in the measurement cannot be stored, or the store cannot be written to.
+        """
+        if not probe:
+            raise GradlabError("record: the probe's name is empty; name the probe")
+        _check_word("where", where, get_args(Where))
+        _check_word("status", status, get_args(MeasurementStatus))
+        measured = measurement or Measurement()
+        now = time.time()
+        row = {
+            "run_id": self.id,
+            "step": int(step),
+            "time": now,
+            "probe": probe,
+            "where": where,
+            "cost": float(cost),
+            "status": status,
+            "message": message,
+            "notes": json.dumps(list(measured.notes)),
+        }
+        # All that can fail or takes time comes before the transaction, so that others wait as little as possible.
+        scalars = {_series_of(name, estimate): _scalar(estimate) for name, estimate in measured.scalars.items()}
+        arrays = [encode(name, array) for name, array in measured.arrays.items()]
+        found: dict[_Series, int] = {}
+
+        def change(connection: Connection) -> int:
+            found.clear()
+            result = connection.execute(insert(schema.measurements), row)
+            assert result.inserted_primary_key is not None
+            measurement_id = int(result.inserted_primary_key[0])
+            found.update({key: _series_id(connection, key) for key in scalars if key not in self._series})
+            if scalars:
+                known = self._series | found if found else self._series
+                connection.execute(
+                    insert(schema.scalars),
+                    [
+                        {"measurement_id": measurement_id, "series_id": known[key], **columns}
+                        for key, columns in scalars.items()
+                    ],
+                )
+            if arrays:
+                connection.execute(insert(schema.arrays), [{"measurement_id": measurement_id, **a} for a in arrays])
+            if where == "inline":
+                self._touch(connection, int(step), now)
+            return measurement_id
+
+        measurement_id = self._backend.write(change)
+        # Only now is it certain that these series exist.
+        self._series.update(found)
+        return measurement_id
+
+    def heartbeat(self, step: int) -> None:
+        """Says that the training process is alive and at this step.
+
+        Raises:
+            GradlabError: the store cannot be written to.
+        """
+        now = time.time()
+        self._backend.write(lambda connection: self._touch(connection, int(step), now))
+
+    def finish(self, status: RunStatus = "finished", message: str = "") -> None:
+        """Says that the run has ended: ``finished``, ``stopped`` by its user or ``failed``.
+
+        Raises:
+            GradlabError: the status is none of these, or the store cannot be written to.
+        """
+        _check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
+        now = time.time()
+        columns = schema.runs.c
+        change = (
+            update(schema.runs)
+            .where(columns.id == self.id)
+            .values(status=status, message=message, last_seen=now, revision=columns.revision + 1)
+        )
+        self._backend.write(lambda connection: connection.execute(change))
+
+    def _touch(self, connection: Connection, step: int, now: float) -> None:
+        columns = schema.runs.c
+        connection.execute(
+            update(schema.runs)
+            .where(columns.id == self.id)
+            .values(
+                last_seen=now,
+                step=step,
+                revision=columns.revision + 1,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"<RunWriter {self.name!r} (run {self.id}) in {self._backend.location.name}>"
+
+
+def start_run(backend: Backend, name: str | None, columns: Mapping[str, Any]) -> RunWriter:
+    """Adds a run; without a name it is called after its algorithm, its environment and its number."""
+    now = time.time()
+    row = {**columns, "started": now, "last_seen": now, "step": 0, "status": "running", "message": "", "revision": 0}
+    about = " ".join(word for word in (columns["algorithm"], columns["environment"]) if word) or "run"
+
+    def change(connection: Connection) -> tuple[int, str]:
+        # Writers take turns, so the next id is known.
+        number = (connection.execute(select(sql_max(schema.runs.c.id))).scalar() or 0) + 1
+        called = name or f"{about} #{number}"
+        result = connection.execute(insert(schema.runs), {**row, "name": called})
+        assert result.inserted_primary_key is not None
+        return int(result.inserted_primary_key[0]), called
+
+    return RunWriter(backend, *backend.write(change))
+
+
+def attach_run(backend: Backend, run_id: int) -> RunWriter:
+    """The writing end of a run that exists.
+
+    Raises:
+        GradlabError: the store has no such run, or is open for reading only.
+    """
+    query = select(schema.runs.c.name).where(schema.runs.c.id == run_id)
+    if backend.readonly:
+        raise GradlabError(f"store {backend.location.name}: is open for reading only; open it without readonly")
+    name = backend.read(lambda connection: connection.execute(query).scalar_one_or_none())
+    if name is None:
+        raise GradlabError(f"store {backend.location.name}: has no run {run_id}; see Store.runs() for those it has")
+    return RunWriter(backend, run_id, name)
+
+
+def _series_of(name: str, estimate: Estimate) -> _Series:
+    if not isinstance(estimate, Estimate):
+        raise GradlabError(f"scalar {name!r}: is a {type(estimate).__name__}; give an Estimate")
+    return name, estimate.reference, estimate.objective, estimate.scale
+
+
+def _scalar(estimate: Estimate) -> dict[str, Any]:
+    low, high = estimate.interval()
+    return {
+        "value": float(estimate.value),
+        "stderr": float(estimate.stderr),
+        "low": low,
+        "high": high,
+        "samples": int(estimate.samples),
+    }
+
+
+def _series_id(connection: Connection, key: _Series) -> int:
+    columns = dict(zip(("name", "reference", "objective", "scale"), key, strict=True))
+    query = select(schema.series.c.id).filter_by(**columns)
+    known = connection.execute(query).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    result = connection.execute(insert(schema.series), columns)
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def _check_word(what: str, word: str, allowed: Any) -> None:
+    if word not in allowed:
+        raise GradlabError(f"{what}: {word!r} is none of {', '.join(map(repr, allowed))}")
