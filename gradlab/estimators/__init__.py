@@ -1,1 +1,39 @@
 """Policy-gradient estimators, one file per family: each draws cotangents [draws, states, m] at the head."""
+
+from gradlab.agent import Agent
+from gradlab.estimators.base import Estimator
+from gradlab.estimators.deterministic import Deterministic
+from gradlab.estimators.reparameterized import Reparameterized
+from gradlab.estimators.score_function import ScoreFunction
+from gradlab.estimators.zeroth_order import ZerothOrder
+
+#: Every family; a new one is its file and a line here.
+ESTIMATORS: tuple[type[Estimator], ...] = (Deterministic, ZerothOrder, ScoreFunction, Reparameterized)
+
+
+def default_estimators(agent: Agent) -> tuple[Estimator, ...]:
+    """The estimators worth comparing for an agent: unbiased, up to smoothing, for its kind of policy.
+
+    Example:
+        >>> from torch import nn
+        >>> agent = Agent(nn.Linear(2, 1), [nn.Bilinear(2, 1, 1)], action_low=-1, action_high=1)
+        >>> [str(estimator) for estimator in default_estimators(agent)]
+        ['deterministic', 'zeroth-order-2', 'zeroth-order-antithetic', 'score-function', 'score-function-baseline']
+    """
+    scores = (ScoreFunction(), ScoreFunction(baseline="value"))
+    if not agent.policy.continuous:
+        return scores
+    if agent.policy.stochastic:
+        return (Reparameterized(), *scores)
+    return (Deterministic(), ZerothOrder(mu=0.1, points=2), ZerothOrder(mu=0.1, points="antithetic"), *scores)
+
+
+__all__ = [
+    "ESTIMATORS",
+    "Deterministic",
+    "Estimator",
+    "Reparameterized",
+    "ScoreFunction",
+    "ZerothOrder",
+    "default_estimators",
+]

@@ -19,7 +19,7 @@ class Estimator(ABC):
     """
 
     #: Name in tables, stores and figures; short, lower case, with hyphens.
-    name: ClassVar[str]
+    name: str
     #: Whether the estimator perturbs or differentiates actions, which discrete actions do not allow.
     continuous_only: ClassVar[bool] = True
 

@@ -1,0 +1,62 @@
+"""Reparameterised policy gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.estimators.base import Estimator
+from gradlab.estimators.deterministic import Deterministic
+from gradlab.estimators.heads import in_chunks
+
+
+class Reparameterized(Estimator):
+    """∇_h [Q(s, f(h, ε)) − α log π_h(f(h, ε))] for noise ε (SVG(0), SAC).
+
+    α is the agent's entropy coefficient. For a deterministic policy f does not depend on ε: this is ``Deterministic``.
+    Sources: Heess et al. 2015, "Learning continuous control policies by stochastic value gradients" (SVG(0));
+    Haarnoja et al. 2018, arXiv 1801.01290, section 4.2 (with entropy).
+
+    Args:
+        entropy: include −α log π when the agent's objective has it; without, another objective is estimated.
+
+    Raises:
+        GradlabError: on drawing, when the agent's actions are discrete.
+
+    Example:
+        >>> from torch import nn
+        >>> from gradlab.policies import Gaussian
+        >>> class Critic(nn.Module):
+        ...     def forward(self, obs, act):
+        ...         return -act.square().sum(-1)
+        >>> agent = Agent(nn.Linear(1, 2), [Critic()], action_low=-1, action_high=1, policy=Gaussian(),
+        ...               head=lambda actor, obs: 0 * actor(obs))
+        >>> Reparameterized().at_noise(agent, torch.zeros(1, 1), torch.full((1, 1, 1), 2.0))
+        tensor([[[-4., -8.]]])
+    """
+
+    def __init__(self, *, entropy: bool = True) -> None:
+        self.entropy = entropy
+        self.name = "reparameterized" if entropy else "reparameterized-without-entropy"
+
+    def at_noise(self, agent: Agent, obs: Tensor, noise: Tensor) -> Tensor:
+        """The draws [D, B, m] for given noise [D, B, p], as ``agent.policy.sample`` takes it.
+
+        A library's own ε gives the library's own gradient: minus its actor loss, differentiated at the head.
+        """
+        with torch.enable_grad():
+            head = agent.head(obs).detach()
+            at = head.expand(*noise.shape[:-1], head.shape[-1]).clone().requires_grad_()
+            act, log_prob = agent.policy.sample(at, noise)
+            value = agent.q(obs, act)
+            if self.entropy and agent.entropy and agent.policy.stochastic:
+                value = value - agent.entropy * log_prob
+            (gradient,) = torch.autograd.grad(value.sum(), at)
+        return gradient
+
+    def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        if not agent.policy.stochastic:
+            return Deterministic().draw(agent, obs, draws, generator)
+        noise = agent.policy.noise((draws, len(obs), agent.action_size), generator, obs)
+        return in_chunks(lambda part: self.at_noise(agent, obs, part), noise)
