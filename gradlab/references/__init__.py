@@ -1,1 +1,6 @@
 """References: trustworthy cotangents with their own standard error."""
+
+from gradlab.references.base import ReferenceCotangent
+from gradlab.references.critic import CriticReference
+
+__all__ = ["CriticReference", "ReferenceCotangent"]
