@@ -1,0 +1,39 @@
+"""``gradlab analyze`` on a real checkpoint: the table, and the same records as a live run's."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradlab.cli import main
+from gradlab.store import open_store
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["td3", "sac"])
+def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, algorithm):
+    checkpoint = sorted(CHECKPOINTS.glob(f"*{algorithm}*.zip"))[-1]
+    monkeypatch.setenv("COLUMNS", "160")
+    store = tmp_path / "kept.db"
+    monkeypatch.setattr(
+        sys, "argv", ["gradlab", "analyze", str(checkpoint), "--env", "Reacher-v5", "--store", str(store)]
+    )
+    with pytest.raises(SystemExit) as stop:
+        main()
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0, printed
+    assert "points the wrong way on" in printed
+    for word in ("against critic", "against simulator", "deterministic", "score-function", "ratio", "gap"):
+        assert word in printed, printed
+    with open_store(store, readonly=True) as opened:
+        (run,) = opened.runs()
+        assert run.status == "finished"
+        assert run.algorithm == algorithm.upper()
+        done = {m.probe: m.status for m in opened.measurements()}
+        names = set(opened.scalars().name.tolist())
+        field = next(m for m in opened.measurements() if m.probe == "field")
+        assert opened.arrays(field.id)["q"].dims == ("critic", "state", "y", "x")
+    assert done == dict.fromkeys(["field", "gradient", "curvature", "landscape", "simulator"], "ok")
+    assert "deterministic/wrong_direction" in names
