@@ -100,7 +100,7 @@ class Background:
                         return
                     reason = f"the background process ended (exit code {process.wait()}){_last_line(log)}"
                     if job is not None:
-                        self._outcomes.append(Outcome(job[1], job[2], 0.0, reason))
+                        self._outcomes.append(Outcome(job[1], job[2], reason, recorded=False))
                     if self.restarts >= MAX_RESTARTS:
                         self.gone = f"{reason}; not started again after {MAX_RESTARTS} restarts"
                         return

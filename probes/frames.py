@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import cloudpickle
 
@@ -19,11 +19,11 @@ def pack(message: Any) -> bytes:
         >>> receive(io.BytesIO(pack({"step": 500})))
         {'step': 500}
     """
-    body = cloudpickle.dumps(message)
+    body: bytes = cloudpickle.dumps(message)
     return _LENGTH.pack(len(body)) + body
 
 
-def receive(stream: BinaryIO) -> Any:
+def receive(stream: IO[bytes]) -> Any:
     """The next frame's message.
 
     Raises:

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 from gradlab.agent import Agent
+from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, Store
+from gradlab.store.records import MeasurementStatus, RunStatus, Where
 from probes.background import Background
 from probes.budget import Budget
 from probes.outbox import Outbox
@@ -140,7 +142,7 @@ class Monitor:
             self._wake_step = sys.maxsize
             self._wake_time = float("inf")
 
-    def close(self, status: str = "finished", message: str = "", *, wait: float = 30.0) -> None:
+    def close(self, status: RunStatus = "finished", message: str = "", *, wait: float = 30.0) -> None:
         """End the run: wait for the background measurement in flight, write the status, close the store.
 
         Args:
@@ -269,17 +271,29 @@ class Monitor:
                 slot.failures = 0
                 self._counts["ok"][outcome.probe] += 1
                 continue
-            if outcome.seconds == 0.0:
-                # The worker died before it could write anything.
-                self._record(outcome.step, slot.probe, status="failed", message=outcome.error)
-            else:
+            if outcome.recorded:
                 self._counts["failed"][outcome.probe] += 1
+            else:
+                self._record(outcome.step, slot.probe, status="failed", message=outcome.error)
             self._failed(slot, outcome.error)
 
-    def _record(self, step: int, probe: Probe, measurement: Any = None, *, status: str = "ok", **more: Any) -> None:
+    def _record(
+        self,
+        step: int,
+        probe: Probe,
+        measurement: Measurement | None = None,
+        *,
+        status: MeasurementStatus = "ok",
+        message: str = "",
+        cost: float = 0.0,
+    ) -> None:
         self._counts[status][probe.name] += 1
-        where = "background" if probe.background else "inline"
-        self._outbox.put(lambda: self.run.record(step, probe.name, measurement, where=where, status=status, **more))
+        where: Where = "background" if probe.background else "inline"
+        self._outbox.put(
+            lambda: self.run.record(
+                step, probe.name, measurement, where=where, status=status, message=message, cost=cost
+            )
+        )
 
 
 def _close_at_exit(reference: weakref.ref[Monitor]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
+from gradlab.store.records import MeasurementStatus
 from probes.probe import Probe, generator_for
 
 
@@ -26,7 +27,7 @@ class Result:
     message: str = ""
 
     @property
-    def status(self) -> str:
+    def status(self) -> MeasurementStatus:
         """``ok``, ``failed`` (it raised) or ``skipped`` (it cannot measure this agent)."""
         if self.measurement is not None:
             return "ok"

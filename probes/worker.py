@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from probes.frames import pack, receive
 
@@ -47,12 +47,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job went; the measurement itself is already in the store."""
+    """How a job went; ``recorded`` when the worker has written it into the store itself."""
 
     probe: str
     step: int
-    seconds: float
     error: str = ""
+    recorded: bool = True
 
 
 def perform(job: Job, run: RunWriter, seed: int) -> Outcome:
@@ -70,13 +70,13 @@ def perform(job: Job, run: RunWriter, seed: int) -> Outcome:
         seconds = time.perf_counter() - started
         message = f"{type(error).__name__}: {error}"
         run.record(job.step, name, cost=seconds, where="background", status="failed", message=message)
-        return Outcome(name, job.step, seconds, message)
+        return Outcome(name, job.step, message)
     seconds = time.perf_counter() - started
     run.record(job.step, name, measurement, cost=seconds, where="background")
-    return Outcome(name, job.step, seconds)
+    return Outcome(name, job.step)
 
 
-def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
+def serve(inbox: IO[bytes], outbox: IO[bytes]) -> None:
     """Answer jobs until the inbox closes."""
     hello: Hello = receive(inbox)
     sys.path.extend(entry for entry in hello.path if entry not in sys.path)

@@ -14,15 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from gradlab.errors import GradlabError
-
-if TYPE_CHECKING:
-    from probes import Monitor
 
 console = Console(highlight=False)
 
@@ -93,7 +90,7 @@ def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str) -> Non
         options["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, 0.1))
     kind = getattr(stable_baselines3, algo.value.upper())
     model = kind("MlpPolicy", task, seed=seed, device="cpu", **options)
-    monitor: Monitor = probes.attach(model, store=store, seed=seed)
+    monitor: Any = probes.attach(model, store=store, seed=seed)
     for name, reason in monitor.left_out.items():
         console.print(f"Probe {name} is left out: {reason}", markup=False)
     try:
