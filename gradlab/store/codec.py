@@ -16,9 +16,8 @@ from gradlab.errors import GradlabError
 #: Types whose bytes are the number: bool, integers, floats, complex, times and fixed-length text.
 _KINDS = "biufcmMSU"
 #: Compression that saves less than this part of the bytes is not worth its time at reading.
-_SAVING = 0.2
+_SAVING = 0.1
 _SMALLEST = 256
-_LEVEL = 1  # on fields of float32, level 6 takes twice the time for 2 % fewer bytes
 
 
 def encode(name: str, array: xr.DataArray) -> dict[str, Any]:
@@ -45,7 +44,9 @@ def encode(name: str, array: xr.DataArray) -> dict[str, Any]:
     values = np.asarray(array.values)
     _check_kind(values.dtype, f"array {name!r}")
     codec, data = _pack(values)
-    coords = [_encode_coordinate(f"array {name!r}, coordinate {key!r}", key, c) for key, c in array.coords.items()]
+    coords = [
+        _encode_coordinate(f"array {name!r}, coordinate {key!r}", key, c) for key, c in array.coords.variables.items()
+    ]
     return {
         "name": name,
         "label": array.name,
@@ -77,7 +78,7 @@ def decode(row: Mapping[str, Any]) -> xr.DataArray:
     return xr.DataArray(values, coords=coords, dims=dims, name=row["label"], attrs=json.loads(row["attrs"]))
 
 
-def _encode_coordinate(place: str, name: Hashable, coordinate: xr.DataArray) -> dict[str, Any]:
+def _encode_coordinate(place: str, name: Hashable, coordinate: xr.Variable) -> dict[str, Any]:
     values = np.asarray(coordinate.values)
     dtype = values.dtype
     if dtype.kind != "O" or not all(isinstance(value, str) for value in values.flat):
@@ -90,7 +91,7 @@ def _encode_coordinate(place: str, name: Hashable, coordinate: xr.DataArray) -> 
         "dtype": dtype.str,
         "shape": values.shape,
         "values": listed,
-        "attrs": json.loads(_encode_attributes(place, coordinate.attrs)),
+        "attrs": json.loads(_encode_attributes(place, coordinate.attrs)) if coordinate.attrs else {},
     }
 
 
@@ -109,6 +110,8 @@ def _encode_attributes(place: str, attributes: Mapping[Any, Any]) -> str:
             return value.item()
         raise TypeError(f"a {type(value).__name__}")
 
+    if not attributes:
+        return "{}"
     _names(attributes, place)
     try:
         return json.dumps(dict(attributes), default=plain)
@@ -137,7 +140,9 @@ def _pack(values: NDArray[Any]) -> tuple[str, bytes]:
         return "raw", raw
     # Bytes of equal significance side by side: smooth fields of floats compress better and faster so.
     planes = np.frombuffer(raw, np.uint8).reshape(-1, values.dtype.itemsize).T.tobytes()
-    packed = zlib.compress(planes, _LEVEL)
+    # On critics' fields a search for repeated strings takes twice the time of run lengths and saves 3 % more.
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    packed = packer.compress(planes) + packer.flush()
     return ("shuffle-zlib", packed) if len(packed) <= (1 - _SAVING) * len(raw) else ("raw", raw)
 
 

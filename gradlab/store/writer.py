@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.sql.functions import max as sql_max
 
 from gradlab.errors import GradlabError
@@ -20,6 +20,15 @@ from gradlab.store.records import MeasurementStatus, RunStatus, Where
 
 #: name, reference, objective, scale
 _Series = tuple[str, str, str, str]
+
+
+# Statements are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
+_PROGRESS = update(schema.runs).where(schema.runs.c.id == bindparam("run"))
+_TOUCH = _PROGRESS.values(last_seen=bindparam("now"), step=bindparam("at"), revision=schema.runs.c.revision + 1)
+_FINISH = _PROGRESS.values(
+    last_seen=bindparam("now"), status=bindparam("how"), message=bindparam("why"), revision=schema.runs.c.revision + 1
+)
+_MEASUREMENT, _SCALARS, _ARRAYS = insert(schema.measurements), insert(schema.scalars), insert(schema.arrays)
 
 
 class RunWriter:
@@ -92,23 +101,23 @@ class RunWriter:
 
         def change(connection: Connection) -> int:
             found.clear()
-            result = connection.execute(insert(schema.measurements), row)
+            result = connection.execute(_MEASUREMENT, row)
             assert result.inserted_primary_key is not None
             measurement_id = int(result.inserted_primary_key[0])
             found.update({key: _series_id(connection, key) for key in scalars if key not in self._series})
             if scalars:
                 known = self._series | found if found else self._series
                 connection.execute(
-                    insert(schema.scalars),
+                    _SCALARS,
                     [
                         {"measurement_id": measurement_id, "series_id": known[key], **columns}
                         for key, columns in scalars.items()
                     ],
                 )
             if arrays:
-                connection.execute(insert(schema.arrays), [{"measurement_id": measurement_id, **a} for a in arrays])
+                connection.execute(_ARRAYS, [{"measurement_id": measurement_id, **a} for a in arrays])
             if where == "inline":
-                self._touch(connection, int(step), now)
+                connection.execute(_TOUCH, {"run": self.id, "now": now, "at": int(step)})
             return measurement_id
 
         measurement_id = self._backend.write(change)
@@ -122,8 +131,8 @@ class RunWriter:
         Raises:
             GradlabError: the store cannot be written to.
         """
-        now = time.time()
-        self._backend.write(lambda connection: self._touch(connection, int(step), now))
+        progress = {"run": self.id, "now": time.time(), "at": int(step)}
+        self._backend.write(lambda connection: connection.execute(_TOUCH, progress))
 
     def finish(self, status: RunStatus = "finished", message: str = "") -> None:
         """Says that the run has ended: ``finished``, ``stopped`` by its user or ``failed``.
@@ -132,26 +141,8 @@ class RunWriter:
             GradlabError: the status is none of these, or the store cannot be written to.
         """
         _check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
-        now = time.time()
-        columns = schema.runs.c
-        change = (
-            update(schema.runs)
-            .where(columns.id == self.id)
-            .values(status=status, message=message, last_seen=now, revision=columns.revision + 1)
-        )
-        self._backend.write(lambda connection: connection.execute(change))
-
-    def _touch(self, connection: Connection, step: int, now: float) -> None:
-        columns = schema.runs.c
-        connection.execute(
-            update(schema.runs)
-            .where(columns.id == self.id)
-            .values(
-                last_seen=now,
-                step=step,
-                revision=columns.revision + 1,
-            )
-        )
+        end = {"run": self.id, "now": time.time(), "how": status, "why": message}
+        self._backend.write(lambda connection: connection.execute(_FINISH, end))
 
     def __repr__(self) -> str:
         return f"<RunWriter {self.name!r} (run {self.id}) in {self._backend.location.name}>"
