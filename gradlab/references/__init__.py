@@ -2,5 +2,6 @@
 
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.critic import CriticReference
+from gradlab.references.simulator import SimulatorReference
 
-__all__ = ["CriticReference", "ReferenceCotangent"]
+__all__ = ["CriticReference", "ReferenceCotangent", "SimulatorReference"]

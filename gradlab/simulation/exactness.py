@@ -1,0 +1,70 @@
+"""Restoring is exact, or the environment is refused."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import Any
+
+import numpy as np
+
+from gradlab.errors import GradlabError
+from gradlab.simulation.lanes import CopiedLanes, Lanes
+from gradlab.simulation.mujoco_lanes import MujocoLanes
+
+
+def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
+    """The lanes for an environment, checked; and whether a step draws random numbers.
+
+    Raises:
+        GradlabError: a restored copy does not go on exactly as the original does.
+    """
+    try:
+        lanes: Lanes = MujocoLanes(env) if _is_mujoco(env) else CopiedLanes(env)
+        random = verify(lanes)
+    except (TypeError, pickle.PicklingError) as error:
+        raise GradlabError(f"environment {name}: its state cannot be copied ({str(error).splitlines()[0]})") from error
+    if random is None:
+        raise GradlabError(
+            f"environment {name}: a restored copy does not go on as the original does, so it keeps state that cannot "
+            "be copied; use a MuJoCo task, or an environment whose state is its Python attributes"
+        )
+    return lanes, random
+
+
+def verify(lanes: Lanes) -> bool | None:
+    """Whether a step draws random numbers; None when restoring is not exact.
+
+    A state some steps into an episode is captured; the original goes on; two copies are then loaded, one is
+    led astray, and the other must repeat the original bit for bit, twice.
+    """
+    env = lanes.env
+    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (env.action_space.low, env.action_space.high))
+    acts = np.random.default_rng(0).uniform(low, high, (10, 2, len(low)))
+    lanes.reset([0, 1])
+    before = _generator_state(env)
+    for act in acts[:5]:
+        lanes.step(act, np.array([True, True]))
+    random = _generator_state(env) != before
+    snapshot = lanes.capture(0)
+    first, second = np.array([True, False]), np.array([False, True])
+    original = [lanes.step(act, first) for act in acts[5:]]
+    for _ in range(2):
+        lanes.load([snapshot, snapshot])
+        for act in acts[:5]:
+            lanes.step(act, first)
+        for act, (obs, reward, terminated) in zip(acts[5:, ::-1], original, strict=True):
+            again = lanes.step(act, second)
+            if not all(np.array_equal(a[1], b[0]) for a, b in zip(again, (obs, reward, terminated), strict=True)):
+                return None
+    return random
+
+
+def _generator_state(env: Any) -> bytes:
+    generator = getattr(env, "_np_random", None)
+    return b"" if generator is None else pickle.dumps(generator.bit_generator.state)
+
+
+def _is_mujoco(env: Any) -> bool:
+    mujoco = sys.modules.get("mujoco")
+    return mujoco is not None and isinstance(getattr(env, "data", None), mujoco.MjData)

@@ -1,0 +1,119 @@
+"""Many copies of one environment, each with its own exact state, stepped together.
+
+This is the seam: whatever steps a batch of exact states fast enough can stand behind ``Lanes``.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: Parts of an environment that stay the same all its life, and so are shared by every lane.
+SHARED = frozenset({"spec", "metadata", "observation_space", "action_space", "render_mode", "mujoco_renderer", "model"})
+
+
+class Lanes(ABC):
+    """N exact states of one environment.
+
+    Stepping calls the environment's own ``step`` (unwrapped: no time limit), so observation, reward and
+    termination are the environment's own to the last bit. Its own ``truncated`` flag is not looked at.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.size = 0
+
+    @abstractmethod
+    def load(self, snapshots: Sequence[Any]) -> None:
+        """Start lane i from a copy of ``snapshots[i]``; there are then as many lanes as snapshots."""
+
+    @abstractmethod
+    def reset(self, seeds: Sequence[int]) -> Floats:
+        """Start lane i from the environment's own reset with ``seeds[i]``; observations [N, n]."""
+
+    @abstractmethod
+    def capture(self, lane: int) -> Any:
+        """The exact state of a lane, as a snapshot that shares nothing with it and can be pickled."""
+
+    @abstractmethod
+    def _enter(self, lane: int) -> None:
+        """Put the environment in that lane's state."""
+
+    @abstractmethod
+    def _leave(self, lane: int) -> None:
+        """Keep the environment's state as that lane's."""
+
+    def step(self, act: Floats, running: Bools) -> tuple[Floats, Floats, Bools]:
+        """One step of the lanes that are ``running`` [N]; the others stay as they are.
+
+        Args:
+            act: actions [N, p] in environment units.
+            running: which lanes to step, [N].
+
+        Returns:
+            Observations [N, n], rewards [N] and terminations [N]; zero and False in lanes that stood still.
+        """
+        env = self.env
+        obs = np.zeros((self.size, *env.observation_space.shape))
+        reward, terminated = np.zeros(self.size), np.zeros(self.size, dtype=bool)
+        for lane in np.flatnonzero(running).tolist():
+            self._enter(lane)
+            obs[lane], reward[lane], terminated[lane], _, _ = env.step(act[lane])
+            self._leave(lane)
+        return obs, reward, terminated
+
+    def unstable(self) -> Bools:
+        """Lanes [N] whose physics diverged since they were loaded, where the engine can tell."""
+        return np.zeros(self.size, dtype=bool)
+
+
+class CopiedLanes(Lanes):
+    """Any environment whose whole state is its Python attributes: one deep copy of them a lane.
+
+    It cannot promise speed, nor exactness for an environment that keeps state elsewhere (a C library, a
+    module's variables, a file); ``verify`` catches most of those.
+    """
+
+    def load(self, snapshots: Sequence[Any]) -> None:
+        """Start from deep copies."""
+        self._lanes = [self._copy(snapshot) for snapshot in snapshots]
+        self.size = len(snapshots)
+
+    def reset(self, seeds: Sequence[int]) -> Floats:
+        """Start from seeded resets."""
+        self.size = len(seeds)
+        obs, self._lanes = [], []
+        for seed in seeds:
+            obs.append(np.asarray(self.env.reset(seed=seed)[0], dtype=np.float64))
+            self._lanes.append(self._copy(self._attributes()))
+        return np.stack(obs)
+
+    def capture(self, lane: int) -> Any:
+        """A deep copy of the attributes."""
+        return self._copy(self._lanes[lane])
+
+    def _enter(self, lane: int) -> None:
+        attributes = vars(self.env)
+        shared = {name: value for name, value in attributes.items() if name in SHARED}
+        # Cleared, so that what another lane's steps added does not leak into this one.
+        attributes.clear()
+        attributes.update(shared)
+        attributes.update(self._lanes[lane])
+
+    def _leave(self, lane: int) -> None:
+        self._lanes[lane] = self._attributes()
+
+    def _attributes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self.env).items() if name not in SHARED}
+
+    def _copy(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        # Whatever refers back to the environment goes on doing so, rather than to a copy of it.
+        return copy.deepcopy(attributes, {id(self.env): self.env})

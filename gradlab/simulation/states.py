@@ -1,0 +1,51 @@
+"""States of a task that can be returned to exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class States:
+    """B states of one environment, each with all that is needed to go on from it exactly.
+
+    They can be pickled and used in another process. Rollouts start from copies and never change a snapshot.
+
+    Attributes:
+        obs: observations [B, n], float64 on the CPU, as the environment gave them.
+        snapshots: B snapshots, opaque; ``Simulator`` makes and restores them.
+        episode: [B] int64, which episode a state was visited in; states of one episode are not independent.
+        step: [B] int64, actions taken in that episode before the state was reached.
+        environment: name of the environment they belong to.
+
+    Example:
+        >>> states = States(torch.zeros(3, 2), ("a", "b", "c"), torch.tensor([0, 0, 1]), torch.tensor([4, 9, 2]), "X")
+        >>> len(states), states[1:].snapshots, states[torch.tensor([True, False, True])].episode
+        (3, ('b', 'c'), tensor([0, 1]))
+    """
+
+    obs: Tensor
+    snapshots: tuple[Any, ...]
+    episode: Tensor
+    step: Tensor
+    environment: str = ""
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.obs), len(self.snapshots), len(self.episode), len(self.step)}
+        if len(sizes) != 1:
+            raise ValueError(f"obs, snapshots, episode and step must have one entry a state; they have {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.snapshots)
+
+    def __getitem__(self, index: slice | Tensor | list[int]) -> States:
+        """Some of the states: a slice, a list of positions, or a tensor of positions or of booleans."""
+        at = torch.arange(len(self))[index]
+        if at.ndim == 0:
+            at = at[None]
+        snapshots = tuple(self.snapshots[i] for i in at.tolist())
+        return States(self.obs[at], snapshots, self.episode[at], self.step[at], self.environment)
