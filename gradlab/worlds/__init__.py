@@ -1,1 +1,23 @@
 """Worlds: problems whose gradients, values and variances are known in closed form."""
+
+from gradlab.worlds.base import Hessians, Moments, World
+from gradlab.worlds.gaussian_polynomial import GaussianPolynomial
+from gradlab.worlds.linear_quadratic import LinearQuadratic
+from gradlab.worlds.quadratic_bandit import QuadraticBandit, expected_absolute_cosine
+from gradlab.worlds.smoothing import smoothed_gradient, smoothing_bias
+
+#: Every world; a new one is its file and a line here.
+WORLDS: tuple[type[World], ...] = (GaussianPolynomial, QuadraticBandit, LinearQuadratic)
+
+__all__ = [
+    "WORLDS",
+    "GaussianPolynomial",
+    "Hessians",
+    "LinearQuadratic",
+    "Moments",
+    "QuadraticBandit",
+    "World",
+    "expected_absolute_cosine",
+    "smoothed_gradient",
+    "smoothing_bias",
+]
