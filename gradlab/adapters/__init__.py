@@ -1,1 +1,80 @@
 """Adapters: an Agent out of a live object or a checkpoint, one file per library."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+from gradlab.adapters import stable_baselines3
+from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+
+__all__ = ["ADAPTERS", "Checkpoint", "load", "read_checkpoint", "view"]
+
+
+class Adapter(Protocol):
+    """What one library's module has; it looks at ``sys.modules`` and never imports the library."""
+
+    LIBRARY: str
+    SUPPORTED: tuple[str, ...]
+
+    def recognises(self, model: object) -> bool:
+        """Whether the object is one of the library's."""
+
+    def view(self, model: Any) -> Agent:
+        """The object as an Agent; raises GradlabError where it is not supported."""
+
+
+#: The libraries known, in the order they are asked.
+ADAPTERS: tuple[Adapter, ...] = (stable_baselines3,)
+
+
+def view(model: object) -> Agent:
+    """A live training object as an Agent.
+
+    The agent shares the model's layers, so it always shows the present weights; measure a ``snapshot()``. An
+    Agent is returned as it is. No library is imported and no random state touched.
+
+    Args:
+        model: a Stable-Baselines3 TD3, DDPG or SAC model.
+
+    Raises:
+        GradlabError: the object is of no known library, or not supported.
+
+    Example:
+        >>> view("a string")
+        Traceback (most recent call last):
+        ...
+        gradlab.errors.GradlabError: view: builtins.str is no training object known here; ...
+    """
+    if isinstance(model, Agent):
+        return model
+    for adapter in ADAPTERS:
+        if adapter.recognises(model):
+            return adapter.view(model)
+    known = "; ".join(f"{adapter.LIBRARY} ({', '.join(adapter.SUPPORTED)})" for adapter in ADAPTERS)
+    raise GradlabError(
+        f"view: {type(model).__module__}.{type(model).__qualname__} is no training object known here; known are "
+        f"{known}; describe any other with gradlab.Agent(actor=..., critics=[...], action_low=..., action_high=...)"
+    )
+
+
+def load(path: str | os.PathLike[str], trust: bool = False) -> Agent:
+    """A checkpoint as an Agent: without its environment, without its library, without running code from it.
+
+    Args:
+        path: a zip written by Stable-Baselines3's ``model.save()`` (TD3, DDPG, SAC).
+        trust: whether code in the file may run, where it cannot be read otherwise (custom activations and
+            policies are pickled); needs the library.
+
+    Raises:
+        GradlabError: the file is missing, broken, of another library, or needs ``trust``.
+
+    Example:
+        >>> load("no-such-file.zip")
+        Traceback (most recent call last):
+        ...
+        gradlab.errors.GradlabError: checkpoint no-such-file.zip: no such file; ...
+    """
+    return read_checkpoint(path, trust=trust).agent
