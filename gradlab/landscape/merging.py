@@ -1,0 +1,207 @@
+"""Which candidates are one optimum, and how high each optimum stands over the pass to a higher one.
+
+Candidates are the vertices of a graph. An edge is a straight segment; its height is the lowest value met along it. The
+best known path between two candidates is the one whose lowest edge is highest (a maximin path), so its height is a
+lower bound of the true pass. Adding edges from the highest down and letting the lower of two meeting peaks end
+there is zero-dimensional persistent homology of the superlevel sets on that graph (Edelsbrunner and Harer,
+*Computational Topology*, 2010, VII.1): a peak's persistence is its height over the edge where it ends.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import minimum_spanning_tree
+from torch import Tensor
+
+from gradlab.landscape.surface import Surface
+
+#: Entries of a pairwise distance table held at once.
+_PAIRS = 1 << 22
+#: Candidates of one state up to which every pair is an edge, and neighbours of each beyond that.
+_ALL_PAIRS, _NEIGHBOURS = 12, 6
+
+
+def pack(state: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    """Where rows go in a table [states, most]: row numbers [states, most] (0 where empty) and what is filled."""
+    counts = torch.bincount(state, minlength=states)
+    order = torch.argsort(state, stable=True)
+    place = torch.arange(len(state)) - (counts.cumsum(0) - counts)[state[order]]
+    table = torch.zeros(states, int(counts.max()), dtype=torch.long)
+    filled = torch.zeros_like(table, dtype=torch.bool)
+    table[state[order], place] = order
+    filled[state[order], place] = True
+    return table, filled
+
+
+def nearby(state: Tensor, point: Tensor, value: Tensor, gradient: Tensor, states: int, radius: float) -> Tensor:
+    """For every row the highest row that it is chained to, [N]; itself when alone.
+
+    Two rows are chained when no coordinate differs by more than ``radius`` and the slope falls from the one to the
+    other, (∇Q(y) − ∇Q(x))·(y − x) ≤ 0: points on two sides of a valley are near, yet climb apart.
+    """
+    order = torch.argsort(value, descending=True, stable=True)
+    table, filled = pack(state[order], states)
+    leader = torch.arange(len(state))
+    block = max(1, _PAIRS // table.shape[1] ** 2)
+    for rows, there in zip(table.split(block), filled.split(block), strict=True):
+        x, g = point[order[rows]], gradient[order[rows]]
+        close = torch.cdist(x, x, p=torch.inf) <= radius
+        products = g @ x.mT
+        own = products.diagonal(dim1=-2, dim2=-1)
+        bend = own[:, :, None] + own[:, None, :] - products - products.mT
+        rounding = 16 * torch.finfo(x.dtype).eps * g.norm(dim=-1) * x.norm(dim=-1)
+        falls = bend <= rounding[:, :, None] + rounding[:, None, :]
+        near = close & falls & there[:, :, None] & there[:, None, :]
+        first = near.to(torch.uint8).argmax(-1)  # rows are in descending order, so the first is the highest
+        while True:
+            further = first.gather(1, first)
+            if torch.equal(further, first):
+                break
+            first = further
+        leader[rows[there]] = rows.gather(1, first)[there]
+    out = torch.empty_like(leader)
+    out[order] = order[leader]
+    return out
+
+
+def edges(state: Tensor, point: Tensor, value: Tensor, states: int) -> Tensor:
+    """Pairs of rows [E, 2] worth a look: all in one state, or of many each one's nearest and the state's best."""
+    order = torch.argsort(value, descending=True, stable=True)
+    table, filled = pack(state[order], states)
+    most = table.shape[1]
+    block = max(1, _PAIRS // most**2)
+    pairs = []
+    for rows, there in zip(table.split(block), filled.split(block), strict=True):
+        link = there[:, :, None] & there[:, None, :]
+        if most > _ALL_PAIRS:
+            x = point[order[rows]]
+            distance = torch.cdist(x, x).masked_fill(~link, torch.inf)
+            higher = distance.masked_fill(torch.ones(most, most, dtype=torch.bool).triu(), torch.inf)
+            chosen = torch.zeros_like(link)
+            for near in (distance, higher):
+                closest = near.topk(min(_NEIGHBOURS + 1, most), largest=False).indices
+                chosen.scatter_(2, closest, True)
+            chosen[:, :, 0] = True
+            few = (there.sum(-1) <= _ALL_PAIRS)[:, None, None]
+            link = link & (chosen | chosen.mT | few)
+        at, i, j = link.triu(1).nonzero(as_tuple=True)
+        pairs.append(torch.stack([order[rows[at, i]], order[rows[at, j]]], -1))
+    return torch.cat(pairs)
+
+
+def passes(surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, enough: Tensor) -> Tensor:
+    """The lowest value met along each straight segment, [E], its ends included.
+
+    Seven inner points, then six more around the lowest of them, so that a narrow valley is met near its bottom; the
+    second look is left out where the dip already exceeds ``enough`` (per state, [S]).
+    """
+    if len(pairs) == 0:
+        return value.new_zeros(0)
+    shares = torch.linspace(0, 1, 9, dtype=point.dtype)
+    values = _along(surface, state, point, pairs, shares[1:-1].expand(len(pairs), -1))
+    values = torch.cat([value[pairs[:, :1]], values, value[pairs[:, 1:]]], -1)
+    low, where = values.min(-1)
+    close = (low >= value[pairs].amin(-1) - enough[state[pairs[:, 0]]]).nonzero().flatten()
+    around = shares[where[close]][:, None] + (shares[1] / 4) * torch.tensor([-3.0, -2, -1, 1, 2, 3]).to(shares)
+    finer = _along(surface, state, point, pairs[close], around.clamp(0, 1))
+    low[close] = torch.minimum(low[close], finer.amin(-1))
+    return low
+
+
+def _along(surface: Surface, state: Tensor, point: Tensor, pairs: Tensor, share: Tensor) -> Tensor:
+    """Values at shares [E, T] of the way along each segment, [E, T]."""
+    start, end = point[pairs[:, :1]], point[pairs[:, 1:]]
+    points = start + share[..., None] * (end - start)
+    rows = state[pairs[:, :1]].expand(share.shape)
+    return surface.values(rows.reshape(-1), points.flatten(0, 1)).reshape(share.shape)
+
+
+def raise_passes(
+    surface: Surface, state: Tensor, point: Tensor, pairs: Tensor, height: Tensor, rounds: int = 8
+) -> Tensor:
+    """Heights [E] of paths bent upwards from the straight segments; never below ``height``.
+
+    Seven nodes of each path climb across it, perpendicular to its tangent, each with its own step length (the string
+    method for passes: E, Ren and Vanden-Eijnden, Phys. Rev. B 66, 2002). Any path bounds the pass from below, so that
+    stopping early is safe.
+    """
+    if len(pairs) == 0 or surface.size == 1:
+        return height  # on a line there is one path only
+    count, size = len(pairs), surface.size
+    shares = torch.linspace(0, 1, 9, dtype=point.dtype)[:, None]
+    path = point[pairs[:, :1]] + shares * (point[pairs[:, 1]] - point[pairs[:, 0]])[:, None]
+    rows = state[pairs[:, :1]].expand(count, 7).reshape(-1)
+    value, gradient = surface.climb(rows, path[:, 1:-1].reshape(-1, size))
+    step = (0.25 * (path[:, -1] - path[:, 0]).norm(dim=-1, keepdim=True)).expand(count, 7).reshape(-1)
+    for _ in range(rounds):
+        nodes = path[:, 1:-1].reshape(-1, size)
+        tangent = torch.nn.functional.normalize(path[:, 2:] - path[:, :-2], dim=-1).reshape(-1, size)
+        across = gradient - (gradient * tangent).sum(-1, keepdim=True) * tangent
+        outward = ((nodes <= 0) & (across < 0)) | ((nodes >= 1) & (across > 0))
+        across = torch.nn.functional.normalize(across.masked_fill(outward, 0.0), dim=-1)
+        trial = (nodes + step[:, None] * across).clamp(0, 1)
+        there, slope = surface.climb(rows, trial)
+        better = there > value
+        keep = better[:, None]
+        nodes, value = torch.where(keep, trial, nodes), torch.where(better, there, value)
+        gradient = torch.where(keep, slope, gradient)
+        step = torch.where(better, step, step / 3)
+        path = torch.cat([path[:, :1], nodes.reshape(count, 7, size), path[:, -1:]], 1)
+    between = torch.tensor([0.25, 0.5, 0.75], dtype=point.dtype)[:, None]
+    inner = path[:, :-1, None] + between * (path[:, 1:] - path[:, :-1])[:, :, None]
+    along = surface.values(state[pairs[:, :1]].expand(count, 24).reshape(-1), inner.reshape(-1, size))
+    low = torch.minimum(along.reshape(count, 24).amin(-1), value.reshape(count, 7).amin(-1))
+    return torch.maximum(height, low)
+
+
+def spanning(pairs: Tensor, height: Tensor, vertices: int) -> Tensor:
+    """Which edges make the maximum spanning forest of heights; no other edge is on a maximin path."""
+    if len(pairs) == 0:
+        return pairs.new_zeros(0)
+    ends = pairs.numpy()
+    # Ranks in place of heights: csgraph drops weights of zero and adds up nothing here.
+    rank = torch.argsort(torch.argsort(height, descending=True, stable=True)) + 1
+    shape = (vertices, vertices)
+    tree = minimum_spanning_tree(coo_matrix((rank.double().numpy(), (ends[:, 0], ends[:, 1])), shape=shape))
+    chosen = torch.from_numpy(np.sort(tree.data).astype(np.int64)) - 1
+    return torch.argsort(height, descending=True, stable=True)[chosen]
+
+
+def elder(state: Tensor, value: Tensor, pairs: Tensor, height: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+    """The merge tree of all states at once.
+
+    Args:
+        state: state of each row, [N].
+        value: Q at each row, [N].
+        pairs: edges of a spanning forest by descending height, [E, 2]; each within one state.
+        height: lowest value along each edge, [E].
+        tolerance: per state, [S]; a peak whose persistence is not above it is part of the peak it meets.
+
+    Returns:
+        For every row the peak it belongs to [N], and every row's persistence [N], float64: its height over the best
+        known pass to a higher row, infinite where there is none.
+    """
+    values, allowed = value.double().tolist(), tolerance.double()[state].tolist()
+    persistence = [float("inf")] * len(values)
+    root, peak = list(range(len(values))), list(range(len(values)))
+
+    def find(row: int) -> int:
+        while root[row] != row:
+            root[row] = root[root[row]]
+            row = root[row]
+        return row
+
+    for (i, j), pass_ in zip(pairs.tolist(), height.double().tolist(), strict=True):
+        a, b = find(i), find(j)
+        if values[a] < values[b]:
+            a, b = b, a
+        root[b] = a
+        persistence[b] = values[b] - pass_
+        if persistence[b] <= allowed[b]:
+            peak[b] = a
+    # A row merges into a higher one only, so that going down the values once resolves every chain.
+    for row in sorted(range(len(values)), key=values.__getitem__, reverse=True):
+        peak[row] = peak[peak[row]]
+    return torch.tensor(peak), torch.tensor(persistence, dtype=torch.float64)

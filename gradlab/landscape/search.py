@@ -1,0 +1,221 @@
+"""The search itself: climb, meet, merge, settle, and merge again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from gradlab.errors import GradlabError
+from gradlab.landscape import ascent, merging, polish
+from gradlab.landscape.surface import Surface
+
+#: The first step and the longest, as shares of the unit box's diagonal.
+_FIRST, _LONGEST = 0.05, 0.2
+#: Steps between two looks for points that have met; steps down to the lowest value.
+_LOOK, _DESCENT = 4, 12
+#: Turns of compass search and renewed climb, and rounds of polls in each.
+_TURNS, _POLLS = 3, 4
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look: the arguments of ``local_optima`` of the same names, and the seed of all randomness."""
+
+    starts: int
+    steps: int
+    tolerance: float
+    radius: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where the search ended, one row an end, in the unit box.
+
+    Attributes:
+        state: state index, [N].
+        point: place in the unit box, [N, p].
+        value: Q there, [N].
+        persistence: height over the best known pass to a higher end, [N]; over the lowest value where there is none.
+        optimum: whether it is an optimum, rather than part of another or of a plateau, [N].
+        owner: the end that each point belongs to, [S, points]; the points are the starts, and the actor's last.
+        highest: highest value seen, [S].
+        span: the value range, [S].
+    """
+
+    state: Tensor
+    point: Tensor
+    value: Tensor
+    persistence: Tensor
+    optimum: Tensor
+    owner: Tensor
+    highest: Tensor
+    span: Tensor
+
+
+def search(surface: Surface, actor: Tensor | None, effort: Effort, value_range: Tensor | None) -> Ends:
+    """Search every state from uniform starts, and from ``actor`` [S, p] in the unit box.
+
+    Raises:
+        GradlabError: Q or its gradient is not finite at a start.
+    """
+    count = surface.states
+    climb = _begin(surface, actor, effort)
+    points = len(climb.state) // count
+    lowest = _descend(surface, climb, points)
+    owner = _climb(surface, climb, lowest, effort)
+    climb, owner = _keep(climb, owner)
+
+    highest = _highest(climb.state, climb.value, count)
+    span = highest - lowest if value_range is None else value_range.to(lowest).expand(count)
+    rounding = 8 * torch.finfo(lowest.dtype).eps * torch.maximum(highest.abs(), lowest.abs())
+    flat = (climb.gradient == 0).all(-1)
+    at = climb.take(flat)
+    flat[flat.clone()] = polish.level(
+        surface, at.state, at.point, at.value, radius=2 * effort.radius, rounding=rounding[at.state]
+    )
+
+    # Merged twice: first all ends; then, settled, the few that stand, with their paths bent upwards.
+    peak, _ = _merge(surface, climb, torch.maximum(effort.tolerance * span, rounding), bend=False)
+    topped = flat & (climb.value >= climb.value[peak] - rounding[climb.state])
+    plateau = torch.zeros_like(flat).index_put((peak[topped],), torch.tensor(True))
+    plateau = plateau[peak == torch.arange(len(peak))]
+    climb, owner = _keep(climb, peak[owner])
+    climb = _settle(surface, climb, _least(lowest, climb)[climb.state], effort)
+
+    highest = _highest(climb.state, climb.value, count)
+    span = highest - lowest if value_range is None else span
+    peak, persistence = _merge(surface, climb, torch.maximum(effort.tolerance * span, rounding), bend=True)
+    persistence = torch.where(torch.isinf(persistence), (highest - lowest).double()[climb.state], persistence)
+    persistence = persistence.to(climb.value)
+    return Ends(
+        climb.state,
+        climb.point,
+        climb.value,
+        persistence,
+        # A plateau below a higher peak is part of its slope; one on top of everything is no maximum either.
+        (peak == torch.arange(len(peak))) & ~plateau & (persistence > rounding[climb.state]),
+        peak[owner].reshape(count, points),
+        highest,
+        span,
+    )
+
+
+def _begin(surface: Surface, actor: Tensor | None, effort: Effort) -> ascent.Climb:
+    sobol = SobolEngine(surface.size, scramble=True, seed=effort.seed).draw(effort.starts, dtype=surface.low.dtype)
+    points = sobol.expand(surface.states, -1, -1)
+    if actor is not None:
+        points = torch.cat([points, actor[:, None]], 1)
+    state = torch.arange(surface.states).repeat_interleave(points.shape[1])
+    climb = ascent.begin(surface, state, points.reshape(-1, surface.size), _FIRST * surface.size**0.5)
+    finite = torch.isfinite(climb.value) & torch.isfinite(climb.gradient).all(-1)
+    if not bool(finite.all()):
+        bad = state[~finite].unique().tolist()
+        raise GradlabError(
+            f"critic: NaN or infinite values or gradients in state(s) {bad[:5]}; has it diverged? leave them out"
+        )
+    return climb
+
+
+def _climb(surface: Surface, climb: ascent.Climb, lowest: Tensor, effort: Effort) -> Tensor:
+    """Climb, in place; the row that each start ends as, [N]."""
+    owner = torch.arange(len(climb.state))
+    going = torch.ones(len(climb.state), dtype=torch.bool)
+    for step in range(effort.steps):
+        if step % _LOOK == 0:
+            least = _least(lowest, climb)[climb.state]
+            if step:
+                _meet(surface, climb, owner, going, effort.radius)
+        if not _step(surface, climb, going, least):
+            break
+    _meet(surface, climb, owner, going, effort.radius)
+    return owner
+
+
+def _keep(climb: ascent.Climb, owner: Tensor) -> tuple[ascent.Climb, Tensor]:
+    """Only the rows that own something, and the owners' new numbers."""
+    rows, place = torch.unique(owner, return_inverse=True)
+    return climb.take(rows), place
+
+
+def _highest(state: Tensor, value: Tensor, states: int) -> Tensor:
+    return torch.full((states,), -torch.inf, dtype=value.dtype).scatter_reduce(0, state, value, "amax")
+
+
+def _least(lowest: Tensor, climb: ascent.Climb) -> Tensor:
+    """Rise per step, [S], that is lost in the rounding of the range seen so far."""
+    highest = _highest(climb.state, climb.value, len(lowest))
+    return 64 * torch.finfo(lowest.dtype).eps * (highest - lowest)
+
+
+def _step(surface: Surface, climb: ascent.Climb, going: Tensor, least: Tensor) -> bool:
+    """One trial step, in place, of the points that are going and not resting; False when there are none."""
+    last = torch.finfo(least.dtype).eps ** 0.5 / 4
+    rows = (going & ~ascent.resting(climb, last, least)).nonzero().flatten()
+    if len(rows):
+        climb.put(rows, ascent.advance(surface, climb.take(rows), _LONGEST * surface.size**0.5))
+    return len(rows) > 0
+
+
+def _settle(surface: Surface, climb: ascent.Climb, least: Tensor, effort: Effort) -> ascent.Climb:
+    """Compass search at every point, and another climb from those that it moved, a few times over."""
+    radius = 2 * effort.radius
+    rows = torch.arange(len(climb.state))
+    for turn in range(_TURNS):
+        here = climb.take(rows)
+        point, value = polish.polish(
+            surface, here.state, here.point, here.value, radius=radius, rounds=_POLLS, seed=effort.seed + turn
+        )
+        moved = value > here.value + 4 * least[rows]
+        rows = rows[moved]
+        if len(rows) == 0:
+            break
+        again = ascent.begin(surface, here.state[moved], point[moved], radius * surface.size**0.5)
+        going = torch.ones(len(rows), dtype=torch.bool)
+        for _ in range(effort.steps):
+            if not _step(surface, again, going, least[rows]):
+                break
+        climb.put(rows, again)
+    return climb
+
+
+def _descend(surface: Surface, climb: ascent.Climb, points: int) -> Tensor:
+    """The lowest value seen, [S]: where descent from each state's lowest start ends.
+
+    Without it the range would depend on how many starts happened to fall near the bottom.
+    """
+    down = surface.flipped()
+    first = climb.value.reshape(-1, points).argmin(-1) + points * torch.arange(surface.states)
+    fall = climb.take(first)
+    fall = ascent.Climb(fall.state, fall.point, -fall.value, -fall.gradient, -fall.direction, fall.step)
+    for _ in range(_DESCENT):
+        fall = ascent.advance(down, fall, _LONGEST * surface.size**0.5)
+    surface.evaluations += down.evaluations
+    return -fall.value
+
+
+def _meet(surface: Surface, climb: ascent.Climb, owner: Tensor, going: Tensor, radius: float) -> None:
+    """Let points that have met climb as one; ``owner`` and ``going`` change in place."""
+    rows = going.nonzero().flatten()
+    here = climb.take(rows)
+    leader = torch.arange(len(owner))
+    leader[rows] = rows[merging.nearby(here.state, here.point, here.value, here.gradient, surface.states, radius)]
+    owner.copy_(leader[owner])
+    going &= leader == torch.arange(len(owner))
+
+
+def _merge(surface: Surface, climb: ascent.Climb, tolerance: Tensor, *, bend: bool) -> tuple[Tensor, Tensor]:
+    """Peak and persistence of every row; ``bend`` spends gradients on raising the paths that decide."""
+    state, point, value = climb.state, climb.point, climb.value
+    pairs = merging.edges(state, point, value, surface.states)
+    # A dip above the tolerance cannot merge two peaks, so that its depth matters only where persistence is asked for.
+    enough = torch.full_like(tolerance, torch.inf) if bend else tolerance
+    height = merging.passes(surface, state, point, value, pairs, enough)
+    tree = merging.spanning(pairs, height, len(state))
+    if bend:
+        height[tree] = merging.raise_passes(surface, state, point, pairs[tree], height[tree])
+        tree = tree[merging.spanning(pairs[tree], height[tree], len(state))]
+    return merging.elder(state, value, pairs[tree], height[tree], tolerance)

@@ -1,0 +1,170 @@
+"""A Q-landscape as the search sees it: many states at once, actions in the unit box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+
+#: Rows a gradient is taken of at a time; the graph of a 256-wide critic then stays near 40 MB.
+_ROWS = 8_192
+
+ActionValue = Callable[[Tensor], Tensor]
+#: Values of N rows: (state index [N], actions [N, p]) → [N].
+Rows = Callable[[Tensor, Tensor], Tensor]
+
+
+class Surface:
+    """Q(s, ·) of several states, asked for by rows (state index [N], point of the unit box [N, p]).
+
+    The search works on flat rows, because states have different numbers of points left to climb; the unit box
+    makes step lengths and radii mean the same in every coordinate. The search itself runs on the CPU.
+
+    Args:
+        rows: values of actions (in their own units) at states given by index, differentiable in the actions.
+        states: number S of states.
+        low: lower corner of the action box, [p].
+        high: upper corner, [p].
+
+    Raises:
+        GradlabError: the box is empty, not bounded or of inconsistent shape.
+
+    Example:
+        >>> bowl = Surface(lambda state, act: -act.square().sum(-1), 1, torch.tensor([-1.0]), torch.tensor([3.0]))
+        >>> values, gradients = bowl.climb(torch.tensor([0]), torch.tensor([[0.5]]))
+        >>> values.item(), gradients.item()
+        (-1.0, -8.0)
+    """
+
+    def __init__(self, rows: Rows, states: int, low: Tensor, high: Tensor) -> None:
+        if low.ndim != 1 or low.shape != high.shape or low.numel() == 0:
+            raise GradlabError(
+                f"action box: low has shape {tuple(low.shape)}, high {tuple(high.shape)}; both must be [p]"
+            )
+        if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
+            raise GradlabError("action box: has infinite or NaN bounds; local optima need a bounded box")
+        if not bool((low < high).all()):
+            raise GradlabError("action box: low must be below high in every coordinate")
+        self._rows = rows
+        self.states = states
+        self.low, self.high = low, high
+        self.width = high - low
+        #: Rows evaluated so far, with and without gradient.
+        self.evaluations = 0
+
+    @property
+    def size(self) -> int:
+        """Number p of action coordinates."""
+        return self.low.numel()
+
+    def actions(self, unit: Tensor) -> Tensor:
+        """Points of the unit box in action units; a face of the one is exactly a face of the other."""
+        return torch.where(unit == 1, self.high, self.low + unit * self.width)
+
+    def unit(self, act: Tensor) -> Tensor:
+        """Actions as points of the unit box; those outside are moved to the nearest face."""
+        return ((act.to(self.low) - self.low) / self.width).clamp(0, 1)
+
+    def flipped(self) -> Surface:
+        """The surface of −Q, whose ascent is descent."""
+        return Surface(lambda state, act: -self._rows(state, act), self.states, self.low, self.high)
+
+    def values(self, state: Tensor, unit: Tensor) -> Tensor:
+        """Q at rows, [N], without a graph."""
+        if len(state) == 0:
+            return unit.new_zeros(0)
+        self.evaluations += len(state)
+        with torch.no_grad():
+            return torch.cat([self._rows(s, self.actions(u)).detach() for s, u in _chunks(state, unit)])
+
+    def climb(self, state: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Q and its gradient with respect to the unit coordinates: [N] and [N, p]."""
+        self.evaluations += len(state)
+        values, gradients = [], []
+        for s, u in _chunks(state, unit):
+            with torch.enable_grad():
+                act = self.actions(u).detach().requires_grad_()
+                value = self._rows(s, act)
+                gradient = _gradient(value, act)
+            values.append(value.detach())
+            gradients.append(gradient * self.width)
+        return torch.cat(values), torch.cat(gradients)
+
+
+def _gradient(value: Tensor, act: Tensor) -> Tensor:
+    """∇ of every value with respect to its own action; zero where Q does not depend on the action."""
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value.sum(), act, materialize_grads=True)
+        return gradient
+    if bool((value != value[0]).any()):
+        raise GradlabError("q: differs between actions but has no gradient; it must be differentiable by autograd")
+    return torch.zeros_like(act)
+
+
+def _chunks(state: Tensor, unit: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(state.split(_ROWS), unit.split(_ROWS), strict=True))
+
+
+def agent_surface(agent: Agent, obs: Tensor, critic: int | None) -> Surface:
+    """The surface of an agent's Q at observations [S, n]; ``critic`` as in ``Agent.q``.
+
+    Raises:
+        GradlabError: the agent has no such critic, or its actions are discrete.
+    """
+    check_critic(agent, critic)
+
+    def rows(state: Tensor, act: Tensor) -> Tensor:
+        return agent.q(obs[state.to(obs.device)], act.to(obs), critic=critic).to(act)
+
+    return Surface(rows, len(obs), agent.action_low.cpu(), agent.action_high.cpu())
+
+
+def check_critic(agent: Agent, critic: int | None) -> None:
+    """Raise one line unless the agent has a landscape over actions for this critic."""
+    if not agent.policy.continuous:
+        raise GradlabError("agent: its actions are discrete; there is no landscape over an action box")
+    if not agent.critics:
+        raise GradlabError("agent: has no critic of (obs, act); a landscape needs one")
+    if critic is not None and not -len(agent.critics) <= critic < len(agent.critics):
+        raise GradlabError(f"critic: {critic}, but this agent has critics 0 to {len(agent.critics) - 1}")
+
+
+def callable_surface(q: ActionValue, states: int, low: Any, high: Any) -> Surface:
+    """The surface of ``q``: actions [states, starts, p] → values [states, starts].
+
+    The box's dtype is the actions' dtype; integers become the default dtype. Rows are packed into the rectangle
+    that ``q`` expects, so the number of starts differs from call to call.
+
+    Raises:
+        GradlabError: ``states`` is below one, the box is wrong, or ``q`` answers with another shape.
+    """
+    if states < 1:
+        raise GradlabError(f"states: {states}; expected at least one")
+    corners = [torch.atleast_1d(torch.as_tensor(corner)).detach() for corner in (low, high)]
+    dtype = torch.promote_types(corners[0].dtype, corners[1].dtype)
+    if not dtype.is_floating_point:
+        dtype = torch.get_default_dtype()
+    corners = [corner.to(dtype=dtype, device="cpu") for corner in corners]
+
+    def rows(state: Tensor, act: Tensor) -> Tensor:
+        counts = torch.bincount(state, minlength=states)
+        order = torch.argsort(state, stable=True)
+        first = counts.cumsum(0) - counts
+        place = torch.empty_like(state)
+        place[order] = torch.arange(len(state), device=state.device) - first[state[order]]
+        # Empty places repeat the first row, so that q never sees an action outside the box.
+        grid = act.detach()[0].expand(states, int(counts.max()), -1).clone()
+        values = q(grid.index_put((state, place), act))
+        if not isinstance(values, Tensor) or values.shape != grid.shape[:2]:
+            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise GradlabError(
+                f"q: answered {shape} for actions {tuple(grid.shape)}; expected values {tuple(grid.shape[:2])}"
+            )
+        return values[state, place]
+
+    return Surface(rows, states, corners[0], corners[1])
