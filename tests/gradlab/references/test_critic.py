@@ -1,0 +1,192 @@
+"""The critic reference against closed forms and large samples."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.policies import Gaussian, Softmax, SquashedGaussian
+from gradlab.references import CriticReference
+from gradlab.references.quadrature import gauss_hermite
+
+N, B = 4, 6
+
+
+class Critic(nn.Module):
+    def __init__(self, actions, activation):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(N + actions, 48), activation(), nn.Linear(48, 48), activation(), nn.Linear(48, 1)
+        )
+
+    def forward(self, obs, act):
+        return self.net(torch.cat([obs, act], -1))
+
+
+def make(policy=None, *, actions=2, activation=nn.Tanh, entropy=0.0):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        size = policy.head_size(actions) if policy else actions
+        actor = nn.Sequential(nn.Linear(N, 16), nn.ReLU(), nn.Linear(16, size))
+        critics = [Critic(actions, activation), Critic(actions, activation)]
+    return Agent(actor, critics, [-1] * actions, [1] * actions, policy=policy, reduction="mean", entropy=entropy)
+
+
+@pytest.fixture
+def obs():
+    return torch.randn(B, N, generator=torch.Generator().manual_seed(1))
+
+
+def z_scores(draws, reference):
+    """Of the mean over draws less the reference, per component."""
+    stderr = (draws.var(0) / len(draws) + reference.stderr**2).sqrt()
+    return (draws.mean(0) - reference.mean) / stderr
+
+
+def test_gauss_hermite_gives_normal_moments():
+    points, weights = gauss_hermite(2, 6)
+    assert weights.sum().item() == pytest.approx(1.0)
+    for order, moment in ((2, 1), (4, 3), (6, 15), (8, 105), (10, 945)):
+        assert (weights @ points[:, 0] ** order).item() == pytest.approx(moment)
+    assert (weights @ (points[:, 0] ** 4 * points[:, 1] ** 2)).item() == pytest.approx(3.0)
+
+
+def test_deterministic_policy_is_exact_and_float64(obs):
+    agent = make(entropy=0.0)
+    reference = CriticReference().cotangent(agent, obs)
+    assert reference.mean.dtype == reference.stderr.dtype == torch.float64
+    assert torch.equal(reference.stderr, torch.zeros(B, 2).double())
+    assert torch.equal(reference.mean, Deterministic().draw(agent.snapshot(double=True), obs)[0])
+    assert torch.allclose(reference.mean.float(), Deterministic().draw(agent, obs)[0], rtol=1e-4, atol=1e-6)
+    assert reference.name == "critic"
+    assert reference.samples == 0
+    assert reference.valid.all()
+    assert next(agent.actor.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("policy", [Gaussian(), SquashedGaussian(1e-6)], ids=["gauss", "squashed"])
+@pytest.mark.parametrize("actions", [1, 2])
+def test_quadrature_of_a_smooth_critic(obs, policy, actions):
+    agent = make(policy, actions=actions, entropy=0.2)
+    # Heads of moderate width, where tanh is resolved by a few nodes.
+    agent._head = lambda actor, obs: 0.3 * actor(obs) - 0.5
+    reference = CriticReference(nodes=32).cotangent(agent, obs)
+    assert reference.diagnostics["method"] == "quadrature"
+    assert str(reference.objective) == "γ=0.99, entropy α=0.2"
+    double = agent.snapshot(double=True)
+    at = double.observations(obs)
+    draws = Reparameterized().draw(double, at, 40_000, torch.Generator().manual_seed(2))
+    assert z_scores(draws, reference).abs().max() < 4.5
+    finer = CriticReference(nodes=64).cotangent(agent, obs)
+    assert ((finer.mean - reference.mean).abs() <= reference.stderr + 1e-9).all()
+
+
+@pytest.mark.parametrize(("actions", "activation"), [(3, nn.Tanh), (2, nn.ReLU)], ids=["three", "relu"])
+def test_sampling_where_quadrature_does_not_do(obs, actions, activation):
+    agent = make(Gaussian(), actions=actions, activation=activation)
+    reference = CriticReference(tolerance=1e-4).cotangent(agent, obs)
+    assert reference.diagnostics["method"] == "sampling"
+    assert reference.samples == 256
+    assert (reference.stderr > 0).any()
+    at = obs.double()
+    for estimator, draws in ((Reparameterized(), 20_000), (ScoreFunction(baseline="value"), 40_000)):
+        got = estimator.draw(agent.snapshot(double=True), at, draws, torch.Generator().manual_seed(2))
+        assert z_scores(got, reference).abs().max() < 4.5
+    again = CriticReference(tolerance=1e-4).cotangent(agent, obs)
+    assert torch.equal(again.mean, reference.mean)
+
+
+def test_standard_error_of_sampling_is_honest(obs):
+    """Over many seeds the spread of the mean is what each run says it is."""
+    agent = make(Gaussian(), actions=3)
+    runs = [CriticReference(pairs=32, seed=seed).cotangent(agent, obs) for seed in range(200)]
+    means, stderrs = torch.stack([r.mean for r in runs]), torch.stack([r.stderr for r in runs])
+    ratio = (means.var(0) / stderrs.square().mean(0)).mean()
+    # Variance of a variance of 200 near-normal means: relative error √(2/199) = 0.1 a component, 36 components
+    # correlated within a state.
+    assert abs(ratio - 1) < 0.1
+
+
+def test_smoothed_critic_in_closed_form():
+    class Cubic(nn.Module):
+        def forward(self, obs, act):
+            return (act**3).sum(-1) + (3 * act).sin().sum(-1)
+
+    actor = nn.Linear(N, 2)
+    nn.init.zeros_(actor.weight)
+    nn.init.constant_(actor.bias, 0.5)
+    agent = Agent(actor, [Cubic()], [-1, -1], [1, 1])
+    sigma = 0.1
+    reference = CriticReference(smoothing=sigma).cotangent(agent, torch.zeros(1, N))
+    truth = 3 * 0.25 + 3 * sigma**2 + 3 * math.cos(1.5) * math.exp(-9 * sigma**2 / 2)
+    assert reference.diagnostics["method"] == "quadrature"
+    assert reference.mean.flatten().tolist() == pytest.approx([truth] * 2, rel=1e-12)
+    assert reference.objective.smoothing == sigma
+
+
+@pytest.mark.parametrize("actions", [2, 3])
+def test_zeroth_order_is_unbiased_for_the_smoothed_critic(obs, actions):
+    agent, sigma, n = make(actions=actions), 0.8, 40_000
+    reference = CriticReference(smoothing=sigma, pairs=4096).cotangent(agent, obs)
+    assert reference.diagnostics["method"] == ("quadrature" if actions == 2 else "sampling")
+    double = agent.snapshot(double=True)
+    for points in (2, "antithetic"):
+        draws = ZerothOrder(sigma, points).draw(double, obs, n, torch.Generator().manual_seed(5))
+        assert z_scores(draws, reference).abs().max() < 4.5
+        unsmoothed = CriticReference().cotangent(agent, obs)
+        assert z_scores(draws, unsmoothed).abs().max() > 6  # this radius is large enough to tell them apart
+
+
+def test_softmax_is_summed_exactly(obs):
+    agent = make(Softmax(), actions=3, entropy=0.3)
+    reference = CriticReference().cotangent(agent, obs)
+    assert reference.diagnostics["method"] == "sum over actions"
+    draws = ScoreFunction(baseline="value").draw(
+        agent.snapshot(double=True), obs, 40_000, torch.Generator().manual_seed(3)
+    )
+    assert z_scores(draws, reference).abs().max() < 4.5
+    # F does not change when all logits move together.
+    assert reference.mean.sum(-1).abs().max() < 1e-12
+
+
+def test_entropy_can_be_left_out(obs):
+    agent = make(Gaussian(), entropy=0.2)
+    with_entropy = CriticReference().cotangent(agent, obs)
+    without = CriticReference(entropy=False).cotangent(agent, obs)
+    assert without.objective.entropy == 0.0
+    difference = (with_entropy.mean - without.mean)[:, 2:]
+    # The entropy of a Gaussian is Σ log σ + constant, so its gradient is α in every log-std and 0 in the mean.
+    assert torch.allclose(difference, torch.full((B, 2), 0.2).double(), atol=1e-9)
+
+
+def test_a_critic_that_is_a_bare_function_keeps_the_agents_type(obs):
+    weight = torch.tensor([[1.0], [2.0]])
+    agent = Agent(nn.Linear(N, 2), [lambda obs, act: act @ weight], [-1, -1], [1, 1])
+    reference = CriticReference().cotangent(agent, obs)
+    assert reference.mean.dtype == torch.float64
+    assert torch.equal(reference.mean, torch.tensor([[1.0, 2.0]]).double().expand(B, -1))
+
+
+def test_global_randomness_and_the_agent_are_left_alone(obs):
+    agent = make(Gaussian(), actions=3)
+    state = torch.get_rng_state()
+    before = {name: p.clone() for name, p in agent.actor.named_parameters()}
+    with torch.no_grad():
+        CriticReference(pairs=4).cotangent(agent, obs)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in agent.actor.named_parameters())
+
+
+def test_wrong_input(obs):
+    with pytest.raises(GradlabError, match="smoothing is -1"):
+        CriticReference(smoothing=-1)
+    with pytest.raises(GradlabError, match="nodes"):
+        CriticReference(nodes=1)
+    with pytest.raises(GradlabError, match="smooths the critic already"):
+        CriticReference(smoothing=0.1).cotangent(make(Gaussian()), obs)
+    with pytest.raises(GradlabError, match="no critic"):
+        CriticReference().cotangent(Agent(make().actor, [], [-1, -1], [1, 1]), obs)

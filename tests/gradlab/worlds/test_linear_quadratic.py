@@ -1,0 +1,245 @@
+"""World C against the listed numbers, long sums, automatic differentiation and gradlab's estimators."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from gradlab.errors import GradlabError
+from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.policies import Gaussian
+from gradlab.references import CriticReference
+from gradlab.worlds import LinearQuadratic
+
+SCALAR = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.95, "K": 0.4, "sigma0": 1.0}
+ONE = torch.ones(1, 1).double()
+
+
+def matrices(**changes):
+    """A problem with three states and two actions, noise and exploration: nothing scalar, nothing symmetric in A."""
+    parts = {
+        "A": [[0.8, 0.3, 0.0], [-0.2, 0.7, 0.1], [0.1, 0.0, 0.9]],
+        "B": [[0.5, 0.0], [0.1, 0.4], [-0.3, 0.2]],
+        "Q": [[1.0, 0.2, 0.0], [0.2, 0.5, 0.1], [0.0, 0.1, 0.8]],
+        "R": [[0.2, 0.05], [0.05, 0.3]],
+        "gamma": 0.9,
+        "K": [[0.3, -0.1, 0.2], [0.1, 0.4, -0.2]],
+        "sigma0": [[1.0, 0.3, 0.0], [0.3, 0.6, -0.1], [0.0, -0.1, 0.4]],
+        "noise": [[0.10, 0.02, 0.0], [0.02, 0.20, 0.01], [0.0, 0.01, 0.05]],
+        "policy_std": [0.3, 0.7],
+    }
+    return {name: torch.tensor(v).double() if isinstance(v, list) else v for name, v in (parts | changes).items()}
+
+
+def long_sum(parts, steps):
+    """The cost by carrying E[s sᵀ] forward, step by step, knowing nothing of P, E or Σ."""
+    get = {name: torch.as_tensor(v, dtype=torch.float64) for name, v in parts.items()}
+    explore = torch.diag(get["policy_std"] ** 2)
+    L = get["A"] - get["B"] @ get["K"]
+    moment, total = get["sigma0"], torch.zeros(()).double()
+    for t in range(steps):
+        action = get["K"] @ moment @ get["K"].T + explore
+        total = total + get["gamma"] ** t * (torch.trace(get["Q"] @ moment) + torch.trace(get["R"] @ action))
+        moment = L @ moment @ L.T + get["B"] @ explore @ get["B"].T + get["noise"]
+    return total
+
+
+def sigma_points(second_moment):
+    """States whose mean square is exactly the given one: ± √n columns of a root."""
+    n = len(second_moment)
+    root = torch.linalg.cholesky(second_moment) * math.sqrt(n)
+    return torch.cat([root.T, -root.T])
+
+
+def weight_gradient(cotangents, obs):
+    """Oracle for a linear actor without bias: (1/B) Σ_i v_i s_iᵀ, [D, p, n]."""
+    return torch.einsum("dbp,bn->dpn", cotangents, obs) / len(obs)
+
+
+# The listed numbers ------------------------------------------------------------------------------------------
+
+
+def test_listed_numbers():
+    world = LinearQuadratic(**SCALAR)
+    assert world.value() == pytest.approx(1.900841908, abs=5e-10)
+    assert world.cost_to_go().item() == pytest.approx(1.900841908, abs=5e-10)
+    assert world.true_gradient().item() == pytest.approx(-2.215266359, abs=5e-10)
+    assert world.action_gradient(ONE, -0.4 * ONE).item() == pytest.approx(-1.184059869, abs=5e-10)
+    hessians = world.hessians(ONE, ONE)
+    assert hessians.action.item() == pytest.approx(-1.102899906, abs=5e-10)
+    assert hessians.mixed.item() == pytest.approx(-1.625219832, abs=5e-10)
+    assert world.sensitivity_ratio() == pytest.approx(1.473587786, abs=5e-10)
+    assert world.improved_gain().item() == pytest.approx(1.473587786, abs=5e-10)
+
+
+def test_listed_gaussian_policy():
+    assert LinearQuadratic(**SCALAR, policy_std=0.5).true_gradient().item() == pytest.approx(-4.845895, abs=5e-7)
+
+
+@pytest.mark.parametrize(("horizon", "gradient"), [(5, -1.870079), (10, -2.201235), (20, -2.215253)])
+def test_listed_truncations(horizon, gradient):
+    assert LinearQuadratic(**SCALAR, horizon=horizon).true_gradient().item() == pytest.approx(gradient, abs=5e-7)
+
+
+# Closed forms against independent ways -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("horizon", [None, 1, 7])
+def test_value_and_gradient_against_a_long_sum(horizon):
+    parts = matrices()
+    world = LinearQuadratic(**parts, horizon=horizon)
+    K = parts["K"].clone().requires_grad_()
+    total = long_sum(parts | {"K": K}, horizon or 400)
+    (gradient,) = torch.autograd.grad(total, K)
+    assert world.value() == pytest.approx(total.item(), rel=1e-11)
+    assert torch.allclose(world.true_gradient(), gradient, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("horizon", [None, 6])
+def test_gradient_against_automatic_differentiation_of_the_fixed_point(horizon):
+    K = matrices()["K"].clone().requires_grad_()
+    world = LinearQuadratic(**matrices(K=K), horizon=horizon)
+    (gradient,) = torch.autograd.grad(world.cost(), K)
+    assert torch.allclose(world.true_gradient(), gradient, rtol=1e-10)
+
+
+@pytest.mark.parametrize("horizon", [None, 6])
+def test_q_satisfies_the_bellman_equation(horizon):
+    """Q(s, a) = −cost + γ E[Q₊(s', π(s'))], expectations by sigma points: exact for a quadratic."""
+    world = LinearQuadratic(**matrices(), horizon=horizon)
+    generator = torch.Generator().manual_seed(1)
+    obs = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    act = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+    step = sigma_points(world.noise)
+    explore = sigma_points(torch.diag(world.policy_std**2))
+    following = (obs @ world.A.T + act @ world.B.T).unsqueeze(1) + step
+    actions = (-(following @ world.K.T)).unsqueeze(-2) + explore
+    later = world.q(following.unsqueeze(-2).expand(*actions.shape[:-1], 3), actions, 1).mean((1, 2))
+    cost = torch.einsum("bi,ij,bj->b", obs, world.Q, obs) + torch.einsum("bi,ij,bj->b", act, world.R, act)
+    assert torch.allclose(world.q(obs, act), -cost + world.gamma * later)
+
+
+@pytest.mark.parametrize("horizon", [None, 6])
+def test_critic_and_derivatives_of_q(horizon):
+    world = LinearQuadratic(**matrices(), horizon=horizon)
+    for step in (0, 3):
+        agent = world.agent(step)
+        generator = torch.Generator().manual_seed(2)
+        obs = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+        act = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+        assert torch.allclose(agent.q(obs, act), world.q(obs, act, step))
+        assert torch.allclose(agent.action_gradient(obs, act), world.action_gradient(obs, act, step))
+        (aa, _), (_, _) = torch.autograd.functional.hessian(lambda a, s, t=step: world.q(s, a, t), (act[0], obs[0]))
+        mixed = torch.autograd.functional.jacobian(
+            lambda s, a=act, t=step: world.action_gradient(s.unsqueeze(0), a[:1], t)[0], obs[0]
+        )
+        got = world.hessians(obs, act, step)
+        assert torch.allclose(aa, got.action[0])
+        assert torch.allclose(mixed, got.mixed[0])
+
+
+def test_improvement_lowers_the_cost_until_nothing_is_left():
+    world = LinearQuadratic(**matrices(policy_std=0.0))
+    costs = [world.value()]
+    for _ in range(8):
+        world = LinearQuadratic(**matrices(policy_std=0.0, K=world.improved_gain()))
+        costs.append(world.value())
+    assert all(later <= sooner + 1e-12 for sooner, later in itertools.pairwise(costs))
+    assert world.true_gradient().abs().max() < 1e-9
+
+
+def test_states_follow_the_discounted_distribution():
+    for horizon in (None, 5):
+        world = LinearQuadratic(**matrices(), horizon=horizon)
+        n = 200_000
+        states = world.states(n, torch.Generator().manual_seed(6))
+        products = torch.einsum("bi,bj->bij", states, states)
+        error = world.mass * products.mean(0) - world.state_moments()
+        assert (error.abs() < 4.5 * world.mass * products.std(0) / math.sqrt(n)).all()
+        assert (states.mean(0).abs() < 4.5 * states.std(0) / math.sqrt(n)).all()
+
+
+# Through the estimators --------------------------------------------------------------------------------------
+
+
+def test_deterministic_gradient_is_exact():
+    world = LinearQuadratic(**matrices(policy_std=0.0))
+    obs = sigma_points(world.state_moments())
+    gradient = weight_gradient(Deterministic().draw(world.agent(), obs), obs)[0]
+    assert torch.allclose(gradient, world.true_gradient(), rtol=1e-10)
+
+
+def test_finite_horizon_gradient_is_exact():
+    world = LinearQuadratic(**matrices(policy_std=0.0), horizon=6)
+    total = torch.zeros_like(world.K)
+    for t, moment in enumerate(world._moments(6)):
+        obs = sigma_points(moment)
+        total += world.gamma**t * weight_gradient(Deterministic().draw(world.agent(t), obs), obs)[0]
+    assert torch.allclose(total, world.true_gradient(), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [ZerothOrder(0.1, 1), ZerothOrder(0.1, 2), ZerothOrder(0.5, "antithetic", "sphere"), ScoreFunction(0.2, "value")],
+    ids=str,
+)
+def test_random_estimators_of_a_deterministic_policy(estimator):
+    world, draws = LinearQuadratic(**SCALAR), 100_000
+    obs = sigma_points(world.state_moments())
+    gradients = weight_gradient(estimator.draw(world.agent(), obs, draws, torch.Generator().manual_seed(9)), obs)
+    error = gradients.mean(0) - world.true_gradient()
+    assert (error.abs() <= 4 * gradients.std(0) / math.sqrt(draws) + 1e-9).all()
+
+
+@pytest.mark.parametrize("estimator", [Reparameterized(), ScoreFunction(), ScoreFunction(baseline="value")], ids=str)
+def test_estimators_of_a_gaussian_policy(estimator):
+    for world in (LinearQuadratic(**SCALAR, policy_std=0.5), LinearQuadratic(**matrices())):
+        agent, draws = world.agent(), 60_000
+        assert isinstance(agent.policy, Gaussian)
+        obs, p = sigma_points(world.state_moments()), len(world.R)
+        cotangents = estimator.draw(agent, obs, draws, torch.Generator().manual_seed(10))
+        gradients = weight_gradient(cotangents[..., :p], obs)
+        error = gradients.mean(0) - world.true_gradient()
+        assert (error.abs() < 4.5 * gradients.std(0) / math.sqrt(draws)).all()
+        # ∂F/∂log σ_i = σ_i² H_aa,ii: the same in every state.
+        wide = cotangents[..., p:].mean(1)
+        truth = world.policy_std**2 * world.hessians(obs, obs[:, :p]).action[0].diagonal()
+        assert ((wide.mean(0) - truth).abs() < 4.5 * wide.std(0) / math.sqrt(draws)).all()
+
+
+def test_states_sampled_on_policy_give_the_gradient():
+    world, n = LinearQuadratic(**matrices(policy_std=0.0)), 100_000
+    obs = world.states(n, torch.Generator().manual_seed(12))
+    cotangents = Deterministic().draw(world.agent(), obs)[0]
+    per_state = world.mass * torch.einsum("bp,bn->bpn", cotangents, obs)
+    error = per_state.mean(0) - world.true_gradient()
+    assert (error.abs() < 4.5 * per_state.std(0) / math.sqrt(n)).all()
+
+
+def test_critic_reference_is_exact():
+    world = LinearQuadratic(**matrices())
+    obs = sigma_points(world.state_moments())
+    reference = CriticReference().cotangent(world.agent(), obs)
+    mean = world.action_gradient(obs, -(obs @ world.K.T))
+    wide = world.policy_std**2 * world.hessians(obs, obs[:, :2]).action[0].diagonal()
+    assert reference.diagnostics["method"] == "quadrature"
+    assert torch.allclose(reference.mean, torch.cat([mean, wide.expand_as(mean)], -1), rtol=1e-10)
+
+
+def test_wrong_input():
+    with pytest.raises(GradlabError, match="spectral radius"):
+        LinearQuadratic(**(SCALAR | {"A": 1.5, "K": 0.0}))
+    with pytest.raises(GradlabError, match="must be"):
+        LinearQuadratic(**matrices(K=[[1.0, 0.0, 0.0]]))
+    with pytest.raises(GradlabError, match="gamma"):
+        LinearQuadratic(**(SCALAR | {"gamma": 1.0}))
+    with pytest.raises(GradlabError, match="symmetric"):
+        LinearQuadratic(**matrices(R=[[1.0, 0.5], [0.0, 1.0]]))
+    with pytest.raises(GradlabError, match="negative"):
+        LinearQuadratic(**SCALAR, policy_std=-1.0)
+    with pytest.raises(GradlabError, match="all or none"):
+        LinearQuadratic(**matrices(policy_std=[0.0, 1.0])).agent()
+    with pytest.raises(GradlabError, match="outside"):
+        LinearQuadratic(**SCALAR, horizon=3).agent(step=3)
+    assert LinearQuadratic(**(SCALAR | {"A": 1.5, "K": 0.0}), horizon=3).value() > 0
