@@ -74,6 +74,7 @@ _REMEDIES = (
     ("locked", "another process has been writing for long; try again when it is done"),
     ("is full", "free some space on its disk"),
     ("malformed", "the file is damaged; restore a copy, or give another path"),
+    ("no such", "the file is damaged; restore a copy, or give another path"),
     ("not a database", "the file is damaged; restore a copy, or give another path"),
     ("readonly", "make the file and its directory writable, or open it with readonly=True"),
     ("unable to open", "make the file and its directory writable, or copy them to where they are"),

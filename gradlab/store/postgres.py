@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -66,7 +67,7 @@ class PostgresBackend(Backend):
     def close(self) -> None:
         """Lets go of every connection."""
         self._closed = True
-        self._engine.dispose()
+        self._engine.dispose(close=os.getpid() == self._process)
 
     def _check(self, connection: Connection) -> None:
         inspector = inspect(connection)

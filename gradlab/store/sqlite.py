@@ -6,6 +6,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -33,8 +34,9 @@ class SqliteBackend(Backend):
     """Write-ahead logging on a local disk, so that readers and writers do not wait for each other; a rollback
     journal on file systems shared between machines, where the log is unsafe (https://sqlite.org/wal.html).
 
-    A read-only store opens the file for each question anew and leaves no file beside it. When no writer has it open
-    it reads with ``immutable=1``, which needs no permission on the directory, and asks again if the file changed.
+    A read-only store opens the file for each question anew. When no writer has it open it reads with ``immutable=1``,
+    which needs no permission on the directory and leaves nothing there, and asks again if the file changed meanwhile.
+    A writer that closes has everything in the one file; one that is killed leaves a part in the log beside it.
     """  # noqa: D205
 
     def __init__(self, location: Location, readonly: bool) -> None:
@@ -51,12 +53,15 @@ class SqliteBackend(Backend):
             )
         if not readonly:
             if exists:
+                # Reading leaves nothing behind where the file turns out to be damaged; opening it to write would.
+                SqliteBackend(location, readonly=True).close()
                 self._check_writable()
             else:
                 self._create("DELETE" if network else "WAL")
         self._file = self._identity()
         self._engine = self._make_engine("ro" if readonly else "rw")
         self._frozen = self._make_engine("immutable")
+        self._outside = self._engine.execution_options(gradlab_begin="")  # of any transaction
         self._writing = self._engine.execution_options(gradlab_begin="BEGIN IMMEDIATE")
         try:
             if not readonly:
@@ -106,9 +111,15 @@ class SqliteBackend(Backend):
 
     def close(self) -> None:
         """Lets go of every connection."""
+        if self._closed:
+            return
         self._closed = True
-        self._engine.dispose()
-        self._frozen.dispose()
+        ours = os.getpid() == self._process  # what a fork copied is its parent's to close
+        if ours and not self.readonly:
+            # Usually the last to close moves the log into the file; a reader at this very moment would prevent it.
+            with suppress(DBAPIError), self._outside.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        self._engine.dispose(close=ours)
 
     # Opening -----------------------------------------------------------------------------------------------
 
@@ -184,7 +195,7 @@ class SqliteBackend(Backend):
     def _set_journal(self, journal: str) -> None:
         """The journal this place needs, for a file that was made in another place."""
         # The journal cannot change inside a transaction.
-        with self._translated(), self._engine.execution_options(gradlab_begin="").connect() as connection:
+        with self._translated(), self._outside.connect() as connection:
             if connection.exec_driver_sql("PRAGMA journal_mode").scalar_one().upper() != journal:
                 connection.exec_driver_sql(f"PRAGMA journal_mode = {journal}")
 
