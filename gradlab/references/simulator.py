@@ -16,14 +16,11 @@ from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Deterministic
 from gradlab.references.base import ReferenceCotangent
-from gradlab.simulation.differences import Plateau, Stencil, plateau, stencil
+from gradlab.simulation.differences import plateau, stencil
+from gradlab.simulation.gate import closed_because
 from gradlab.simulation.simulator import Rollouts, Simulator
 from gradlab.simulation.states import States
 
-NOT_FINITE = "not finite: the simulation diverged"
-JUMP = "termination jump: the return jumps here and needs a smoothed reference"
-CONSTANT = "locally constant return: it can only change by jumps and needs a smoothed reference"
-NO_PLATEAU = "no plateau: the differences disagree at every pair of step sizes"
 OUT_OF_TIME = "left out: the time allowed was spent"
 
 _STEPS = (1e-5, 1e-6, 1e-7)
@@ -193,12 +190,11 @@ class SimulatorReference:
         around = stencil(pilot, self._head(pilot, states), self.steps)
         values, rollouts = self._rollouts(pilot, states, around.heads, noise)
         gradients = around.gradient(values.to(around.weights)).cpu()
-        finite = torch.isfinite(values).all(0).all(0)
         magnitude = values.abs().amax((0, 1))
         found = plateau(gradients.mean(0), around.steps.cpu(), magnitude, self.tolerance)
         at = torch.arange(len(states))
         _, spread = _over_seeds(gradients[:, found.chosen, at])
-        reasons = self._reasons(pilot, around, found, values, rollouts, finite)
+        reasons = closed_because(around, found, values, rollouts, stochastic=pilot.policy.stochastic)
         value, value_stderr = _over_seeds(values[:, 0])
         return _Block(
             mean=found.gradient,
@@ -210,29 +206,6 @@ class SimulatorReference:
             value=value,
             value_stderr=value_stderr,
         )
-
-    def _reasons(
-        self, pilot: Agent, around: Stencil, found: Plateau, values: Tensor, rollouts: Rollouts, finite: Tensor
-    ) -> list[str]:
-        centre, pairs = around.split(values)
-        length, lengths = around.split(rollouts.length)
-        ends, all_ends = around.split(rollouts.terminated)
-        reasons = []
-        for state in range(len(finite)):
-            # Only rollouts of the two step sizes that agree: a jump further away does not concern the gradient.
-            near = slice(int(found.pair[state]), int(found.pair[state]) + 2)
-            differ = lengths[:, near, :, :, state] != length[:, None, None, None, state]
-            differ |= all_ends[:, near, :, :, state] != ends[:, None, None, None, state]
-            flat = pairs[:, near, :, :, state] == centre[:, None, None, None, state]
-            if not finite[state]:
-                reasons.append(NOT_FINITE)
-            elif bool(differ.any()) or (pilot.policy.stochastic and bool(ends[:, state].any())):
-                reasons.append(JUMP)
-            elif bool(flat.all()):
-                reasons.append(CONSTANT)
-            else:
-                reasons.append("" if found.open[state] else NO_PLATEAU)
-        return reasons
 
     def _head(self, pilot: Agent, states: States) -> Tensor:
         obs = states.obs.to(dtype=pilot.dtype, device=pilot.device)

@@ -22,6 +22,11 @@ def make(environment: str | Callable[[], Any]) -> tuple[str, Any, int | None]:
         GradlabError: gymnasium or what the environment needs is not installed, there is no such environment, a
             wrapper changes the task, or observations or actions are not vectors.
     """
+    if not isinstance(environment, str) and not callable(environment):
+        raise GradlabError(
+            f"environment: {type(environment).__name__} given; give its identifier or a function that makes one, "
+            "so that the simulator has an environment of its own"
+        )
     wrapped = _from_name(environment) if isinstance(environment, str) else environment()
     name = environment if isinstance(environment, str) else _name_of(wrapped)
     layer, limit = wrapped, None

@@ -17,6 +17,7 @@ from gradlab.errors import GradlabError
 from gradlab.simulation.environments import make
 from gradlab.simulation.exactness import open_lanes
 from gradlab.simulation.lanes import Bools, Floats
+from gradlab.simulation.pilot import make_pilot
 from gradlab.simulation.states import States
 
 
@@ -94,36 +95,7 @@ class Simulator:
         Raises:
             GradlabError: observations, actions or the action box do not fit, or actions are discrete.
         """
-        if not agent.policy.continuous:
-            raise GradlabError(f"environment {self.name}: the agent's actions are discrete, the simulator's are not")
-        if agent.obs_size not in (None, self.obs_size):
-            raise GradlabError(
-                f"environment {self.name}: its observations have {self.obs_size} numbers, but this agent takes "
-                f"{agent.obs_size}; is this the environment it was trained on?"
-            )
-        if agent.action_size != self.action_size:
-            raise GradlabError(
-                f"environment {self.name}: its actions have {self.action_size} coordinates, but this agent's have "
-                f"{agent.action_size}; is this the environment it was trained on?"
-            )
-        for ours, theirs in ((self._low, agent.env_low), (self._high, agent.env_high)):
-            other = theirs.detach().cpu().double().numpy()
-            if not np.allclose(other, ours, rtol=1e-5, atol=1e-6, equal_nan=True) and np.isfinite(ours).all():
-                raise GradlabError(
-                    f"environment {self.name}: its action box is {self._low.tolist()} to {self._high.tolist()}, "
-                    f"the agent's {agent.env_low.tolist()} to {agent.env_high.tolist()}; set env_low, env_high"
-                )
-        copy = agent.snapshot(double=True)
-        copy.actor.eval()
-        try:
-            with torch.no_grad():
-                copy.head(torch.zeros(1, self.obs_size, dtype=copy.dtype, device=copy.device))
-        except RuntimeError as error:
-            raise GradlabError(
-                f"environment {self.name}: the actor cannot take its {self.obs_size}-number observations "
-                f"({str(error).splitlines()[0]})"
-            ) from error
-        return copy
+        return make_pilot(self.name, self._env, agent)
 
     def _to_env(self, agent: Agent, act: Tensor) -> Floats:
         return np.asarray(np.clip(agent.to_env(act).cpu().numpy(), self._low, self._high), dtype=np.float64)

@@ -15,8 +15,9 @@ from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian, SquashedGaussian
 from gradlab.references import SimulatorReference
-from gradlab.references.simulator import CONSTANT, JUMP, NO_PLATEAU, NOT_FINITE, OUT_OF_TIME
+from gradlab.references.simulator import OUT_OF_TIME
 from gradlab.simulation import Simulator, States
+from gradlab.simulation.gate import CONSTANT, JUMP, NO_PLATEAU, NOT_FINITE
 
 
 def network(inputs: int, outputs: int, seed: int = 0, gain: float = 1.0) -> nn.Sequential:
@@ -302,6 +303,26 @@ def test_a_saturated_actor_is_differenced_inwards(reacher):
     outside = act + 1e-6 * torch.tensor([1.0, 0.0])
     half = (reacher.returns(agent, states, outside, horizon=30) - values[1]) / 2e-6
     torch.testing.assert_close(half, slope / 2, rtol=1e-3, atol=1e-3)
+
+
+class SmallBox(Bandit):
+    action_space = spaces.Box(np.float32(-0.4), np.float32(0.7), (1,), np.float32)
+
+
+@pytest.mark.parametrize("bias", [60.0, -60.0, 0.3])
+def test_an_asymmetric_box_that_float32_rounds_is_differenced_to_its_edge(bias):
+    actor = nn.Sequential(zero_actor(1), nn.Tanh())
+    with torch.no_grad():
+        actor[0].bias.fill_(bias)
+    agent = Agent(actor, [], [-1], [1], env_low=[-0.4], env_high=[0.7])
+    reference = SimulatorReference(SmallBox, horizon=1)
+    states = reference.simulator.visit(agent, 4, seed=0, episodes=4, max_steps=1)
+    found = reference.cotangent(agent, states)
+    assert found.valid.all()
+    at = 0.15 + 0.55 * np.tanh(bias)
+    truth = -2 * (at - states.obs) * 0.55
+    torch.testing.assert_close(found.mean, truth, rtol=1e-6, atol=1e-7)
+    assert (found.diagnostics["one_sided"] == int(abs(bias) > 1)).all()
 
 
 # The gate -------------------------------------------------------------------------------------------------------

@@ -298,6 +298,7 @@ def test_wrong_environments_are_refused_in_one_line():
         (lambda: Simulator("Reecher-v5"), "Reecher-v5.*did you mean Reacher-v5"),
         (lambda: Simulator("Reacher-v99"), "Reacher-v99"),
         (lambda: Simulator("no such thing"), "no such"),
+        (lambda: Simulator(gymnasium.make("Reacher-v5")), "a function that makes one"),
         (lambda: Simulator("CartPole-v1"), r"actions are Discrete\(2\)"),
         (lambda: Simulator(lambda: Changing(gymnasium.make("Reacher-v5"))), "wrapper Changing"),
     ]

@@ -1,0 +1,59 @@
+"""The agent as it acts in an environment, checked to fit it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+
+
+def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
+    """A float64 copy of the agent in evaluation mode.
+
+    Args:
+        name: name of the environment, for messages.
+        env: the bare environment, with vectors for observations and actions.
+        agent: the agent; left alone.
+
+    Raises:
+        GradlabError: observations, actions or the action box do not fit, or actions are discrete.
+    """
+    obs_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]
+    low, high = (np.array(bound, dtype=np.float64) for bound in (env.action_space.low, env.action_space.high))
+    if not agent.policy.continuous:
+        raise GradlabError(f"environment {name}: the agent's actions are discrete, the simulator's are not")
+    if agent.obs_size not in (None, obs_size):
+        raise GradlabError(
+            f"environment {name}: its observations have {obs_size} numbers, but this agent takes "
+            f"{agent.obs_size}; is this the environment it was trained on?"
+        )
+    if agent.action_size != action_size:
+        raise GradlabError(
+            f"environment {name}: its actions have {action_size} coordinates, but this agent's have "
+            f"{agent.action_size}; is this the environment it was trained on?"
+        )
+    for ours, theirs in ((low, agent.env_low), (high, agent.env_high)):
+        other = theirs.detach().cpu().double().numpy()
+        if not np.allclose(other, ours, rtol=1e-5, atol=1e-6, equal_nan=True) and np.isfinite(ours).all():
+            raise GradlabError(
+                f"environment {name}: its action box is {low.tolist()} to {high.tolist()}, "
+                f"the agent's {agent.env_low.tolist()} to {agent.env_high.tolist()}; set env_low, env_high"
+            )
+    copy = agent.snapshot(double=True)
+    copy.actor.eval()
+    if np.isfinite(low).all() and np.isfinite(high).all():
+        # The environment's float32 bounds to the last bit: a box a rounding wider would be clipped at its edge.
+        copy.env_low, copy.env_high = (torch.from_numpy(bound).to(copy.env_low) for bound in (low, high))
+    try:
+        with torch.no_grad():
+            copy.head(torch.zeros(1, obs_size, dtype=copy.dtype, device=copy.device))
+    except RuntimeError as error:
+        raise GradlabError(
+            f"environment {name}: the actor cannot take its {obs_size}-number observations "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return copy
