@@ -31,13 +31,15 @@ _ATTEMPTS = 20
 
 
 class SqliteBackend(Backend):
-    """Write-ahead logging on a local disk, so that readers and writers do not wait for each other; a rollback
+    """One file, written by several processes in turn and read by any number.
+
+    On a local disk with write-ahead logging, so that readers and writers do not wait for each other; with a rollback
     journal on file systems shared between machines, where the log is unsafe (https://sqlite.org/wal.html).
 
     A read-only store opens the file for each question anew. When no writer has it open it reads with ``immutable=1``,
     which needs no permission on the directory and leaves nothing there, and asks again if the file changed meanwhile.
     A writer that closes has everything in the one file; one that is killed leaves a part in the log beside it.
-    """  # noqa: D205
+    """
 
     def __init__(self, location: Location, readonly: bool) -> None:
         super().__init__(location, readonly)

@@ -62,7 +62,7 @@ def parse(where: str | os.PathLike[str]) -> Location:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
         raise GradlabError(f"store: {text.split('://')[0]}://… is not a URL that can be read; check it") from error
-    name = url.render_as_string(hide_password=True)
+    name = _printable(url)
     if url.drivername in _SQLITE:
         if url.host or url.query or not url.database:
             raise GradlabError(
@@ -71,11 +71,17 @@ def parse(where: str | os.PathLike[str]) -> Location:
         return _file(url.database, name)
     if url.drivername in _POSTGRESQL:
         url = url.set(drivername="postgresql+psycopg")
-        return Location(url, None, url.render_as_string(hide_password=True))
+        return Location(url, None, _printable(url))
     raise GradlabError(
         f"store {name}: {url.drivername} is not supported; give a path, sqlite:///PATH or "
         "postgresql+psycopg://USER@HOST/DATABASE"
     )
+
+
+def _printable(url: URL) -> str:
+    """The URL without its password, which PostgreSQL also takes as an option."""
+    hidden = {key: "***" for key in url.query if "password" in key}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _file(text: str, name: str) -> Location:

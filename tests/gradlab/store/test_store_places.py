@@ -91,6 +91,7 @@ def test_what_is_no_store_is_refused_and_left_as_it_was(
         ("", "the name is empty"),
         ("mysql://me@host/lab", "mysql is not supported; give a path, sqlite:///PATH or"),
         ("postgresql+psycopg2://me:secret@host/lab", r"postgresql\+psycopg2 is not supported"),
+        ("mysql://host/lab?password=secret", "mysql is not supported"),
         ("http://host/gradlab.db", "http is not supported"),
         ("postgresql://host:port/lab", "cannot|not a URL"),
         ("sqlite://", "cannot be in memory"),
@@ -120,7 +121,8 @@ def test_the_same_store_by_every_name(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    told = refused("postgresql://me:secret@host/lab")
+    told = refused("postgresql://me:secret@host/lab?sslpassword=secret&connect_timeout=3")
+    assert "connect_timeout=3" in told
     assert "driver psycopg is not installed; pip install 'psycopg[binary]'" in told
     assert "secret" not in told
 
