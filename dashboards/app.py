@@ -1,0 +1,51 @@
+"""The Dash application: one page over one store."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from dash import Dash
+
+from dashboards.callbacks import register
+from dashboards.guard import Token, protect
+from dashboards.layout import page
+from dashboards.records import Records
+
+
+def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: Token | None = None) -> Dash:
+    """The dashboard of a store, ready to be served.
+
+    Everything it needs is served by itself; it reads the store and never writes to it.
+
+    Args:
+        url: path or URL of the store; it need not exist yet.
+        refresh: seconds between two looks of an open page.
+        host: the address it will be served on, which is what requests may name as their Host.
+        token: admission for other machines; None when only this machine can reach it.
+
+    Raises:
+        GradlabError: the path or URL is not one of a store.
+
+    Example:
+        >>> create_app("no/such/gradlab.db").title
+        'gradlab'
+    """
+    records = Records(url, patience=min(0.3, refresh / 2))
+    app = Dash(
+        "gradlab",
+        title="gradlab",
+        update_title="",
+        serve_locally=True,
+        assets_folder=str(Path(__file__).parent / "assets"),
+        compress=False,
+        enable_mcp=False,
+        add_log_handler=False,
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+    )
+    app.layout = page(records.name, refresh)
+    register(app, records)
+    app.server.config["GRADLAB_RECORDS"] = records
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    protect(app.server, host, [f"'{value}'" if value[0] != "'" else value for value in app.csp_hashes()], token)
+    return app

@@ -1,0 +1,27 @@
+"""Figure: mixed partials, action curvature and their ratio over training."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from dashboards import series as data
+from dashboards.figures.panels import panels
+from dashboards.style import Theme
+from dashboards.words import CURVATURE
+
+_ROWS = (("ratio", "policy_jacobian"), ("mixed_partial", "curvature"), ("valid_share", "interior_share"))
+
+
+def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "curvature") -> go.Figure:
+    """M/μ beside the actor's own sensitivity; M and μ; the shares of states where the ratio means something.
+
+    Args:
+        series: the scalars of one run, from ``dashboards.series.collect``.
+        theme: light or dark.
+        uirevision: zoom is kept while this stays the same.
+
+    Example:
+        >>> [note.hovertext[:9] for note in curvature({}).layout.annotations if note.hovertext][0]
+        '<b>M/μ</b'
+    """
+    return panels(series, "curvature", _ROWS, CURVATURE, theme=theme, uirevision=uirevision)

@@ -1,0 +1,88 @@
+"""Figure: bias, variance and direction of each estimator's gradient over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboards import series as data
+from dashboards.figures.lines import caption, line, message, rule
+from dashboards.scale import Scale
+from dashboards.style import Theme, axis, layout, look, step_axis
+from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, escape, estimator_label
+
+#: Height of the gap between two panels, as a share of the figure.
+_GAP = 0.085
+
+
+def gradient_error(
+    series: data.SeriesSet,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    probe: str = "gradient",
+    theme: Theme = "light",
+    uirevision: str = "gradient",
+) -> go.Figure:
+    """One panel a metric, one line an estimator, bands of 95 % intervals; hollow marks are not resolved from zero.
+
+    Args:
+        series: the scalars of one run, from ``dashboards.series.collect``.
+        metrics: keys of ``dashboards.words.METRICS``, drawn from top to bottom.
+        probe: ``gradient`` (against the critic) or ``simulator`` (against the simulator).
+        theme: light or dark.
+        uirevision: zoom is kept while this stays the same.
+
+    Example:
+        >>> [len(gradient_error({}).data), gradient_error({}).layout.annotations[-1].text[:7]]
+        [0, 'waiting']
+    """
+    metrics = [metric for metric in METRICS if metric in metrics] or [DEFAULT_METRICS[0]]
+    names = data.estimators(series, probe, metrics)
+    height = (1 - _GAP * (len(metrics) - 1)) / len(metrics)
+    traces: list[dict[str, Any]] = []
+    extra: dict[str, Any] = {}
+    notes: list[dict[str, Any]] = []
+    shapes: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for row, metric in enumerate(metrics):
+        word = METRICS[metric]
+        number = "" if row == 0 else str(row + 1)
+        top = 1 - row * (height + _GAP)
+        found = {name: data.select(series, probe, f"{name}/{metric}") for name in names}
+        drawn = {name: one for name, one in found.items() if one is not None and len(one)}
+        scale = Scale(word.scale, list(drawn.values()))
+        extra[f"yaxis{number}"] = axis(theme, domain=[max(0.0, top - height), top], **scale.axis())
+        notes.append(caption(word.label, word.meaning, y=top))
+        if metric in ("cosine", "norm_ratio"):
+            shapes.append(rule(float(scale.height(np.ones(1))[0]), theme, yref=f"y{number}"))
+        for name, one in drawn.items():
+            style = look(name)
+            label = escape(estimator_label(name))
+            traces += line(
+                one,
+                label,
+                style.color(theme),
+                style.symbol,
+                scale=scale,
+                yaxis=f"y{number}",
+                points=900 // len(metrics),
+                legend=name not in seen,
+                group=name,
+            )
+            seen.add(name)
+    if not traces:
+        what = REFERENCES[probe].label if probe in REFERENCES else escape(probe)
+        notes.append(message(f"waiting for the first measurement against the {what}", theme))
+    figure = layout(
+        theme,
+        uirevision=uirevision,
+        annotations=notes,
+        shapes=shapes,
+        margin={"l": 52, "r": 12, "t": 80, "b": 40},
+        xaxis=step_axis(theme, anchor=f"y{len(metrics)}" if len(metrics) > 1 else "y", domain=[0, 1]),
+        **extra,
+    )
+    figure["legend"] = {**figure["legend"], "yref": "container", "y": 1, "yanchor": "top"}
+    return go.Figure({"data": traces, "layout": figure})

@@ -1,0 +1,27 @@
+"""Figure: how many local optima the critic has, and how far the actor is from the best of them."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from dashboards import series as data
+from dashboards.figures.panels import panels
+from dashboards.style import Theme
+from dashboards.words import LANDSCAPE
+
+_ROWS = (("optima",), ("gap",), ("best_basin_share", "relative_gap", "boundary_share"))
+
+
+def landscape(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "landscape") -> go.Figure:
+    """Local optima per state, the actor's gap, and shares of states, each over training with 95 % intervals.
+
+    Args:
+        series: the scalars of one run, from ``dashboards.series.collect``.
+        theme: light or dark.
+        uirevision: zoom is kept while this stays the same.
+
+    Example:
+        >>> landscape({}).layout.yaxis3.tickformat
+        '.0%'
+    """
+    return panels(series, "landscape", _ROWS, LANDSCAPE, theme=theme, uirevision=uirevision)

@@ -1,0 +1,141 @@
+"""Lines with interval bands, the one way in which every figure draws a number over training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dashboards.scale import Scale
+from dashboards.series import Series, thin
+from dashboards.style import Theme, muted, rgba
+
+#: Up to so many points every point has a mark; beyond, only those that are not resolved from zero.
+_MARKED = 80
+
+
+def line(
+    series: Series,
+    label: str,
+    color: str,
+    symbol: str,
+    *,
+    scale: Scale | None = None,
+    xaxis: str = "x",
+    yaxis: str = "y",
+    points: int = 300,
+    legend: bool = True,
+    group: str = "",
+    dash: str = "solid",
+    null: float | None = 0.0,
+) -> list[dict[str, Any]]:
+    """Two traces: the band of 95 % intervals, and the line. Hollow marks: the interval spans ``null``.
+
+    Args:
+        series: what is drawn.
+        label: its name, safe for plotly.
+        color: ``#rrggbb``.
+        symbol: plotly's name of the mark.
+        scale: the axis's scale; linear when None.
+        xaxis: plotly's name of the axis.
+        yaxis: plotly's name of the axis.
+        points: at most about so many points.
+        legend: whether it has an entry in the legend.
+        group: legend group, one click hides all of it.
+        dash: plotly's dash style.
+        null: the value that an interval must exclude to be resolved; None where the question makes no sense.
+    """
+    scale = scale or Scale("linear", [])
+    shown = thin(series, points)
+    numbers = shown.pick(np.isfinite(shown.value))
+    sure = np.ones(len(numbers), dtype=bool)
+    if null is not None:
+        # An interval without width is exact: a deterministic estimator has no variance at all.
+        sure = (numbers.low > null) | (numbers.high < null) | (numbers.low == numbers.high)
+    marked = np.ones(len(numbers), dtype=bool) if len(numbers) <= _MARKED else ~sure
+    with_band = numbers.pick(np.isfinite(numbers.low) & np.isfinite(numbers.high))
+    x = numbers.step.astype(np.float64)
+    band_x = with_band.step.astype(np.float64)
+    shared = {"xaxis": xaxis, "yaxis": yaxis, "legendgroup": group or label}
+    band = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": np.concatenate([band_x, band_x[::-1]]),
+        "y": scale.height(np.concatenate([with_band.high, with_band.low[::-1]])),
+        "fill": "toself",
+        "fillcolor": rgba(color, 0.16),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        **shared,
+    }
+    curve = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": label,
+        "x": x,
+        "y": scale.height(numbers.value),
+        "customdata": np.column_stack([numbers.value, numbers.low, numbers.high, numbers.samples.astype(np.float64)]),
+        "text": np.where(sure, "", "<br><i>not resolved: the interval spans " + f"{null or 0:g}" + "</i>"),
+        "line": {"color": color, "width": 1.8, "dash": dash},
+        "marker": {
+            "color": color,
+            "symbol": np.where(sure, symbol, f"{symbol}-open"),
+            "size": np.where(marked, 6, 0),
+            "line": {"width": 1.2, "color": color},
+        },
+        "hovertemplate": (
+            f"<b>{label}</b>, step %{{x:,.0f}}<br>%{{customdata[0]:.4g}}  "
+            "[%{customdata[1]:.3g}, %{customdata[2]:.3g}], n = %{customdata[3]:.0f}%{text}"
+            "<extra></extra>"
+        ),
+        "showlegend": legend,
+        **shared,
+    }
+    return [band, curve]
+
+
+def caption(text: str, meaning: str, *, y: float) -> dict[str, Any]:
+    """The name of a panel at its upper left, with its definition on hover."""
+    return {
+        "text": f"<b>{text}</b> <span style='opacity:.55'><sup>?</sup></span>",
+        "hovertext": meaning,
+        "captureevents": True,
+        "showarrow": False,
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.0,
+        "xanchor": "left",
+        "y": y,
+        "yanchor": "bottom",
+        "font": {"size": 12},
+    }
+
+
+def rule(y: float, theme: Theme, *, yref: str = "y") -> dict[str, Any]:
+    """A dotted horizontal line, such as where a cosine is 1."""
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "yref": yref,
+        "y0": y,
+        "y1": y,
+        "line": {"color": muted(theme), "width": 1, "dash": "dot"},
+        "opacity": 0.7,
+        "layer": "below",
+    }
+
+
+def message(text: str, theme: Theme) -> dict[str, Any]:
+    """What a figure says when there is nothing to draw."""
+    return {
+        "text": text,
+        "showarrow": False,
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.5,
+        "y": 0.5,
+        "font": {"size": 13, "color": muted(theme)},
+    }

@@ -1,0 +1,79 @@
+"""Plain numbers over training, one small panel a number: what the curvature and landscape figures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dashboards import series as data
+from dashboards.figures.lines import caption, line, message
+from dashboards.scale import Scale
+from dashboards.style import Theme, axis, layout, muted, step_axis
+from dashboards.words import Word, escape
+
+_GAP = 0.17
+#: Light and dark, with their marks and dashes, in the order in which the lines of a panel are drawn.
+_COLORS = (("#0072b2", "#4dabf7"), ("#d55e00", "#ff8a4c"), ("#00875f", "#38d9a9"), ("#b5548b", "#e599c2"))
+_MARKS = (("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("triangle-up", "dashdot"))
+
+
+def panels(
+    series: data.SeriesSet,
+    probe: str,
+    rows: Sequence[Sequence[str]],
+    words: Mapping[str, Word],
+    *,
+    theme: Theme,
+    uirevision: str,
+) -> go.Figure:
+    """Panels from top to bottom; the numbers of one panel share its axis."""
+    height = (1 - _GAP * (len(rows) - 1)) / len(rows)
+    traces: list[dict[str, Any]] = []
+    extra: dict[str, Any] = {}
+    notes: list[dict[str, Any]] = []
+    for row, names in enumerate(rows):
+        number = "" if row == 0 else str(row + 1)
+        top = 1 - row * (height + _GAP)
+        found = {name: data.select(series, probe, name) for name in names}
+        drawn = {name: one for name, one in found.items() if one is not None and len(one)}
+        scale = Scale(words[names[0]].scale, list(drawn.values()))
+        extra[f"yaxis{number}"] = axis(theme, domain=[max(0.0, top - height), top], **scale.axis())
+        parts = []
+        for index, name in enumerate(names):
+            color = _COLORS[index % len(_COLORS)][theme == "dark"]
+            symbol, dash = _MARKS[index % len(_MARKS)]
+            mark = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲"}[symbol]
+            parts.append(f"<span style='color:{color}'>{mark}</span> {words[name].label}")
+            if name in drawn:
+                traces += line(
+                    drawn[name],
+                    escape(words[name].label),
+                    color,
+                    symbol,
+                    scale=scale,
+                    yaxis=f"y{number}",
+                    points=240,
+                    legend=False,
+                    dash=dash,
+                    null=None if scale.kind == "share" else 0.0,
+                )
+        meaning = "<br>".join(f"<b>{words[name].label}</b>: {words[name].meaning}" for name in names)
+        notes.append(caption("   ".join(parts), meaning, theme, y=top))
+    if not traces:
+        notes.append({**message("waiting for the first measurement", theme), "font": {"color": muted(theme)}})
+    anchor = f"y{len(rows)}" if len(rows) > 1 else "y"
+    return go.Figure(
+        {
+            "data": traces,
+            "layout": layout(
+                theme,
+                uirevision=uirevision,
+                annotations=notes,
+                margin={"l": 52, "r": 12, "t": 28, "b": 40},
+                xaxis=step_axis(theme, anchor=anchor, domain=[0, 1]),
+                **extra,
+            ),
+        }
+    )

@@ -1,0 +1,62 @@
+"""Figure: the share of states where the critic's action gradient points the wrong way."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from dashboards import series as data
+from dashboards.figures.lines import line, message, rule
+from dashboards.scale import Scale
+from dashboards.style import Theme, axis, layout, look, muted, step_axis
+from dashboards.words import WRONG_DIRECTION, escape, estimator_label
+
+
+def wrong_direction(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "wrong-direction") -> go.Figure:
+    """Share of states over training with 95 % intervals; at the dotted line a coin would choose as well.
+
+    Args:
+        series: the scalars of one run, from ``dashboards.series.collect``.
+        theme: light or dark.
+        uirevision: zoom is kept while this stays the same.
+
+    Example:
+        >>> wrong_direction({}).layout.yaxis.tickformat
+        '.0%'
+    """
+    traces = []
+    for name in data.estimators(series, "simulator", ["wrong_direction"]):
+        one = data.select(series, "simulator", f"{name}/wrong_direction")
+        if one is None or not len(one):
+            continue
+        style = look(name)
+        traces += line(one, escape(estimator_label(name)), style.color(theme), style.symbol, legend=False, null=0.5)
+    notes = [
+        {
+            "text": "as good as a coin",
+            "showarrow": False,
+            "xref": "paper",
+            "x": 1,
+            "xanchor": "right",
+            "yref": "y",
+            "y": 0.5,
+            "yanchor": "bottom",
+            "font": {"size": 10, "color": muted(theme)},
+            "hovertext": WRONG_DIRECTION.meaning,
+        }
+    ]
+    if not traces:
+        notes = [message("waiting for the simulator's first measurement", theme)]
+    return go.Figure(
+        {
+            "data": traces,
+            "layout": layout(
+                theme,
+                uirevision=uirevision,
+                annotations=notes,
+                shapes=[rule(0.5, theme)] if traces else [],
+                xaxis=step_axis(theme),
+                yaxis=axis(theme, **Scale("share", []).axis()),
+                margin={"l": 48, "r": 12, "t": 14, "b": 40},
+            ),
+        }
+    )

@@ -1,0 +1,213 @@
+"""The parts of the page that are words: runs, probes, the answer, tiles, and what to do when there is nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from dashboards.answer import Answer, Tile
+from dashboards.records import ProbeSummary, View
+from gradlab.store import RunInfo
+
+#: Seconds without a sign of life after which a running run is called silent.
+STALE = 30.0
+
+_STATUS = {
+    "running": ("teal", "running"),
+    "finished": ("blue", "finished"),
+    "stopped": ("gray", "stopped"),
+    "failed": ("red", "failed"),
+    "stale": ("orange", "silent"),
+}
+_VERDICT = {"good": ("teal", "✓"), "doubtful": ("orange", "!"), "bad": ("red", "✕"), "unknown": ("gray", "…")}
+
+
+def status(run: RunInfo, now: float) -> str:
+    """The run's status, ``stale`` when it is said to be running but has been silent.
+
+    Example:
+        >>> status(RunInfo(1, "r", "TD3", "E", "sb3", 0, {}, 0.0, 0.0, 5, "running", ""), now=100.0)
+        'stale'
+    """
+    return "stale" if run.status == "running" and now - run.last_seen > STALE else run.status
+
+
+def ago(seconds: float) -> str:
+    """A time that has passed, for people.
+
+    Example:
+        >>> ago(3.2), ago(125), ago(7300), ago(200_000)
+        ('3 s ago', '2 min ago', '2 h ago', '2 days ago')
+    """
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def live(run: RunInfo | None, now: float) -> Any:
+    """The badge in the header."""
+    if run is None:
+        return dmc.Badge("waiting", color="gray", variant="light", size="lg", tt="none")
+    state = status(run, now)
+    color, word = _STATUS[state]
+    text = f"last record {ago(now - run.last_seen)}" if state in ("running", "stale") else word
+    return dmc.Badge(
+        text, color=color, variant="light", size="lg", tt="none", className="number",
+        leftSection=html.Span(className=f"dot {'beating' if state == 'running' else ''}"),
+    )  # fmt: skip
+
+
+def run_card(run: RunInfo, now: float) -> Any:
+    """One run in the list."""
+    color, word = _STATUS[status(run, now)]
+    about = " · ".join(part for part in (run.algorithm, run.environment) if part)
+    facts = [f"step {run.step:,}", *([f"seed {run.seed}"] if run.seed is not None else [])]
+    return dmc.RadioCard(
+        dmc.Stack(
+            [
+                dmc.Group(
+                    [
+                        dmc.Text(run.name, size="sm", fw=650, truncate=True, flex=1, miw=0),
+                        dmc.Badge(word, color=color, variant="light", size="xs", tt="none"),
+                    ],
+                    wrap="nowrap",
+                    gap="xs",
+                ),
+                *([dmc.Text(about, size="xs", c="dimmed", truncate=True)] if about not in run.name else []),
+                dmc.Text(" · ".join(facts), size="xs", c="dimmed", className="number"),
+                *([dmc.Text(run.message, size="xs", c="red", lineClamp=3)] if run.message else []),
+            ],
+            gap=2,
+        ),
+        value=str(run.id),
+        p="xs",
+        className="run",
+    )
+
+
+def probe_rows(probes: dict[str, ProbeSummary], elapsed: float) -> list[Any]:
+    """What each probe did, what it cost, and what went wrong."""
+    if not probes:
+        return [dmc.Text("nothing measured yet", size="xs", c="dimmed")]
+    rows = []
+    for name, probe in sorted(probes.items()):
+        counts = [dmc.Text(f"{probe.ok} measured", size="xs", c="dimmed")]
+        if probe.skipped:
+            counts.append(dmc.Badge(f"{probe.skipped} skipped", color="orange", size="xs", variant="light", tt="none"))
+        if probe.failed:
+            counts.append(dmc.Badge(f"{probe.failed} failed", color="red", size="xs", variant="light", tt="none"))
+        share = f" · {100 * probe.cost / elapsed:.1f} %" if elapsed > 0 and probe.where == "inline" else ""
+        place = " in the background" if probe.where == "background" else ""
+        body = [
+            dmc.Group(
+                [
+                    dmc.Text(name, size="sm", fw=600),
+                    dmc.Text(f"{_seconds(probe.cost)}{share}", size="xs", className="number"),
+                ],
+                justify="space-between",
+            ),
+            dmc.Group(counts, gap=6),
+        ]
+        if place:
+            body.append(dmc.Text(place.strip(), size="xs", c="dimmed"))
+        if probe.trouble:
+            step, message = probe.trouble
+            body.append(dmc.Text(f"step {step:,} {message}", size="xs", c="orange", lineClamp=4, className="trouble"))
+        elif probe.note:
+            body.append(dmc.Text(probe.note, size="xs", c="dimmed", lineClamp=3))
+        rows.append(html.Div(dmc.Stack(body, gap=2)))
+    inline = sum(probe.cost for probe in probes.values() if probe.where == "inline")
+    if elapsed > 0:
+        total = f"training waited {_seconds(inline)} for probes: {100 * inline / elapsed:.1f} % of {_seconds(elapsed)}"
+        rows.append(dmc.Text(total, size="xs", fw=600))
+    return rows
+
+
+def answer_card(answer: Answer) -> Any:
+    """The sentence on top of the page."""
+    color, sign = _VERDICT[answer.verdict]
+    return dmc.Paper(
+        dmc.Group(
+            [
+                dmc.ThemeIcon(sign, color=color, variant="light", size="lg", radius="xl", **{"aria-hidden": "true"}),
+                dmc.Text(answer.text, size="md", fw=550, flex=1, lh=1.4),
+            ],
+            wrap="nowrap",
+            gap="md",
+        ),
+        withBorder=True,
+        px="md",
+        py="sm",
+        className=f"card answer {answer.verdict}",
+    )
+
+
+def tile_card(tile: Tile) -> Any:
+    """One number at a glance; its definition is its tooltip."""
+    body = dmc.Paper(
+        [
+            dmc.Text(tile.label, size="xs", c="dimmed", fw=600, truncate=True),
+            dmc.Text(tile.value, fw=700, className="number big"),
+            dmc.Text(tile.detail, size="xs", c="dimmed", truncate=True, className="number"),
+        ],
+        withBorder=True,
+        px="md",
+        py=8,
+        className="card",
+    )
+    return dmc.Tooltip(
+        body,
+        label=tile.meaning,
+        multiline=True,
+        w=300,
+        openDelay=300,
+        withArrow=True,
+        boxWrapperProps={"style": {"display": "block", "width": "100%"}},
+    )
+
+
+def notice(view: View, store: str, run: RunInfo | None, now: float) -> Any:
+    """What is wrong and what to do about it; None when all is well."""
+    if view.condition == "missing":
+        title, text = f"There is no store at {store} yet", (
+            "Start a training run with probes attached and this page shows it at once: "
+            "model.learn(..., callback=probes.attach(model, store=...)). Or check the path."
+        )  # fmt: skip
+        return _alert(title, text, "blue", view)
+    if view.condition == "unreadable":
+        return _alert("The store cannot be read", f"{view.message}. The page tries again by itself.", "red", view)
+    if view.condition == "empty":
+        return _alert(
+            "The store is empty", "No run has started yet; the first one appears here by itself.", "blue", view
+        )
+    if run is not None and status(run, now) == "stale":
+        text = (
+            "It is marked as running, but its process has given no sign of life; it may have been killed, or be busy "
+            "with something long. What it has measured is all here."
+        )
+        return _alert(f"{run.name}: silent since {ago(now - run.last_seen).removesuffix(' ago')}", text, "orange", view)
+    if run is not None and run.status == "failed":
+        return _alert(f"{run.name}: failed", run.message or "It gave no reason.", "red", view)
+    return None
+
+
+def _alert(title: str, text: str, color: str, view: View) -> Any:
+    kept = " What was read before is still shown." if view.runs and view.condition in ("missing", "unreadable") else ""
+    return html.Div(dmc.Alert(text + kept, title=title, color=color, variant="light"), role="alert")
+
+
+def _seconds(value: float) -> str:
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 36_000 else f"{value / 3600:.1f} h"
+
+
+def now() -> float:
+    """Seconds since 1970, as the store counts."""
+    return time.time()

@@ -1,0 +1,222 @@
+"""What the dashboard knows of a store: read by its tail, kept in memory, shared by all open pages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import xarray as xr
+from sqlalchemy.exc import SQLAlchemyError
+
+from dashboards.series import Key, Series, collect
+from gradlab.errors import GradlabError
+from gradlab.store import MeasurementInfo, RunInfo, Store, open_store
+from gradlab.store.url import parse
+
+Condition = Literal["ok", "missing", "empty", "unreadable"]
+#: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
+_KEPT_ARRAYS = 64
+
+
+@dataclass(slots=True)
+class ProbeSummary:
+    """What a probe did in a run: how often, at what cost, and what last went wrong.
+
+    Attributes:
+        ok: measurements made.
+        skipped: left out, for the budget or because they were not possible.
+        failed: that raised.
+        cost: seconds, all together.
+        where: ``inline`` or ``background``.
+        last: id of the last measurement.
+        trouble: the last skipped or failed measurement's step and message.
+    """
+
+    ok: int = 0
+    skipped: int = 0
+    failed: int = 0
+    cost: float = 0.0
+    where: str = "inline"
+    last: int = 0
+    trouble: tuple[int, str] | None = None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class RunRecords:
+    """What is known of one run."""
+
+    series: dict[Key, Series] = field(default_factory=dict)
+    probes: dict[str, ProbeSummary] = field(default_factory=dict)
+    #: (step, id) of every picture of the field, by step.
+    fields: list[tuple[int, int]] = field(default_factory=list)
+    last_time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The store at one moment.
+
+    Attributes:
+        condition: whether it can be read and has something to show.
+        message: why not, in one line.
+        runs: every run, newest first.
+        token: changes whenever anything that can be seen does.
+    """
+
+    condition: Condition
+    message: str
+    runs: tuple[RunInfo, ...]
+    token: str
+
+
+class Records:
+    """An incremental, thread-safe copy of a store's scalars; opens the store for reading only.
+
+    Args:
+        where: path or URL of the store; it need not exist yet.
+        patience: seconds for which one look at the store serves all open pages.
+
+    Raises:
+        GradlabError: the path or URL is not one of a store.
+
+    Example:
+        >>> Records("no/such/gradlab.db").view().condition
+        'missing'
+    """
+
+    def __init__(self, where: str, patience: float = 0.3) -> None:
+        self.location = parse(where)
+        self._where = where
+        self._patience = patience
+        self._lock = threading.RLock()
+        self._store: Store | None = None
+        self._looked = -1e9
+        self._forget()
+        self._view = View("missing", "", (), "")
+
+    @property
+    def name(self) -> str:
+        """Where the store is, for people: without a password."""
+        return self.location.name
+
+    @property
+    def epoch(self) -> str:
+        """Changes when another store was put in this one's place: its ids mean other things."""
+        return self._epoch
+
+    def view(self) -> View:
+        """The store as it is now, or was less than ``patience`` seconds ago."""
+        with self._lock:
+            if time.monotonic() - self._looked >= self._patience:
+                self._view = self._look()
+                self._looked = time.monotonic()
+            return self._view
+
+    def run(self, run_id: int | None) -> RunRecords:
+        """What is known of a run; empty for one that is not known."""
+        with self._lock:
+            return self._runs.get(run_id or -1, RunRecords())
+
+    def series(self, run_id: int | None) -> Mapping[Key, Series]:
+        """The scalars of a run as series."""
+        with self._lock:
+            return dict(self.run(run_id).series)
+
+    def fields(self, run_id: int | None) -> list[tuple[int, int]]:
+        """(step, measurement id) of every picture of the field, by step."""
+        with self._lock:
+            return list(self.run(run_id).fields)
+
+    def arrays(self, measurement_id: int) -> Mapping[str, xr.DataArray]:
+        """Arrays of one measurement, kept for a while; empty when they cannot be read."""
+        with self._lock:
+            epoch, store, kept = self._epoch, self._store, self._arrays.get((self._epoch, measurement_id))
+            if kept is not None:
+                self._arrays.move_to_end((epoch, measurement_id))
+                return kept
+        if store is None:
+            return {}
+        try:
+            found = store.arrays(measurement_id)
+        except (GradlabError, SQLAlchemyError, OSError, ValueError):
+            return {}
+        with self._lock:
+            self._arrays[epoch, measurement_id] = found
+            while len(self._arrays) > _KEPT_ARRAYS:
+                self._arrays.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Lets go of the store."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def _forget(self) -> None:
+        self._epoch = ""
+        self._version: tuple[Any, ...] | None = None
+        self._measured = self._counted = 0
+        self._infos: tuple[RunInfo, ...] = ()
+        self._runs: dict[int, RunRecords] = {}
+        self._arrays: OrderedDict[tuple[str, int], dict[str, xr.DataArray]] = OrderedDict()
+
+    def _look(self) -> View:
+        try:
+            if self._store is None:
+                self._store = open_store(self._where, readonly=True)
+            self._tail(self._store)
+        except (GradlabError, SQLAlchemyError, OSError, ValueError) as error:
+            # What was read before stays on screen; the next look opens the store anew.
+            self.close()
+            self._version = None
+            path = self.location.path
+            condition: Condition = "missing" if path is not None and not path.exists() else "unreadable"
+            message = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            return View(condition, message, self._infos, f"{condition}:{message}:{self._epoch}:{self._counted}")
+        return View("ok" if self._infos else "empty", "", self._infos, repr(self._version))
+
+    def _tail(self, store: Store) -> None:
+        version = store.version()
+        if version == self._version:
+            return
+        if str(version[0]) != self._epoch:
+            # Another store in this one's place: its ids mean other things.
+            self._forget()
+            self._epoch = str(version[0])
+        infos = store.runs()
+        for info in store.measurements(after=self._counted):
+            self._count(info)
+        table = store.scalars(after=self._measured)
+        for run in dict.fromkeys(table.run.tolist()):
+            known = self._run(run).series
+            for key, fresh in collect(table[table.run == run]).items():
+                known[key] = known[key].extended(fresh) if key in known else fresh
+        if len(table):
+            self._measured = int(table.id.max())
+        self._infos = tuple(sorted(infos, key=lambda run: run.id, reverse=True))
+        self._version = version
+
+    def _count(self, info: MeasurementInfo) -> None:
+        run = self._run(info.run)
+        probe = run.probes.setdefault(info.probe, ProbeSummary())
+        setattr(probe, info.status, getattr(probe, info.status) + 1)
+        probe.cost += info.cost
+        probe.where = info.where
+        probe.last = info.id
+        if info.status != "ok":
+            probe.trouble = (info.step, f"{info.status}: {info.message}")
+        probe.note = "; ".join(info.notes) or probe.note
+        if info.probe == "field" and info.status == "ok":
+            run.fields.append((info.step, info.id))
+            run.fields.sort()
+        run.last_time = max(run.last_time, info.time)
+        self._counted = info.id
+
+    def _run(self, run_id: int) -> RunRecords:
+        return self._runs.setdefault(run_id, RunRecords())

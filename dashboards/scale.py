@@ -1,0 +1,92 @@
+"""Axes: logarithmic for positive numbers, signed-logarithmic for those that may be negative; nothing is dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dashboards.series import Series
+
+
+class Scale:
+    """How values become heights on an axis.
+
+    Attributes:
+        kind: ``linear``, ``log``, ``share`` or ``signed-log``.
+        unit: where a signed-log axis turns from linear to logarithmic; 1 otherwise.
+
+    A signed-log axis draws sign(v)·log₁₀(1 + |v|/unit): plotly has no such axis, so heights are transformed and ticks
+    are given.
+    """
+
+    def __init__(self, kind: str, series: Sequence[Series]) -> None:
+        if kind == "log" and not all(_positive(one) for one in series):
+            kind = "signed-log"
+        if kind == "signed-log" and series and all(_positive(one) for one in series):
+            kind = "log"
+        self.kind = kind
+        self.unit = _unit(series) if kind == "signed-log" else 1.0
+        self._series = series
+
+    def height(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values as drawn, float64.
+
+        Example:
+            >>> Scale("linear", []).height(np.array([-1.0, 2.0]))
+            array([-1.,  2.])
+        """
+        if self.kind != "signed-log":
+            return values
+        return np.sign(values) * np.log10(1 + np.abs(values) / self.unit)
+
+    def axis(self) -> dict[str, Any]:
+        """What plotly's axis needs to know."""
+        if self.kind == "share":
+            return {"tickformat": ".0%", "range": [-0.04, 1.04]}
+        if self.kind == "log":
+            return {"type": "log", "exponentformat": "power", "dtick": self._decades()}
+        if self.kind != "signed-log":
+            return {"nticks": 6}
+        values, texts = self._ticks()
+        return {"tickmode": "array", "tickvals": values, "ticktext": texts, "zeroline": True}
+
+    def _extent(self) -> float:
+        largest = [float(np.nanmax(np.abs(one.value))) for one in self._series if np.isfinite(one.value).any()]
+        return max([*largest, self.unit])
+
+    def _decades(self) -> int | str:
+        ends = [v for one in self._series for v in (one.value.min(), one.value.max()) if v > 0]
+        span = math.log10(max(ends) / min(ends)) if ends else 1.0
+        return "D2" if span < 0.8 else max(1, round(span / 4))
+
+    def _ticks(self) -> tuple[list[float], list[str]]:
+        # The first decade beside zero is too narrow for a name of its own.
+        lowest = round(math.log10(self.unit))
+        highest = max(lowest + 1, math.ceil(math.log10(self._extent())))
+        every = max(1, math.ceil((highest - lowest) / 3))
+        powers = list(range(highest, lowest, -every))[::-1]
+        heights = [math.log10(1 + 10.0 ** (power - lowest)) for power in powers]
+        names = [f"10<sup>{power}</sup>".replace("-", "−") for power in powers]
+        return (
+            [-height for height in reversed(heights)] + [0.0] + heights,
+            [f"−{name}" for name in reversed(names)] + ["0"] + names,
+        )
+
+
+def _positive(series: Series) -> bool:
+    lowest = np.where(np.isfinite(series.low), series.low, series.value)
+    return bool((lowest[np.isfinite(lowest)] > 0).all())
+
+
+def _unit(series: Sequence[Series]) -> float:
+    """The power of ten at the smallest series' noise, where numbers stop meaning more than "about zero"."""
+    noise = [float(np.nanmedian(one.stderr)) for one in series if np.isfinite(one.stderr).any()]
+    noise = [value for value in noise if value > 0]
+    if not noise:
+        noise = [float(np.abs(one.value).max()) / 100 for one in series if len(one) and np.abs(one.value).max() > 0]
+    # Bounded from below by the largest one: beyond six decades an axis says nothing.
+    return 10.0 ** math.floor(math.log10(max(min(noise), max(noise) * 1e-6))) if noise else 1.0

@@ -1,0 +1,123 @@
+"""What each number is called, what it means, and on which scale it is drawn."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Word(NamedTuple):
+    """One number of the dashboard.
+
+    Attributes:
+        label: its short name.
+        meaning: its definition, in a sentence.
+        scale: ``log`` for positive numbers, ``signed-log`` for those that may be negative, ``linear``, ``share``.
+    """
+
+    label: str
+    meaning: str
+    scale: Literal["log", "signed-log", "linear", "share"]
+
+
+#: Metrics of an estimator's gradient against a reference, in the order they are offered.
+METRICS = {
+    "bias_squared": Word(
+        "bias²",
+        "‖E g − g_ref‖² in parameter space, by a U-statistic minus the reference's own noise: "
+        "unbiased, so it may be negative when the bias is not resolved.",
+        "signed-log",
+    ),
+    "variance": Word("variance", "Trace of the covariance of the estimator's gradient over its own draws.", "log"),
+    "mse": Word("MSE", "Mean squared error E‖g − g_ref‖² = bias² + variance.", "signed-log"),
+    "cosine": Word(
+        "cosine",
+        "Cosine between the estimator's mean gradient and the reference: direction alone; 1 is right.",
+        "linear",
+    ),
+    "norm_ratio": Word(
+        "norm ratio",
+        "‖mean gradient‖ / ‖reference‖: scale alone; 1 is right, and a constant factor is harmless.",
+        "log",
+    ),
+    "snr": Word(
+        "SNR", "Signal to noise ‖E g‖² / tr Var g for one gradient; below 1 noise is larger than signal.", "signed-log"
+    ),
+}
+DEFAULT_METRICS = ("bias_squared", "variance", "cosine")
+
+#: Where an estimator's error is taken against what: probe → name and meaning.
+REFERENCES = {
+    "gradient": Word(
+        "critic", "Against the critic's own gradient: the estimator's error alone, the critic taken as given.", "linear"
+    ),
+    "simulator": Word(
+        "simulator", "Against finite differences through the simulator: the critic's error is included.", "linear"
+    ),
+}
+
+LANDSCAPE = {
+    "optima": Word(
+        "local optima", "Mean number of local maxima of Q(s, ·) per state; the box's boundary counts.", "linear"
+    ),
+    "gap": Word("gap", "Q at the best local optimum minus Q at the actor's action; mean over states.", "signed-log"),
+    "relative_gap": Word("relative gap", "The gap as a share of the range of Q over the action box.", "share"),
+    "best_basin_share": Word(
+        "in best basin",
+        "Share of states where gradient ascent from the actor's action reaches the best optimum.",
+        "share",
+    ),
+    "boundary_share": Word("on boundary", "Share of states whose best action lies on the action box.", "share"),
+}
+
+CURVATURE = {
+    "ratio": Word(
+        "M/μ", "Median of M/μ where μ > 0: bounds how fast the best action moves with the state (PAVE).", "log"
+    ),
+    "mixed_partial": Word("M", "‖∂²Q/∂a∂s‖: how much ∇_a Q changes with the state.", "log"),
+    "curvature": Word(
+        "μ", "Smallest curvature −λ_max(∂²Q/∂a²); positive only where Q is concave in the action.", "signed-log"
+    ),
+    "policy_jacobian": Word("‖∂π/∂s‖", "Spectral norm of the actor's Jacobian: how fast its action does move.", "log"),
+    "valid_share": Word(
+        "states with μ > 0",
+        "Share of states where ∂²Q/∂a² is negative definite: only there M/μ means something.",
+        "share",
+    ),
+    "interior_share": Word("interior actions", "Share of states where the actor's action is not saturated.", "share"),
+}
+
+WRONG_DIRECTION = Word(
+    "wrong direction",
+    "Share of states where the critic's ∇_a Q makes an obtuse angle with the simulator's: following it makes the return worse.",
+    "share",
+)
+
+_ESTIMATORS = {
+    "deterministic": "deterministic (DPG)",
+    "zeroth-order-2": "zeroth order, two-point",
+    "zeroth-order-1": "zeroth order, one-point",
+    "zeroth-order-antithetic": "zeroth order, antithetic",
+    "score-function": "score function",
+    "score-function-baseline": "score function, baseline",
+    "reparameterized": "reparameterised",
+}
+
+
+def estimator_label(name: str) -> str:
+    """An estimator's name for people.
+
+    Example:
+        >>> estimator_label("zeroth-order-2"), estimator_label("my-own")
+        ('zeroth order, two-point', 'my own')
+    """
+    return _ESTIMATORS.get(name, name.replace("-", " "))
+
+
+def escape(text: str) -> str:
+    """Text from a store as plotly is to show it: its pseudo-HTML is switched off.
+
+    Example:
+        >>> escape("<b>run</b>")
+        '&lt;b&gt;run&lt;/b&gt;'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
