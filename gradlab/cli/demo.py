@@ -78,14 +78,20 @@ def demo(
 def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str) -> None:
     import numpy as np
     import stable_baselines3
+    import torch
     from stable_baselines3.common.callbacks import CallbackList
     from stable_baselines3.common.noise import NormalActionNoise
 
     import probes
     from gradlab.cli.progress import progress_callback
 
+    # Networks this small train no slower on one thread, and the dashboard and the simulator want the other cores.
+    torch.set_num_threads(1)
     size = task.action_space.shape[0]
-    options: dict[str, Any] = {"learning_starts": min(1000, max(steps // 10, 1))}
+    options: dict[str, Any] = {
+        "learning_starts": min(1000, max(steps // 10, 1)),
+        "policy_kwargs": {"net_arch": [256, 256]},
+    }
     if algo is not Algorithm.sac:
         options["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, 0.1))
     kind = getattr(stable_baselines3, algo.value.upper())
