@@ -154,8 +154,8 @@ def _field() -> Any:
         [
             dmc.Switch(id="follow", checked=True, label="follow", size="xs", color="teal"),
             dmc.Slider(
-                id="slider", min=0, max=0, value=0, step=1, updatemode="drag", flex=1, size="sm", label=None, color="orange",
-                thumbLabel="Training step",
+                id="slider", min=0, max=0, value=0, step=1, updatemode="drag", flex=1, size="sm", label=None,
+                color="orange",                 thumbLabel="Training step",
             ),
             dmc.Text(id="slider-text", size="sm", fw=600, className="number", miw=148, ta="right"),
         ],

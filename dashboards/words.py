@@ -88,7 +88,8 @@ CURVATURE = {
 
 WRONG_DIRECTION = Word(
     "wrong direction",
-    "Share of states where the critic's ∇_a Q makes an obtuse angle with the simulator's: following it makes the return worse.",
+    "Share of states where the critic's ∇_a Q makes an obtuse angle with the simulator's: "
+    "following it makes the return worse.",
     "share",
 )
 

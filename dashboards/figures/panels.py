@@ -60,7 +60,7 @@ def panels(
                     null=None if scale.kind == "share" else 0.0,
                 )
         meaning = "<br>".join(f"<b>{words[name].label}</b>: {words[name].meaning}" for name in names)
-        notes.append(caption("   ".join(parts), meaning, theme, y=top))
+        notes.append(caption("   ".join(parts), meaning, y=top))
     if not traces:
         notes.append({**message("waiting for the first measurement", theme), "font": {"color": muted(theme)}})
     anchor = f"y{len(rows)}" if len(rows) > 1 else "y"
