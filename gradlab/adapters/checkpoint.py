@@ -52,14 +52,16 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
         raise GradlabError(f"{where}: is a directory; name one file in it")
     if not path.exists():
         raise GradlabError(f"{where}: no such file; pass one written by model.save()")
+    no_zip = f"{where}: not a zip file, or cut short; pass one written by Stable-Baselines3's model.save()"
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise GradlabError(
-            f"{where}: not a zip file, or cut short; pass one written by Stable-Baselines3's model.save()"
-        ) from error
+        raise GradlabError(no_zip) from error
     except OSError as error:
         raise GradlabError(f"{where}: cannot be read ({error.strerror})") from error
     with archive:
+        # PyTorch files are zips themselves: of a zip that is cut short, one of them can be taken for the whole.
+        if min((member.header_offset for member in archive.infolist()), default=0) > 0:
+            raise GradlabError(no_zip)
         agent, step = stable_baselines3_zip.read(archive, path, trust=trust)
     return Checkpoint(agent, agent.algorithm, step, path)

@@ -12,6 +12,7 @@ import json
 import math
 import pickle
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -53,6 +54,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     )
 }
 
+#: What torch's restricted unpickler raises on damaged bytes: its stack machine meets whatever they spell.
+_DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NameError, OSError),
+    *(pickle.UnpicklingError, RuntimeError, struct.error, TypeError, ValueError),
+)
+
 
 class NeedsTrustError(GradlabError):
     """What is missing is only in the file's pickles, which run code when loaded."""
@@ -79,7 +86,8 @@ def read(archive: zipfile.ZipFile, path: Path, *, trust: bool = False) -> tuple[
                 raise GradlabError(f"{error}; pass trust=True to let {LIBRARY} load it, running code in it") from error
             return stable_baselines3_trusted.load(path, algorithm)
     except GradlabError as error:
-        raise GradlabError(f"checkpoint {path}: {error}") from error
+        # Names out of a damaged file may hold anything; the message stays one line.
+        raise GradlabError(f"checkpoint {path}: {' '.join(str(error).split())}") from error
 
 
 def _agent(archive: zipfile.ZipFile, data: Mapping[str, Any], algorithm: str) -> Agent:
@@ -152,7 +160,7 @@ def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, Tensor]:
     file = io.BytesIO(_member(archive, name))
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         raise GradlabError(f"member {name!r} is damaged, or holds more than tensors; save the file again") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise GradlabError(f"member {name!r} holds something else than named tensors; save the file again")
