@@ -292,6 +292,20 @@ def test_algorithms_that_are_not_supported(drift, boxes, save):
     assert "PPO is not supported; supported are TD3, DDPG, SAC" in refusal(path)
 
 
+def test_state_dependent_exploration(drift, boxes, save):
+    model = SAC("MlpPolicy", drift(*boxes["unit"]), use_sde=True, buffer_size=10, device="cpu")
+    assert "gSDE" in refusal(save(model))
+
+
+def test_other_observations_and_features(train, save):
+    path = save(train(TD3, steps=0))
+    message = refusal(edit(path, lambda data: data["observation_space"].update(_shape=[3, 2])))
+    assert "its observation_space" in message
+    assert "only flat Box spaces are supported" in message
+    features = {"features_extractor_class": "<class 'stable_baselines3.common.torch_layers.NatureCNN'>"}
+    assert "NatureCNN" in refusal(edit(path, lambda data: data["policy_kwargs"].update(features)))
+
+
 @pytest.mark.parametrize("member", ["data", "policy"])
 def test_a_member_that_is_missing(member, train, save):
     assert f"has no member '{member}" in refusal(rewrite(save(train(TD3, steps=0)), **{member: None}))
