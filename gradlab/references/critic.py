@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators.deterministic import Deterministic
-from gradlab.estimators.heads import ROWS
+from gradlab.estimators.heads import in_chunks
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.quadrature import gauss_hermite
 
-#: A function of noise [D, B, p] that gives D cotangents a state, [D, B, m].
-Integrand = Callable[[Tensor], Tensor]
+#: A function of states [B, n] and noise [D, B, p] that gives D cotangents a state, [D, B, m].
+Integrand = Callable[[Tensor, Tensor], Tensor]
 
-#: Dimensions of noise up to which a product rule costs less than sampling.
+#: Dimensions of noise up to which a product rule costs no more than sampling.
 _QUADRATURE_SIZE = 2
+#: States on which the rules must agree before they are worked out on all.
+_TRIAL_STATES = 8
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ class CriticReference:
     * Softmax: the sum over actions, exact.
     * Gaussian policies and smoothing: Gauss–Hermite quadrature of the reparameterised gradient up to two action
       coordinates. Its gate is a second, coarser rule: where the two differ by more than ``tolerance`` of the root mean
-      square cotangent (kinks of a ReLU critic converge slowly), or with more coordinates, the mean over ``pairs``
-      antithetic pairs of noise (ε, −ε) is used instead. The standard error is the difference of the two rules, or
-      that of the mean of the independent pairs. ``diagnostics["method"]`` says which.
+      square cotangent (kinks of a ReLU critic converge slowly), or with more coordinates, noise is sampled instead:
+      ``replicates`` independently shifted Sobol sequences of ``points`` draws each (Cranley & Patterson 1976), which on
+      256-wide ReLU critics had a tenth of the variance of as many independent draws or antithetic pairs. The standard
+      error is the difference of the two rules, or that of the mean of the replicates; ``diagnostics["method"]`` says
+      which. Sampling evaluates the critic in its own dtype.
 
     Args:
         entropy: include −α log π when the agent's objective has it; without, it is the gradient of another objective.
@@ -46,7 +50,8 @@ class CriticReference:
             its action is smoothed with: F_s(h) = E_u[Q(s, f(h) + σu)], for which Gaussian zeroth-order and
             score-function estimators of radius σ are unbiased. 0 is none.
         nodes: points of the finer rule in each coordinate; the coarser has three quarters as many.
-        pairs: antithetic pairs when sampling.
+        replicates: independent replicates when sampling; the standard error has one degree of freedom less.
+        points: draws in each replicate, a power of two.
         tolerance: largest relative difference of the two rules that is accepted.
         seed: seed of the sampled noise: the same noise at every call, so that references compare over training.
 
@@ -70,7 +75,8 @@ class CriticReference:
     entropy: bool = True
     smoothing: float = 0.0
     nodes: int = 16
-    pairs: int = 256
+    replicates: int = 16
+    points: int = 16
     tolerance: float = 1e-3
     #: Far from the seeds people choose: a reference must not share its noise with the estimator it judges.
     seed: int = 7_405_883_161
@@ -78,9 +84,10 @@ class CriticReference:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.smoothing) and self.smoothing >= 0):
             raise GradlabError(f"critic reference: smoothing is {self.smoothing}; it must be zero or a positive number")
-        if self.nodes < 4 or self.pairs < 2:
+        if self.nodes < 4 or self.replicates < 2 or self.points < 1 or self.points & (self.points - 1):
             raise GradlabError(
-                f"critic reference: nodes is {self.nodes} and pairs {self.pairs}; at least 4 and 2 are needed"
+                f"critic reference: nodes {self.nodes}, replicates {self.replicates}, points {self.points}; "
+                "at least 4, at least 2, and a power of two are needed"
             )
 
     def cotangent(self, agent: Agent, obs: Any) -> ReferenceCotangent:
@@ -90,41 +97,55 @@ class CriticReference:
             GradlabError: the observations do not fit, the agent has no critic, or smoothing is asked of a policy that
                 is stochastic already.
         """
-        critics = (*agent.critics, *agent.target_critics)
-        # A bare function may hold tensors of its own type; only modules can be brought to float64.
-        agent = agent.snapshot(double=all(isinstance(critic, nn.Module) for critic in critics))
-        at = agent.observations(obs)
         if self.smoothing and agent.policy.stochastic:
             raise GradlabError("critic reference: a stochastic policy smooths the critic already; leave smoothing at 0")
+        critics = (*agent.critics, *agent.target_critics)
+        # A bare function may hold tensors of its own type; only modules can be brought to float64.
+        double = agent.snapshot(double=all(isinstance(critic, nn.Module) for critic in critics))
+        at = double.observations(obs)
         if not agent.policy.continuous:
-            mean = _softmax_gradient(agent, at, agent.entropy if self.entropy else 0.0)
+            mean = _softmax_gradient(double, at, agent.entropy if self.entropy else 0.0)
             return self._result(agent, mean, torch.zeros_like(mean), "sum over actions")
         if not agent.policy.stochastic and not self.smoothing:
-            mean = Deterministic().draw(agent, at)[0]
+            mean = Deterministic().draw(double, at)[0]
             return self._result(agent, mean, torch.zeros_like(mean), "exact")
-        return self._expectation(agent, at)
+        if agent.action_size <= _QUADRATURE_SIZE and self._quadrature(double, at[:_TRIAL_STATES])[2]:
+            mean, difference, agreed = self._quadrature(double, at)
+            if agreed:
+                return self._result(agent, mean, difference, "quadrature")
+        draws = self._replicates(agent.snapshot(), agent.observations(obs))
+        stderr = draws.std(0) / math.sqrt(self.replicates)
+        return self._result(agent, draws.mean(0), stderr, "sampling", self.replicates)
 
-    def _expectation(self, agent: Agent, obs: Tensor) -> ReferenceCotangent:
-        def integrand(noise: Tensor) -> Tensor:
-            if agent.policy.stochastic:
-                return Reparameterized(entropy=self.entropy).at_noise(agent, obs, noise)
-            return _smoothed_draws(agent, obs, self.smoothing * noise)
+    def _integrand(self, agent: Agent) -> Integrand:
+        if agent.policy.stochastic:
+            estimator = Reparameterized(entropy=self.entropy)
+            return lambda obs, noise: estimator.at_noise(agent, obs, noise)
+        return lambda obs, noise: _smoothed_draws(agent, obs, self.smoothing * noise)
 
-        if agent.action_size <= _QUADRATURE_SIZE:
-            fine, coarse = (
-                _quadrature(integrand, obs, agent.action_size, nodes) for nodes in (self.nodes, 3 * self.nodes // 4)
-            )
-            difference = (fine - coarse).abs()
-            scale = fine.square().sum(-1).mean().sqrt()
-            if bool(torch.linalg.vector_norm(difference, dim=-1).max() <= self.tolerance * scale):
-                return self._result(agent, fine, difference, "quadrature")
-        generator = torch.Generator(device=obs.device).manual_seed(self.seed)
-        noise = torch.randn(
-            (self.pairs, len(obs), agent.action_size), generator=generator, dtype=obs.dtype, device=obs.device
+    def _quadrature(self, agent: Agent, obs: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """The finer rule [B, m], its distance from the coarser [B, m], and whether that is small."""
+        fine, coarse = (
+            _product_rule(self._integrand(agent), obs, agent.action_size, nodes)
+            for nodes in (self.nodes, 3 * self.nodes // 4)
         )
-        parts = noise.split(max(1, ROWS // len(obs)))
-        draws = torch.cat([(integrand(part) + integrand(-part)) / 2 for part in parts]).double()
-        return self._result(agent, draws.mean(0), draws.std(0) / math.sqrt(self.pairs), "sampling", self.pairs)
+        difference = (fine - coarse).abs()
+        scale = fine.square().sum(-1).mean().sqrt()
+        largest = torch.linalg.vector_norm(difference, dim=-1).max()
+        return fine, difference, bool(largest <= self.tolerance * scale)
+
+    def _replicates(self, agent: Agent, obs: Tensor) -> Tensor:
+        """Independent unbiased cotangents [replicates, B, m], float64, each the mean over one shifted sequence."""
+        generator = torch.Generator().manual_seed(self.seed)
+        sequence = torch.quasirandom.SobolEngine(agent.action_size, scramble=True, seed=self.seed)
+        lattice = sequence.draw(self.points, dtype=torch.float64)[:, None, None]
+        # A shift of its own for every state, so that errors are independent over states.
+        shift = torch.rand(self.replicates, len(obs), agent.action_size, generator=generator, dtype=torch.float64)
+        uniform = ((lattice + shift) % 1.0).clamp(1e-15, 1 - 1e-15)
+        noise: Tensor = torch.special.ndtri(uniform).flatten(0, 1).to(obs)
+        integrand = self._integrand(agent)
+        draws = in_chunks(lambda part: integrand(obs, part).double(), noise)
+        return draws.reshape(self.points, self.replicates, *draws.shape[1:]).mean(0)
 
     def _result(self, agent: Agent, mean: Tensor, stderr: Tensor, method: str, samples: int = 0) -> ReferenceCotangent:
         objective = replace(
@@ -140,16 +161,11 @@ class CriticReference:
         )
 
 
-def _quadrature(integrand: Integrand, obs: Tensor, size: int, nodes: int) -> Tensor:
+def _product_rule(integrand: Integrand, obs: Tensor, size: int, nodes: int) -> Tensor:
+    """Σ weight · integrand over the nodes of a tensor-product rule, [B, m]."""
     points, weights = (part.to(obs) for part in gauss_hermite(size, nodes))
-    total: Tensor | None = None
-    step = max(1, ROWS // len(obs))
-    for at, mass in zip(points.split(step), weights.split(step), strict=True):
-        values = integrand(at.unsqueeze(1).expand(-1, len(obs), -1))
-        part = torch.einsum("d,dbm->bm", mass, values)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+    noise = points.unsqueeze(1).expand(-1, len(obs), -1)
+    return torch.einsum("d,dbm->bm", weights, in_chunks(lambda part: integrand(obs, part), noise))
 
 
 def _smoothed_draws(agent: Agent, obs: Tensor, offset: Tensor) -> Tensor:
