@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.products import head_with_graph
+from gradlab.products import NOTHING_TO_DIFFERENTIATE, head_with_graph
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Factor:
 
     def scale_of_blocks(self) -> Tensor | None:
         """The factor ‖x_i‖² + bias of the diagonal blocks, [B]; None where it is one."""
-        return None if self.inner is None else self.inner.square().sum(-1) + float(self.bias)
+        return None if self.inner is None else self.inner.double().square().sum(-1) + float(self.bias)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class _Call:
     edge: GradientEdge
 
 
+@torch.enable_grad()
 def factor_linear_layers(agent: Agent, obs: Tensor) -> tuple[list[Factor], list[str], int]:
     """Factors of the linear layers that allow it, the parameters left over, and the head's size m.
 
@@ -57,7 +58,8 @@ def factor_linear_layers(agent: Agent, obs: Tensor) -> tuple[list[Factor], list[
     depend on are in neither list.
 
     Raises:
-        GradlabError: the states of the batch interact, or the actor is random (dropout in training mode).
+        GradlabError: the states of the batch interact, the actor is random (dropout in training mode), or the head
+            depends on no trainable parameter.
     """
     _refuse_modes(agent.actor)
     calls: dict[nn.Module, list[_Call]] = {}
@@ -65,9 +67,8 @@ def factor_linear_layers(agent: Agent, obs: Tensor) -> tuple[list[Factor], list[
     def record(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
         x = args[0] if args else kwargs["input"]
         if output.requires_grad:
-            # The edge, not the tensor: an in-place activation would replace what the tensor means. The copy of x
-            # for the same reason.
-            calls.setdefault(module, []).append(_Call(x.detach().clone(), get_gradient_edge(output)))
+            # The edge, not the tensor: an in-place activation would replace what the tensor means.
+            calls.setdefault(module, []).append(_Call(x.detach(), get_gradient_edge(output)))
 
     linears = [
         module
@@ -78,14 +79,15 @@ def factor_linear_layers(agent: Agent, obs: Tensor) -> tuple[list[Factor], list[
     handles = [module.register_forward_hook(record, prepend=True, with_kwargs=True) for module in linears]
     leaf = obs.detach().requires_grad_()
     try:
-        with torch.enable_grad():
-            head = head_with_graph(agent, leaf.clone())
+        head = head_with_graph(agent, leaf.clone())
     finally:
         for handle in handles:
             handle.remove()
 
     uses = _uses(head)
     names = {id(parameter): name for name, parameter in agent.named_parameters().items() if uses[id(parameter)]}
+    if not names:
+        raise GradlabError(NOTHING_TO_DIFFERENTIATE)
     once = {
         module: found[0]
         for module, found in calls.items()
@@ -97,6 +99,8 @@ def factor_linear_layers(agent: Agent, obs: Tensor) -> tuple[list[Factor], list[
 
     factors = []
     for (module, call), outer in zip(layers, outers, strict=True):
+        if outer is None:
+            continue
         own = {key: p for key, p in _trainable(module).items() if id(p) in names and uses[id(p)] == 1}
         for parameter in own.values():
             del names[id(parameter)]
@@ -160,15 +164,17 @@ def _uses(head: Tensor) -> Counter[int]:
     return uses
 
 
-def _outer_jacobians(head: Tensor, edges: list[GradientEdge]) -> list[Tensor]:
+def _outer_jacobians(head: Tensor, edges: list[GradientEdge]) -> list[Tensor | None]:
+    """D of each edge, [B, m, out]; None where the head does not depend on it."""
     if not edges:
         return []
     columns = [
-        torch.autograd.grad(head[:, k].sum(), edges, retain_graph=True, materialize_grads=False, allow_unused=True)
-        for k in range(head.shape[1])
+        torch.autograd.grad(head[:, k].sum(), edges, retain_graph=True, allow_unused=True) for k in range(head.shape[1])
     ]
-    outers = []
+    outers: list[Tensor | None] = []
     for grads in zip(*columns, strict=True):
-        like = next(g for g in grads if g is not None)
-        outers.append(torch.stack([torch.zeros_like(like) if g is None else g for g in grads], 1))
+        like = next((g for g in grads if g is not None), None)
+        outers.append(
+            None if like is None else torch.stack([torch.zeros_like(like) if g is None else g for g in grads], 1)
+        )
     return outers

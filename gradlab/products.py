@@ -15,21 +15,22 @@ from gradlab.errors import GradlabError
 #: Numbers a batched product may hold at a time for its draws (128 MB in float64).
 _NUMBERS = 2**24
 
+NOTHING_TO_DIFFERENTIATE = "head: depends on no trainable parameter of the actor; nothing to differentiate"
+
 
 def head_with_graph(agent: Agent, obs: Tensor) -> Tensor:
-    """The head [B, m] with its graph to the actor's parameters, whatever the caller's gradient mode.
+    """The head [B, m] with its graph to the actor's parameters, for callers that have enabled gradients.
 
     Raises:
         GradlabError: the head is not [B, m], or depends on no trainable parameter.
     """
-    with torch.enable_grad():
-        head = agent.head(obs)
+    head = agent.head(obs)
     if head.ndim != 2 or len(head) != len(obs):
         raise GradlabError(
             f"head: shape {tuple(head.shape)} for {len(obs)} states; it must be [states, m]: mend head=... of the Agent"
         )
     if not head.requires_grad:
-        raise GradlabError("head: depends on no trainable parameter of the actor; nothing to differentiate")
+        raise GradlabError(NOTHING_TO_DIFFERENTIATE)
     return head
 
 
@@ -63,6 +64,7 @@ def check_draws(v: Tensor, states: int, size: int, valid: Tensor | None = None) 
         )
 
 
+@torch.enable_grad()
 def parameter_gradient(agent: Agent, obs: Any, v: Tensor) -> dict[str, Tensor]:
     """The policy gradient of a cotangent, g = (1/B) Σ_i J_iᵀ v_i, by one vector–Jacobian product.
 
@@ -99,6 +101,7 @@ def parameter_gradient(agent: Agent, obs: Any, v: Tensor) -> dict[str, Tensor]:
     return {name: g if v.ndim == 3 else g[0] for name, g in zip(parameters, gradients, strict=True)}
 
 
+@torch.enable_grad()
 def kernel_product(agent: Agent, obs: Any, v: Tensor) -> Tensor:
     """K v without K: (K v)_i = J_i Σ_j J_jᵀ v_j, one vector–Jacobian and one Jacobian–vector product per draw.
 
@@ -139,6 +142,7 @@ def kernel_product(agent: Agent, obs: Any, v: Tensor) -> Tensor:
     return torch.cat(out)
 
 
+@torch.enable_grad()
 def jacobians(agent: Agent, obs: Tensor, names: Sequence[str]) -> Tensor:
     """Per-state Jacobians of the head to the named parameters, [B, m, P], by a vectorised reverse mode.
 
@@ -160,6 +164,7 @@ def jacobians(agent: Agent, obs: Tensor, names: Sequence[str]) -> Tensor:
     return torch.cat([parts[name].detach().flatten(2) for name in names], -1)
 
 
+@torch.enable_grad()
 def jacobians_by_loop(agent: Agent, obs: Tensor, names: Sequence[str]) -> Tensor:
     """The same [B, m, P], slow and obvious: one backward pass per state and head coordinate."""
     named = agent.named_parameters()

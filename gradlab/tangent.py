@@ -149,7 +149,7 @@ def _add_blocks(blocks: Tensor, factor: Factor) -> None:
     if scale is None:
         blocks += products
     else:
-        blocks.addcmul_(products, scale.double()[:, None, None])
+        blocks.addcmul_(products, scale[:, None, None])
 
 
 def _matrix(factors: list[Factor], states: int, size: int, device: torch.device) -> Tensor:

@@ -30,6 +30,7 @@ def gradient_variance(agent: Agent, obs: Any, v: Tensor, *, kernel: TangentKerne
         GradlabError: shapes do not fit or a draw is not finite.
 
     Example:
+        >>> import torch
         >>> agent = Agent(torch.nn.Linear(1, 1, bias=False), [], action_low=[-1], action_high=[1])
         >>> v = torch.tensor([1.0, 3.0, 2.0, 4.0]).reshape(4, 1, 1)
         >>> round(gradient_variance(agent, torch.ones(1, 1), v).value, 3)
