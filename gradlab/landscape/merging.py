@@ -15,6 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
+from gradlab.landscape.ascent import feasible
 from gradlab.landscape.surface import Surface
 
 #: Entries of a pairwise distance table held at once.
@@ -91,31 +92,15 @@ def edges(state: Tensor, point: Tensor, value: Tensor, states: int) -> Tensor:
     return torch.cat(pairs)
 
 
-def passes(surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, enough: Tensor) -> Tensor:
+def passes(
+    surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, enough: Tensor, looks: int = 1
+) -> Tensor:
     """The lowest value met along each straight segment, [E], its ends included.
 
-    Seven inner points, then six more around the lowest of them, so that a narrow valley is met near its bottom; the
-    second look is left out where the dip already exceeds ``enough`` (per state, [S]).
+    The dip's bottom is looked for ``looks`` times closer where the dip does not exceed ``enough`` (per state, [S]).
     """
-    if len(pairs) == 0:
-        return value.new_zeros(0)
-    shares = torch.linspace(0, 1, 9, dtype=point.dtype)
-    values = _along(surface, state, point, pairs, shares[1:-1].expand(len(pairs), -1))
-    values = torch.cat([value[pairs[:, :1]], values, value[pairs[:, 1:]]], -1)
-    low, where = values.min(-1)
-    close = (low >= value[pairs].amin(-1) - enough[state[pairs[:, 0]]]).nonzero().flatten()
-    around = shares[where[close]][:, None] + (shares[1] / 4) * torch.tensor([-3.0, -2, -1, 1, 2, 3]).to(shares)
-    finer = _along(surface, state, point, pairs[close], around.clamp(0, 1))
-    low[close] = torch.minimum(low[close], finer.amin(-1))
-    return low
-
-
-def _along(surface: Surface, state: Tensor, point: Tensor, pairs: Tensor, share: Tensor) -> Tensor:
-    """Values at shares [E, T] of the way along each segment, [E, T]."""
-    start, end = point[pairs[:, :1]], point[pairs[:, 1:]]
-    points = start + share[..., None] * (end - start)
-    rows = state[pairs[:, :1]].expand(share.shape)
-    return surface.values(rows.reshape(-1), points.flatten(0, 1)).reshape(share.shape)
+    ends = value[pairs].amin(-1)
+    return _lowest(surface, state[pairs[:, 0]], point[pairs], ends, 7, looks, ends - enough[state[pairs[:, 0]]])
 
 
 def raise_passes(
@@ -139,9 +124,7 @@ def raise_passes(
         nodes = path[:, 1:-1].reshape(-1, size)
         tangent = torch.nn.functional.normalize(path[:, 2:] - path[:, :-2], dim=-1).reshape(-1, size)
         across = gradient - (gradient * tangent).sum(-1, keepdim=True) * tangent
-        outward = ((nodes <= 0) & (across < 0)) | ((nodes >= 1) & (across > 0))
-        across = torch.nn.functional.normalize(across.masked_fill(outward, 0.0), dim=-1)
-        trial = (nodes + step[:, None] * across).clamp(0, 1)
+        trial = (nodes + step[:, None] * torch.nn.functional.normalize(feasible(nodes, across), dim=-1)).clamp(0, 1)
         there, slope = surface.climb(rows, trial)
         better = there > value
         keep = better[:, None]
@@ -149,11 +132,54 @@ def raise_passes(
         gradient = torch.where(keep, slope, gradient)
         step = torch.where(better, step, step / 3)
         path = torch.cat([path[:, :1], nodes.reshape(count, 7, size), path[:, -1:]], 1)
-    between = torch.tensor([0.25, 0.5, 0.75], dtype=point.dtype)[:, None]
-    inner = path[:, :-1, None] + between * (path[:, 1:] - path[:, :-1])[:, :, None]
-    along = surface.values(state[pairs[:, :1]].expand(count, 24).reshape(-1), inner.reshape(-1, size))
-    low = torch.minimum(along.reshape(count, 24).amin(-1), value.reshape(count, 7).amin(-1))
-    return torch.maximum(height, low)
+    bent = _lowest(surface, state[pairs[:, 0]], path, value.reshape(count, 7).amin(-1), 31, 2, height)
+    return torch.maximum(height, bent)
+
+
+def _lowest(
+    surface: Surface, state: Tensor, path: Tensor, known: Tensor, inner: int, looks: int, floor: Tensor
+) -> Tensor:
+    """The lowest value along paths of K nodes, [E].
+
+    Evenly spread inner points, then ``looks`` times six more around the lowest, each time four times closer.
+
+    Args:
+        surface: the landscape.
+        state: state index of each path, [E].
+        path: the nodes, [E, K, p].
+        known: lowest value at nodes already evaluated, [E].
+        inner: number of inner points of the first look.
+        looks: number of closer looks.
+        floor: paths that fell below this, [E], are not looked at more closely.
+    """
+    if len(path) == 0:
+        return known
+    legs = path.shape[1] - 1
+
+    def at(rows: Tensor, share: Tensor) -> Tensor:
+        leg = (share * legs).floor().clamp(0, legs - 1)
+        index = rows[:, None], leg.long()
+        start, end = path[index], path[index[0], index[1] + 1]
+        points = start + (share * legs - leg)[..., None] * (end - start)
+        return surface.values(state[rows, None].expand(share.shape).reshape(-1), points.flatten(0, 1)).reshape(
+            share.shape
+        )
+
+    everything = torch.arange(len(path))
+    shares = (torch.arange(1, inner + 1, dtype=path.dtype) / (inner + 1)).expand(len(path), -1)
+    low, where = at(everything, shares).min(-1)
+    lowest = shares.gather(1, where[:, None]).squeeze(1)
+    # The ends of a path were known before; the dip near one of them is looked for beside the point next to it.
+    low = torch.minimum(low, known)
+    around = torch.tensor([-3.0, -2, -1, 1, 2, 3], dtype=path.dtype) / (inner + 1)
+    for look in range(1, looks + 1):
+        rows = (low >= floor).nonzero().flatten()
+        nearby = (lowest[rows, None] + around / 4**look).clamp(0, 1)
+        finer, where = at(rows, nearby).min(-1)
+        lower = finer < low[rows]
+        low[rows] = torch.where(lower, finer, low[rows])
+        lowest[rows] = torch.where(lower, nearby.gather(1, where[:, None]).squeeze(1), lowest[rows])
+    return low
 
 
 def spanning(pairs: Tensor, height: Tensor, vertices: int) -> Tensor:
@@ -167,6 +193,17 @@ def spanning(pairs: Tensor, height: Tensor, vertices: int) -> Tensor:
     tree = minimum_spanning_tree(coo_matrix((rank.double().numpy(), (ends[:, 0], ends[:, 1])), shape=shape))
     chosen = torch.from_numpy(np.sort(tree.data).astype(np.int64)) - 1
     return torch.argsort(height, descending=True, stable=True)[chosen]
+
+
+def promising(value: Tensor, pairs: Tensor, height: Tensor, vertices: int, each: int = 2) -> Tensor:
+    """Edges that deserve a bent path: the maximum spanning forest, and every row's ``each`` highest to a higher row."""
+    lower = torch.where(value[pairs[:, 0]] < value[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    order = torch.argsort(height, descending=True, stable=True)
+    order = order[torch.argsort(lower[order], stable=True)]
+    counts = torch.bincount(lower, minlength=vertices)
+    rank = torch.arange(len(order)) - (counts.cumsum(0) - counts)[lower[order]]
+    chosen: Tensor = torch.cat([spanning(pairs, height, vertices), order[rank < each]]).unique()
+    return chosen
 
 
 def elder(state: Tensor, value: Tensor, pairs: Tensor, height: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ from gradlab.landscape.surface import Surface
 
 #: The first step and the longest, as shares of the unit box's diagonal.
 _FIRST, _LONGEST = 0.05, 0.2
-#: Steps between two looks for points that have met; steps down to the lowest value.
-_LOOK, _DESCENT = 4, 12
+#: Steps between two looks for points that have met; starts and steps down to the lowest value.
+_LOOK, _BOTTOMS, _DESCENT = 4, 3, 12
 #: Turns of compass search and renewed climb, and rounds of polls in each.
 _TURNS, _POLLS = 3, 4
 
@@ -183,18 +183,19 @@ def _settle(surface: Surface, climb: ascent.Climb, least: Tensor, effort: Effort
 
 
 def _descend(surface: Surface, climb: ascent.Climb, points: int) -> Tensor:
-    """The lowest value seen, [S]: where descent from each state's lowest start ends.
+    """The lowest value seen, [S]: where descent from each state's few lowest starts ends.
 
     Without it the range would depend on how many starts happened to fall near the bottom.
     """
     down = surface.flipped()
-    first = climb.value.reshape(-1, points).argmin(-1) + points * torch.arange(surface.states)
+    first = climb.value.reshape(-1, points).topk(min(_BOTTOMS, points), largest=False).indices
+    first = (first + points * torch.arange(surface.states)[:, None]).reshape(-1)
     fall = climb.take(first)
     fall = ascent.Climb(fall.state, fall.point, -fall.value, -fall.gradient, -fall.direction, fall.step)
     for _ in range(_DESCENT):
         fall = ascent.advance(down, fall, _LONGEST * surface.size**0.5)
     surface.evaluations += down.evaluations
-    return -fall.value
+    return -fall.value.reshape(surface.states, -1).amax(-1)
 
 
 def _meet(surface: Surface, climb: ascent.Climb, owner: Tensor, going: Tensor, radius: float) -> None:
@@ -213,9 +214,9 @@ def _merge(surface: Surface, climb: ascent.Climb, tolerance: Tensor, *, bend: bo
     pairs = merging.edges(state, point, value, surface.states)
     # A dip above the tolerance cannot merge two peaks, so that its depth matters only where persistence is asked for.
     enough = torch.full_like(tolerance, torch.inf) if bend else tolerance
-    height = merging.passes(surface, state, point, value, pairs, enough)
-    tree = merging.spanning(pairs, height, len(state))
+    height = merging.passes(surface, state, point, value, pairs, enough, looks=3 if bend else 1)
     if bend:
-        height[tree] = merging.raise_passes(surface, state, point, pairs[tree], height[tree])
-        tree = tree[merging.spanning(pairs[tree], height[tree], len(state))]
+        some = merging.promising(value, pairs, height, len(state))
+        height[some] = merging.raise_passes(surface, state, point, pairs[some], height[some])
+    tree = merging.spanning(pairs, height, len(state))
     return merging.elder(state, value, pairs[tree], height[tree], tolerance)
