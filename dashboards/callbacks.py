@@ -247,13 +247,11 @@ def state_text(arrays: Any, state: int) -> str:
 
 def _show(shown: Any, key: list[Any], make: Callable[[], go.Figure]) -> tuple[Any, Any]:
     """The figure, or what changed in it; nothing at all when what is on screen is what would be drawn."""
-    if None in key[-1:]:
-        # The browser has not said yet whether it is light or dark.
-        raise PreventUpdate
     digest = _digest(key)
-    if shown and shown.get("key") == digest:
-        raise PreventUpdate
-    change, form = increment(make(), shown.get("form") if shown else None)
+    # The last of the key is the colour scheme, which the browser says a moment after its first question.
+    if key[-1] is None or (shown and shown["key"] == digest):
+        return no_update, no_update
+    change, form = increment(make(), shown["form"] if shown else None)
     return change, {"key": digest, "form": form}
 
 

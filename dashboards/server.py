@@ -124,19 +124,19 @@ def serve(
 
 
 def _check_free(host: str, port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise GradlabError(f"port {port}: is not a port; give one from 1 to 65535, or --port 0 to pick a free one")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family[0], socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(family[4])
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise _cannot_listen(host, port, error) from error
 
 
-def _cannot_listen(host: str, port: int, error: Exception) -> GradlabError:
-    number = getattr(error, "errno", None)
-    if isinstance(error, OverflowError):
-        return GradlabError(f"port {port}: is not a port; give one from 1 to 65535, or --port 0 to pick a free one")
+def _cannot_listen(host: str, port: int, error: OSError) -> GradlabError:
+    number = error.errno
     if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
         return GradlabError(f"host {host}: is not an address of this machine; give --host 127.0.0.1")
     if number == errno.EACCES:

@@ -1,0 +1,196 @@
+"""Stores written through the public API, with arrays and numbers as the probes store them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import RunWriter, open_store
+
+ESTIMATORS = ("deterministic", "zeroth-order-2", "zeroth-order-antithetic", "score-function", "score-function-baseline")
+CRITICS = ["critic 1", "critic 2", "followed"]
+
+
+class Recorder:
+    """Writes what the default probes of a TD3 run write, at one step after another."""
+
+    def __init__(self, run: RunWriter, seed: int = 0, actions: int = 2) -> None:
+        self.run = run
+        self.actions = actions
+        self._rng = np.random.default_rng(seed)
+
+    def record(self, step: int, simulator: bool = True) -> None:
+        self.run.record(step, "gradient", self.gradient(step), cost=0.05)
+        self.run.record(step, "landscape", self.landscape(step), cost=0.12)
+        self.run.record(step, "curvature", self.curvature(step), cost=0.08)
+        self.run.record(step, "field", self.field(step), cost=0.04)
+        if simulator:
+            self.run.record(step, "simulator", self.simulator(step), cost=2.1, where="background")
+
+    def _noisy(self, value: float, spread: float, samples: int = 32, **more: Any) -> Estimate:
+        return Estimate(value + spread * self._rng.normal(), spread, samples, **more)
+
+    def gradient(self, step: int) -> Measurement:
+        scalars = {}
+        for i, name in enumerate(ESTIMATORS):
+            # The deterministic estimator is the critic's own gradient: no error, no variance.
+            noise = 0.0 if i == 0 else 0.004 * 4**i * (1 + np.exp(-step / 8000))
+            scalars |= {
+                f"{name}/bias_squared": self._noisy(0.0004 * i, 0.0006 * i, reference="critic"),
+                f"{name}/variance": Estimate(
+                    noise * np.exp(0.2 * self._rng.normal()), noise / 6, 32, "critic", scale="log"
+                ),
+                f"{name}/mse": self._noisy(noise, noise / 6 + 1e-9, reference="critic"),
+                f"{name}/cosine": Estimate(
+                    min(0.9999, 1 - 0.02 * i**2 - abs(0.01 * i * self._rng.normal())),
+                    0.01 * i,
+                    32,
+                    "critic",
+                    scale="fisher",
+                ),
+                f"{name}/norm_ratio": self._noisy(1 - 0.01 * i, 0.02, reference="critic"),
+                f"{name}/snr": self._noisy(8 / 3**i, 0.4, reference="critic"),
+            }
+        return Measurement(scalars)
+
+    def simulator(self, step: int) -> Measurement:
+        wrong = 0.2 + 0.25 * np.exp(-step / 15_000)
+        scalars = {"deterministic/wrong_direction": self._noisy(wrong, 0.05, reference="simulator, H=50")}
+        for i, name in enumerate(ESTIMATORS):
+            scalars |= {
+                f"{name}/bias_squared": self._noisy(0.05 + 0.01 * i, 0.01, reference="simulator, H=50"),
+                f"{name}/variance": self._noisy(0.02 * 3**i, 0.004 * 3**i, reference="simulator, H=50", scale="log"),
+                f"{name}/cosine": self._noisy(0.62 - 0.05 * i, 0.05, reference="simulator, H=50", scale="fisher"),
+            }
+        return Measurement(scalars, notes=("2 of 32 states left out: no plateau",))
+
+    def landscape(self, step: int) -> Measurement:
+        return Measurement(
+            {
+                "optima": self._noisy(2.4 + step / 40_000, 0.2, 16),
+                "gap": self._noisy(0.3 * np.exp(-step / 12_000), 0.03, 16),
+                "relative_gap": self._noisy(0.2 * np.exp(-step / 12_000) + 0.04, 0.02, 16),
+                "best_basin_share": self._noisy(0.7, 0.1, 16),
+                "boundary_share": self._noisy(0.3, 0.1, 16),
+            }
+        )
+
+    def curvature(self, step: int) -> Measurement:
+        return Measurement(
+            {
+                "mixed_partial": self._noisy(3.0, 0.3, 64),
+                "curvature": self._noisy(0.8, 0.2, 64),
+                "ratio": self._noisy(4.1, 0.5, 64, scale="log"),
+                "policy_jacobian": self._noisy(2.2, 0.2, 64),
+                "valid_share": self._noisy(0.6, 0.05, 64),
+                "interior_share": self._noisy(0.8, 0.05, 64),
+            }
+        )
+
+    def field(self, step: int, resolution: int = 33, arrows: int = 17, states: int = 4) -> Measurement:
+        axes = np.linspace(-1, 1, resolution)
+        coarse = np.linspace(-1, 1, arrows + 2)[1:-1]
+        turn = step / 6000
+        labels = CRITICS
+
+        def q(actions: np.ndarray, critic: int, state: int) -> np.ndarray:
+            x = actions[..., 0]
+            y = actions[..., 1] if self.actions > 1 else 0.0 * x
+            centre = 0.5 * np.array([np.cos(turn + state), np.sin(turn + state)])
+            hill = 2 * np.exp(-4 * ((x - centre[0]) ** 2 + (y - centre[1]) ** 2))
+            other = 1.2 * np.exp(-6 * ((x + centre[0]) ** 2 + (y + centre[1]) ** 2))
+            return hill + other + 0.15 * np.sin(4 * x + critic) * np.cos(3 * y) - 10 + critic * 0.2
+
+        def slope(actions: np.ndarray, critic: int, state: int) -> np.ndarray:
+            parts = []
+            for i in range(self.actions):
+                shift = np.zeros(self.actions)
+                shift[i] = 1e-4
+                parts.append((q(actions + shift, critic, state) - q(actions - shift, critic, state)) / 2e-4)
+            return np.stack(parts, axis=-1)
+
+        def grid(points: np.ndarray) -> np.ndarray:
+            if self.actions == 1:
+                return points[:, None]
+            return np.stack(np.meshgrid(points, points), axis=-1)
+
+        pairs = [(c, s) for c in range(3) for s in range(states)]
+        shape = (3, states)
+        height = np.stack([q(grid(axes), c, s) for c, s in pairs])
+        arrow = np.stack([slope(grid(coarse), c, s) for c, s in pairs])
+        actor = np.tile(np.array([[-0.35, 0.1]])[:, : self.actions], (states, 1)) + 0.02 * turn
+        ascent = np.empty((*shape, 30, self.actions))
+        optima = np.full((*shape, 3, self.actions), np.nan)
+        values = np.full((*shape, 3), np.nan)
+        for c, s in pairs:
+            at = actor[s].copy()
+            for k in range(30):
+                ascent[c, s, k] = at
+                at = np.clip(at + 0.05 * slope(at, c, s), -1, 1)
+            for k, start in enumerate(([0.5, 0.0], [-0.5, 0.0])):
+                angle = np.array([[np.cos(turn + s), -np.sin(turn + s)], [np.sin(turn + s), np.cos(turn + s)]])
+                at = (angle @ np.array(start))[: self.actions]
+                for _ in range(60):
+                    at = np.clip(at + 0.03 * slope(at, c, s), -1, 1)
+                optima[c, s, k], values[c, s, k] = at, q(at, c, s)
+        flat = self.actions == 1
+        place = ("critic", "state")
+        arrays = {
+            "q": xr.DataArray(
+                height.reshape(*shape, *height.shape[1:]).astype("f4"),
+                dims=(*place, "x") if flat else (*place, "y", "x"),
+                coords={"critic": labels, "x": axes} | ({} if flat else {"y": axes}),
+                attrs={"plane": [0] if flat else [0, 1]},
+            ),
+            "gradient": xr.DataArray(
+                arrow.reshape(*shape, *arrow.shape[1:]).astype("f4"),
+                dims=(*place, "arrow_x", "component") if flat else (*place, "arrow_y", "arrow_x", "component"),
+                coords={"critic": labels, "arrow_x": coarse} | ({} if flat else {"arrow_y": coarse}),
+            ),
+            "actor": xr.DataArray(actor.astype("f4"), dims=("state", "action")),
+            "optima": xr.DataArray(optima.astype("f4"), dims=(*place, "optimum", "action")),
+            "optima_value": xr.DataArray(values.astype("f4"), dims=(*place, "optimum")),
+            "ascent": xr.DataArray(ascent.astype("f4"), dims=(*place, "ascent_step", "action")),
+            "obs": xr.DataArray(self._rng.normal(size=(states, 11)).astype("f4"), dims=("state", "feature")),
+        }
+        return Measurement(arrays=arrays)
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return tmp_path / "gradlab.db"
+
+
+@pytest.fixture
+def recorder(store_path: Path) -> Iterator[Recorder]:
+    """A run that goes on, in a new store; nothing measured yet."""
+    with open_store(store_path) as store:
+        run = store.start_run(algorithm="TD3", environment="Reacher-v5", library="stable-baselines3", seed=1)
+        yield Recorder(run)
+
+
+@pytest.fixture
+def one_action_recorder(store_path: Path) -> Iterator[Recorder]:
+    """A run with one action."""
+    with open_store(store_path) as store:
+        yield Recorder(store.start_run(algorithm="DDPG", environment="Pendulum-v1"), actions=1)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Chromium is; tests that need it are skipped without one, unless it is required."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("GRADLAB_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium on PATH, and GRADLAB_REQUIRE_BROWSER=1; install Debian's chromium")
+        pytest.skip("no Chromium on PATH; install Debian's chromium to run the browser tests")
+    return found

@@ -1,0 +1,233 @@
+"""The page in real Chromium: what is seen, by pixels; that it updates while a run goes on; that nothing leaves."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from dashboards import Server
+
+pytestmark = pytest.mark.browser
+
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_PATIENCE = 60_000  # ms: a laptop that does other things as well
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def server(store_path):
+    with Server(str(store_path), port=0, refresh=0.5) as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens the page; at the end nothing may have been complained about or asked of another machine."""
+    pages, complaints, asked = [], [], []
+
+    def visit(scheme: str = "light", width: int = 1440, height: int = 900):
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page.set_default_timeout(_PATIENCE)
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(server.url)
+        pages.append(page)
+        return page
+
+    yield visit
+    for page in pages:
+        page.close()
+    assert complaints == []
+    outside = {url for url in asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
+    assert {urlsplit(url).netloc for url in outside} == {f"127.0.0.1:{server.port}"}
+
+
+def pixels(page, x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Part of the page as [height, width, 3] bytes."""
+    image = pytest.importorskip("PIL.Image")
+    shot = page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})
+    return np.asarray(image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def plane(page) -> np.ndarray:
+    """The pixels of the field's plane, without its axes."""
+    box = page.locator("#field .nsewdrag").first.bounding_box()
+    return pixels(page, box["x"] + 4, box["y"] + 4, box["width"] - 8, box["height"] - 8)
+
+
+def until(page, script: str) -> None:
+    """Waits until a script is true; ``page.wait_for_function`` uses eval, which the page's policy forbids."""
+    end = time.monotonic() + _PATIENCE / 1000
+    while not page.evaluate(script):
+        assert time.monotonic() < end, f"never true: {script}"
+        page.wait_for_timeout(50)
+
+
+def drawn(page, what: str = "field") -> None:
+    until(page, f"document.querySelector('#{what} .js-plotly-plot')?.data?.length > 1")
+    page.wait_for_timeout(500)
+
+
+def data(page, what: str, trace: int, name: str) -> list[float]:
+    """Numbers as plotly holds them, decoded."""
+    script = f"Array.from(document.querySelector('#{what} .js-plotly-plot')._fullData[{trace}]['{name}']).flat()"
+    return page.evaluate(script)
+
+
+def test_arrows_are_seen_over_the_heat_map(recorder, open_page):
+    recorder.record(1000)
+    page = open_page()
+    drawn(page)
+    seen = plane(page)
+    white = (seen.min(axis=-1) > 170).mean()
+    # 289 arrows of a few hundred pixels; the heat map itself has no colour with a component above 191.
+    assert 0.01 < white < 0.3
+    blue = (seen[..., 2] > seen[..., 0] + 15).mean()
+    assert blue > 0.3
+    # Without the arrows nothing is white but the ring around the actor.
+    page.evaluate(
+        "document.querySelectorAll('#field .quiverlayer, #field .quiver').forEach(e => e.style.display = 'none')"
+    )
+    page.wait_for_timeout(200)
+    assert (plane(page).min(axis=-1) > 170).mean() < white / 5
+
+
+def test_the_page_waits_for_the_first_measurement_and_then_shows_it(store_path, recorder, open_page):
+    page = open_page()
+    page.get_by_text("Waiting for the first measurement.").wait_for()
+    page.get_by_text("waiting for the first picture of the field").wait_for()
+    recorder.record(1000)
+    drawn(page)
+    page.get_by_text("points the wrong way on").wait_for()
+    page.get_by_text("step 1,000 (1 of 1)").wait_for()
+
+
+def test_it_updates_while_a_run_goes_on_and_keeps_the_zoom(recorder, open_page):
+    for step in (1000, 2000):
+        recorder.record(step)
+    page = open_page()
+    drawn(page)
+    drawn(page, "gradient")
+    page.get_by_text("step 2,000 (2 of 2)").wait_for()
+    first = plane(page)
+    page.evaluate(
+        "window.node = document.querySelector('#gradient .js-plotly-plot');"
+        "document.querySelector('#gradient .modebar').closest('.js-plotly-plot');"
+    )
+    box = page.locator("#gradient .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
+    page.mouse.up()
+    until(page, "window.node.layout.xaxis.autorange === false")
+    zoomed = page.evaluate("window.node._fullLayout.xaxis.range.slice()")
+    points = len(data(page, "gradient", 1, "x"))
+
+    def train() -> None:
+        for step in (3000, 4000, 5000):
+            recorder.record(step)
+
+    writer = threading.Thread(target=train)
+    writer.start()
+    writer.join()
+    page.get_by_text("step 5,000 (5 of 5)").wait_for()
+    until(page, f"window.node._fullData[1].x.length === {points + 3}")
+    assert page.get_by_role("slider").get_attribute("aria-valuemax") == "4"
+    # The same element, patched: no flicker; and looking at the same steps.
+    assert page.evaluate("window.node === document.querySelector('#gradient .js-plotly-plot')")
+    assert page.evaluate("window.node._fullLayout.xaxis.range.slice()") == zoomed
+    page.wait_for_timeout(500)
+    assert (np.abs(plane(page) - first).max(axis=-1) > 30).mean() > 0.02
+
+
+def test_moving_the_slider_back_stops_following(recorder, open_page):
+    for step in (1000, 2000, 3000):
+        recorder.record(step)
+    page = open_page()
+    drawn(page)
+    page.get_by_text("step 3,000 (3 of 3)").wait_for()
+    newest = data(page, "field", 0, "z")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("step 2,000 (2 of 3)").wait_for()
+    until(page, "!document.querySelector('#follow').checked")
+    assert data(page, "field", 0, "z") != newest
+    recorder.record(4000)
+    page.get_by_text("step 2,000 (2 of 4)").wait_for()
+    page.locator("#follow").check(force=True)
+    page.get_by_text("step 4,000 (4 of 4)").wait_for()
+
+
+def test_critic_state_reference_and_metrics_are_chosen(recorder, open_page):
+    recorder.record(1000)
+    page = open_page()
+    drawn(page)
+    lowest = "document.querySelector('#field .js-plotly-plot')._fullData[0].zmin"
+    before = page.evaluate(lowest)
+    page.get_by_text("critic 2", exact=True).click()
+    # The second critic of these stores lies 0.2 above the first.
+    until(page, f"Math.abs({lowest} - ({before})) > 0.05")
+    page.get_by_label("State").click()
+    page.get_by_text("state 3", exact=True).click()
+    page.get_by_text("state 3: s = (").wait_for()
+    drawn(page, "gradient")
+    page.get_by_text("against the simulator", exact=True).click()
+    until(page, "document.querySelector('#gradient .js-plotly-plot').layout.uirevision.includes('simulator')")
+    page.get_by_text("cosine", exact=True).click()
+    until(page, "!document.querySelector('#gradient .js-plotly-plot').layout.yaxis3")
+
+
+def test_names_with_html_are_text(store_path, recorder, open_page):
+    from gradlab.store import open_store
+
+    with open_store(store_path) as store:
+        name = "<img src=x onerror=alert(1)> & <b>bold</b>"
+        run = store.start_run(name=name)
+        run.record(1, "gradient", status="failed", message="<script>alert(2)</script>")
+        page = open_page()
+        page.get_by_text(name).first.wait_for()
+        page.get_by_text("<script>alert(2)</script>").first.wait_for()
+        assert page.locator("img[src='x']").count() == 0
+
+
+def test_dark_mode_is_dark_and_its_figures_are_too(recorder, open_page):
+    recorder.record(1000)
+    page = open_page("dark")
+    drawn(page)
+    drawn(page, "gradient")
+    assert pixels(page, 600, 64, 40, 6).mean() < 60
+    assert page.evaluate("document.querySelector('#gradient .js-plotly-plot').layout.font.color") == "#ced4da"
+    page.get_by_label("Light or dark").click()
+    until(page, "document.querySelector('#gradient .js-plotly-plot').layout.font.color === '#343a40'")
+    assert pixels(page, 600, 64, 40, 6).mean() > 200
+
+
+def test_a_phone_has_the_runs_in_a_menu(recorder, open_page):
+    recorder.record(1000)
+    page = open_page(width=390, height=844)
+    drawn(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_label("Runs").click()
+    page.get_by_text("Probes of this run").wait_for()

@@ -1,0 +1,217 @@
+"""Figures from a store written through its public API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from dashboards import figures
+from dashboards.figures.field import scaled_arrows
+from dashboards.increment import increment
+from dashboards.scale import Scale
+from dashboards.series import Series, collect, thin
+from dashboards.style import look
+from dashboards.words import METRICS
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import open_store
+
+
+def read(path: Path) -> dict:
+    with open_store(path, readonly=True) as store:
+        return collect(store.scalars(run=1))
+
+
+def fields(path: Path) -> list[dict]:
+    with open_store(path, readonly=True) as store:
+        return [store.arrays(info.id) for info in store.measurements(run=1, probe="field")]
+
+
+def series(value: list[float], spread: float = 0.1, step: list[int] | None = None) -> Series:
+    numbers = np.asarray(value, dtype=np.float64)
+    width = np.full(len(numbers), spread)
+    at = np.arange(len(numbers)) if step is None else np.asarray(step)
+    return Series(at, numbers, width, numbers - 2 * width, numbers + 2 * width, np.full(len(numbers), 9))
+
+
+def lines(figure: go.Figure) -> dict[str, list]:
+    found: dict[str, list] = {}
+    for trace in figure.data:
+        if trace.name:
+            found.setdefault(trace.name, []).append(trace)
+    return found
+
+
+def test_late_results_are_put_where_their_step_belongs(store_path, recorder):
+    for step in (1000, 3000, 2000):
+        recorder.run.record(step, "simulator", recorder.simulator(step))
+    for one in read(store_path).values():
+        assert one.step.tolist() == [1000, 2000, 3000]
+    early, late = series([1.0, 3.0], step=[1, 3]), series([2.0], step=[2])
+    joined = early.extended(late)
+    assert joined.step.tolist() == [1, 2, 3]
+    assert joined.value.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_gradient_error_has_a_line_and_a_band_for_each_estimator_and_metric(store_path, recorder, theme):
+    for step in (1000, 2000):
+        recorder.record(step)
+    figure = figures.gradient_error(read(store_path), ("bias_squared", "variance", "cosine"), theme=theme)
+    found = lines(figure)
+    assert len(found) == 5
+    for name, traces in found.items():
+        assert [trace.yaxis for trace in traces] == ["y", "y2", "y3"], name
+        assert [trace.showlegend for trace in traces] == [True, False, False]
+    (curve, *_) = found["deterministic (DPG)"]
+    assert curve.line.color == look("deterministic").color(theme)
+    assert curve.x.tolist() == [1000.0, 2000.0]
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    assert len(bands) == 15
+    assert all(METRICS[m].meaning in {a.hovertext for a in figure.layout.annotations} for m in ("variance", "cosine"))
+
+
+def test_the_chosen_metrics_and_reference_are_drawn(store_path, recorder):
+    recorder.record(1000)
+    figure = figures.gradient_error(read(store_path), ["cosine"], probe="simulator")
+    (curve,) = lines(figure)["deterministic (DPG)"]
+    with open_store(store_path) as store:
+        table = store.scalars(probe="simulator")
+    assert curve.customdata[0][0] == table.value[table.name == "deterministic/cosine"][0]
+    assert "yaxis2" not in figure.layout.to_plotly_json()
+
+
+def test_negative_bias_squared_is_drawn_below_zero_with_its_own_value_on_hover():
+    bias = series([-2e-4, 5e-5, 3e-2], spread=1e-4)
+    scale = Scale("signed-log", [bias])
+    drawn = scale.height(bias.value)
+    assert scale.kind == "signed-log"
+    assert drawn[0] < 0 < drawn[1] < drawn[2]
+    # sign(v)·log10(1 + |v|/unit) is undone by sign(h)·unit·(10^|h| − 1).
+    back = np.sign(drawn) * scale.unit * (10 ** np.abs(drawn) - 1)
+    np.testing.assert_allclose(back, bias.value, rtol=1e-12)
+    ticks = scale.axis()
+    assert "0" in ticks["ticktext"]
+    assert len(ticks["tickvals"]) == len(ticks["ticktext"]) <= 9
+
+
+def test_a_positive_number_gets_a_logarithmic_axis_and_one_that_is_not_does_not():
+    assert Scale("log", [series([1.0, 10.0])]).kind == "log"
+    assert Scale("log", [series([1.0, 10.0]), series([0.0, 0.0], spread=0.0)]).kind == "signed-log"
+
+
+def test_unresolved_points_are_hollow_and_exact_zeros_are_not(store_path, recorder):
+    for step, value, stderr in ((1, 0.5, 0.01), (2, 0.05, 0.1), (3, 0.0, 0.0)):
+        measured = {"deterministic/bias_squared": Estimate(value, stderr, 64, "critic")}
+        recorder.run.record(step, "gradient", Measurement(measured))
+    (curve,) = lines(figures.gradient_error(read(store_path), ["bias_squared"]))["deterministic (DPG)"]
+    assert curve.marker.symbol.tolist() == ["circle", "circle-open", "circle"]
+    assert "not resolved" in curve.text[1]
+
+
+def test_long_series_are_thinned_and_keep_spikes():
+    value = np.zeros(50_000)
+    value[12_345] = 7.0
+    thinned = thin(series(value.tolist()), 300)
+    assert len(thinned) <= 300
+    assert thinned.value.max() == 7.0
+    assert thinned.step[0] == 0
+    assert thinned.step[-1] == 49_999
+
+
+def test_wrong_direction_curvature_and_landscape(store_path, recorder):
+    for step in (1000, 2000):
+        recorder.record(step)
+    known = read(store_path)
+    wrong = figures.wrong_direction(known)
+    (curve,) = lines(wrong)["deterministic (DPG)"]
+    assert 0 < curve.y[0] < 1
+    assert wrong.layout.yaxis.range == (-0.04, 1.04)
+    assert set(lines(figures.curvature(known))) >= {"M/μ", "M", "μ", "states with μ &gt; 0"}
+    assert set(lines(figures.landscape(known))) >= {"gap", "local optima", "in best basin"}
+
+
+def test_an_empty_store_gives_figures_that_say_so():
+    for figure in (
+        figures.gradient_error({}),
+        figures.wrong_direction({}),
+        figures.curvature({}),
+        figures.landscape({}),
+    ):
+        assert not figure.data
+        assert any("waiting" in note.text for note in figure.layout.annotations)
+
+
+def test_the_field_shows_the_stored_slice_with_arrows_on_an_overlaying_axis(store_path, recorder):
+    recorder.record(1000)
+    (arrays,) = fields(store_path)
+    figure = figures.field(arrays, state=2, critic=1)
+    heat, quiver, path, others, best, actor = figure.data
+    np.testing.assert_array_equal(heat.z, arrays["q"].values[1, 2])
+    assert (quiver.type, quiver.yaxis) == ("quiver", "y2")
+    assert figure.layout.yaxis2.overlaying == "y"
+    assert len(quiver.u) == 17 * 17
+    # Every arrow points along the stored gradient.
+    gradient = arrays["gradient"].values[1, 2].reshape(-1, 2).astype(np.float64)
+    drawn = np.column_stack([quiver.u, quiver.v])
+    cosine = (gradient * drawn).sum(1) / np.linalg.norm(gradient, axis=1) / np.linalg.norm(drawn, axis=1)
+    np.testing.assert_allclose(cosine, 1.0, atol=1e-5)
+    cell = float(np.diff(arrays["gradient"]["arrow_x"].values)[0])
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1).max(), 0.9 * cell, rtol=1e-5)
+    values = arrays["optima_value"].values[1, 2]
+    assert best.customdata.tolist() == [np.nanmax(values)]
+    assert len(others.x) == np.isfinite(values).sum() - 1
+    assert (actor.x[0], actor.y[0]) == tuple(arrays["actor"].values[2].astype(np.float64))
+    assert len(path.x) == 30
+
+
+def test_the_field_of_one_action_is_a_line(store_path, one_action_recorder):
+    one_action_recorder.record(1000)
+    (arrays,) = fields(store_path)
+    figure = figures.field(arrays)
+    curve, slope, path, others, best, actor = figure.data
+    np.testing.assert_array_equal(curve.y, arrays["q"].values[0, 0].astype(np.float64))
+    assert slope.yaxis == "y2"
+    assert len(slope.x) == 17
+    assert best.y[0] >= (others.y.max() if len(others.y) else -np.inf)
+    assert np.interp(actor.x[0], curve.x, curve.y) == actor.y[0]
+    assert len(path.x) == 30
+
+
+def test_arrows_survive_what_is_not_finite_and_what_is_zero():
+    gradient = np.array([[[np.nan, 1.0], [0.0, 0.0]], [[3.0, 4.0], [np.inf, 0.0]]])
+    u, v = scaled_arrows(gradient, np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    assert np.isfinite(u).all()
+    assert np.isfinite(v).all()
+    assert u[0, 1] == v[0, 1] == 0
+    zero, _ = scaled_arrows(np.zeros((2, 2, 2)), np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    assert not zero.any()
+
+
+def test_more_data_travels_as_arrays_and_a_new_line_as_a_figure(store_path, recorder):
+    recorder.record(1000)
+    whole, form = increment(figures.field(fields(store_path)[0]), None)
+    recorder.record(2000)
+    patch, same = increment(figures.field(fields(store_path)[1]), form)
+    assert isinstance(whole, dict)
+    assert same == form
+    steps = [operation["location"] for operation in patch.to_plotly_json()["operations"]]
+    assert ["data", 0, "z"] in steps
+    assert ["data", 1, "u"] in steps
+    assert all(location[0] == "data" for location in steps)
+    z = next(o["params"]["value"] for o in patch.to_plotly_json()["operations"] if o["location"] == ["data", 0, "z"])
+    assert z["dtype"] == "f4"
+    _, form = increment(figures.gradient_error(read(store_path)), None)
+    recorder.run.record(3000, "gradient", Measurement({"my-own/cosine": Estimate(0.5, 0.1, 8, "critic")}))
+    later, other = increment(figures.gradient_error(read(store_path)), form)
+    assert isinstance(later, dict)
+    assert other != form
+
+
+def test_text_from_a_store_is_escaped(store_path, recorder):
+    recorder.run.record(1, "gradient", Measurement({"<img src=x>/cosine": Estimate(0.5, 0.1, 8, "critic")}))
+    figure = figures.gradient_error(read(store_path), ["cosine"])
+    assert list(lines(figure)) == ["&lt;img src=x&gt;"]

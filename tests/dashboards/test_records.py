@@ -1,0 +1,185 @@
+"""The incremental copy of a store, the states it can be in, and what the page says about them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from dashboards import parts
+from dashboards.answer import answer, tiles
+from dashboards.callbacks import choices, chosen_run, contents, state_text, token_of
+from dashboards.records import Records
+from dashboards.series import collect
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import open_store
+
+
+@pytest.fixture
+def records(store_path):
+    known = Records(str(store_path), patience=0.0)
+    yield known
+    known.close()
+
+
+def test_the_copy_grows_with_the_store_and_equals_it(store_path, recorder, records):
+    assert records.view().condition == "ok"
+    for step in (1000, 3000, 2000):
+        recorder.record(step)
+        records.view()
+    with open_store(store_path, readonly=True) as store:
+        whole = collect(store.scalars(run=1))
+    copy = records.series(1)
+    assert copy.keys() == whole.keys()
+    for key, one in whole.items():
+        assert copy[key].step.tolist() == [1000, 2000, 3000]
+        assert copy[key].value.tolist() == one.value.tolist()
+    assert [step for step, _ in records.fields(1)] == [1000, 2000, 3000]
+
+
+def test_nothing_new_changes_nothing(recorder, records):
+    recorder.record(1000)
+    first = token_of(records, records.view().runs[0])
+    again = token_of(records, records.view().runs[0])
+    assert first == again
+    recorder.run.heartbeat(1500)
+    assert records.view().runs[0].step == 1500
+    assert token_of(records, records.view().runs[0]) == first
+    recorder.record(2000)
+    assert token_of(records, records.view().runs[0]) != first
+
+
+def test_a_missing_store_is_waited_for(store_path, records):
+    view = records.view()
+    assert view.condition == "missing"
+    assert "no store at" in str(parts.notice(view, records.name, None, 0.0))
+    with open_store(store_path) as store:
+        assert records.view().condition == "empty"
+        store.start_run(name="first")
+        assert [run.name for run in records.view().runs] == ["first"]
+
+
+def test_a_store_that_is_not_ours_says_so_and_recovers(store_path, records):
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("create table other (x)")
+    view = records.view()
+    assert view.condition == "unreadable"
+    assert str(store_path) in view.message
+    store_path.unlink()
+    with open_store(store_path) as store:
+        store.start_run()
+    assert records.view().condition == "ok"
+
+
+def test_a_store_of_another_version_says_so(store_path, records):
+    open_store(store_path).close()
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("pragma user_version = 999")
+    view = records.view()
+    assert view.condition == "unreadable"
+    assert "999" in view.message
+
+
+def test_a_replaced_store_is_read_anew(store_path, recorder, records, tmp_path):
+    recorder.record(1000)
+    assert records.view().runs[0].name == "TD3 Reacher-v5 #1"
+    assert records.series(1)
+    other = tmp_path / "other.db"
+    with open_store(other) as store:
+        store.start_run(name="other")
+    for ending in ("", "-wal", "-shm"):
+        store_path.with_name(store_path.name + ending).unlink(missing_ok=True)
+    other.rename(store_path)
+    assert [run.name for run in records.view().runs] == ["other"]
+    assert not records.series(1)
+
+
+def test_a_vanished_store_keeps_what_was_read(store_path, recorder, records):
+    recorder.record(1000)
+    records.view()
+    for ending in ("", "-wal", "-shm"):
+        store_path.with_name(store_path.name + ending).unlink(missing_ok=True)
+    view = records.view()
+    assert view.condition == "missing"
+    assert view.runs
+    assert records.series(1)
+    assert "still shown" in str(parts.notice(view, records.name, None, 0.0))
+
+
+def test_a_path_that_is_none_is_refused():
+    with pytest.raises(GradlabError, match="mysql is not supported"):
+        Records("mysql://host/lab")
+
+
+def test_skipped_and_failed_measurements_are_counted_and_shown(recorder, records):
+    recorder.run.record(1, "gradient", recorder.gradient(1), cost=0.5)
+    recorder.run.record(2, "gradient", status="skipped", message="over budget")
+    recorder.run.record(3, "gradient", status="failed", message="RuntimeError: <b>NaN</b>")
+    view = records.view()
+    summary = records.run(1).probes["gradient"]
+    assert (summary.ok, summary.skipped, summary.failed, summary.cost) == (1, 1, 1, 0.5)
+    shown = str(contents(records, view, view.runs[0], view.runs[0].last_seen)["probes"][1]())
+    assert "1 skipped" in shown
+    assert "1 failed" in shown
+    assert "RuntimeError: <b>NaN</b>" in shown
+
+
+def test_a_silent_run_is_called_so(recorder, records):
+    run = records.view().runs[0]
+    assert parts.status(run, run.last_seen + parts.STALE - 1) == "running"
+    assert parts.status(run, run.last_seen + parts.STALE + 1) == "stale"
+    assert "silent" in str(parts.notice(records.view(), "store", run, run.last_seen + 1000))
+    recorder.run.finish("failed", "out of memory")
+    run = records.view().runs[0]
+    assert parts.status(run, run.last_seen + 1000) == "failed"
+    assert "out of memory" in str(parts.notice(records.view(), "store", run, run.last_seen))
+
+
+def test_the_answer_is_the_newest_simulator_measurement(recorder, records):
+    assert answer(records.series(1)).verdict == "unknown"
+    recorder.run.record(500, "gradient", recorder.gradient(500))
+    records.view()
+    assert "No simulator measurement yet" in answer(records.series(1)).text
+    for step, share in ((12_000, 0.31), (8_000, 0.9)):
+        wrong = Estimate(share, 0.03, 32, "simulator")
+        recorder.run.record(step, "simulator", Measurement({"deterministic/wrong_direction": wrong}))
+    records.view()
+    said = answer(records.series(1))
+    # 0.03 · t(31, 0.975) = 0.061
+    assert "Step 12,000: the critic's action gradient points the wrong way on 31 % ± 6 % of the states" in said.text
+    assert "n = 32" in said.text
+    assert said.verdict == "bad"
+    first = tiles(records.series(1))[0]
+    assert (first.value, first.detail) == ("31 %", "25 to 37 % · n = 32 · step 12,000")
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.02, "good"), (0.15, "doubtful"), (0.5, "bad")])
+def test_verdicts(recorder, records, share, verdict):
+    wrong = Estimate(share, 0.01, 64, "simulator")
+    recorder.run.record(1, "simulator", Measurement({"deterministic/wrong_direction": wrong}))
+    records.view()
+    assert answer(records.series(1)).verdict == verdict
+
+
+def test_the_newest_run_is_shown_until_another_is_picked(store_path, recorder, records):
+    with open_store(store_path) as store:
+        store.start_run(name="second")
+    view = records.view()
+    assert chosen_run(view, None).name == "second"
+    assert chosen_run(view, "1").id == 1
+    assert chosen_run(view, "77").name == "second"
+
+
+def test_states_and_critics_to_choose_from(recorder, records):
+    recorder.record(1000)
+    records.view()
+    ((_, measurement_id),) = records.fields(1)
+    critics, states = choices(records, measurement_id)
+    assert [one["label"] for one in critics] == ["critic 1", "critic 2", "followed"]
+    assert [one["value"] for one in states] == ["0", "1", "2", "3"]
+    arrays = records.arrays(measurement_id)
+    assert state_text(arrays, 1).startswith(f"state 2: s = ({float(arrays['obs'].values[1, 0]):.3g}, ")
+    assert records.arrays(measurement_id) is arrays
