@@ -99,8 +99,8 @@ def sensitivity(
         act: actions [B, p] to measure at instead of the actor's.
         critic: index of one critic instead of the one the actor follows.
         obs_scale: step in each observation feature relative to ``scale``, [n]; by default the feature's standard
-            deviation over ``obs``, and 1 for a feature that does not vary. It sets where Q is looked at, not the
-            units of the result.
+            deviation over ``obs``, but at least a tenth of the median of those; that median for a feature that does not
+            vary, and 1 for a single state. It sets where Q is looked at, not the units of the result.
 
     Raises:
         GradlabError: exact derivatives of a piecewise-linear critic are asked for, actions are discrete, a shape does
@@ -167,10 +167,18 @@ def sensitivity(
 
 
 def _feature_scale(obs: Tensor) -> Tensor:
+    """Standard deviations [n] of the features, not below a tenth of their median over the features that vary.
+
+    A nearly constant feature would otherwise get a step so short that one kink crossed looks like a huge slope.
+    """
     if len(obs) < 2:
         return torch.ones_like(obs[0])
     spread = obs.std(0)
-    return torch.where(spread > 1e-8 * obs.abs().amax(0).clamp_min(1e-8), spread, torch.ones_like(spread))
+    varies = spread > 1e-8 * obs.abs().amax(0).clamp_min(1e-8)
+    if not bool(varies.any()):
+        return torch.ones_like(spread)
+    typical = spread[varies].median()
+    return torch.where(varies, spread.clamp_min(0.1 * typical), typical)
 
 
 def median(values: Tensor, seed: int = 0) -> Estimate:

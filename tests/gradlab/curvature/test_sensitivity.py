@@ -289,3 +289,14 @@ def test_wrong_input_is_refused_in_one_line():
         with pytest.raises(GradlabError, match=match) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_steps_in_nearly_constant_features_are_not_tiny():
+    agent, obs = agent_of(nn.ReLU), states(40, 5)
+    obs[:, 3] *= 1e-6
+    obs[:, 4] = 0.25
+    spread = obs.double().std(0)
+    typical = spread[:4].sort().values[1]
+    features = torch.stack([*spread[:3], 0.1 * typical, typical])
+    found = sensitivity(agent, obs, 0.1)
+    torch.testing.assert_close(found.mixed_hessian, brute_force(agent, obs, 0.1, features)[1], atol=1e-9, rtol=1e-9)
