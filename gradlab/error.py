@@ -196,7 +196,9 @@ def _assemble(
         a = 1 / math.sqrt(gradient * true)
         b = a - cosine / true
         plug_in = a**2 * noise.error + 2 * a * b * noise.cross + b**2 * noise.reference
-        to_cosine = max(plug_in - a**2 * noise.with_spread / draws, cosine**2 * noise.square / (2 * true**2))
+        # As the jackknife does, half of the quadratic part is taken off.
+        quadratic = cosine**2 * noise.square / (2 * true**2)
+        to_cosine = max(plug_in - a**2 * noise.with_spread / draws - quadratic / 2, quadratic / 2)
         to_ratio = to_norm * (ratio / (2 * true)) ** 2
     elif draws > 1:
         which = f"{ref.name}'s" if true <= 0 else "the estimator's mean"
