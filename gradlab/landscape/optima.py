@@ -58,7 +58,8 @@ class LocalOptima:
     def mean_gap(self) -> Tensor:
         """Mean over the uniform starts of highest value − value of the optimum climbed to, [S].
 
-        What ascent from a random action leaves on the table; starts that ended on plateaus are left out.
+        What ascent from a random action leaves on the table; starts that ended on plateaus are left out;
+        NaN where all did.
         """
         gaps = [
             ((best - v) * share).sum() / share.sum()

@@ -15,7 +15,7 @@ from gradlab.landscape.surface import Surface
 #: The first step and the longest, as shares of the unit box's diagonal.
 _FIRST, _LONGEST = 0.05, 0.2
 #: Steps between two looks for points that have met; starts and steps down to the lowest value.
-_LOOK, _BOTTOMS, _DESCENT = 4, 3, 12
+_LOOK, _BOTTOMS, _DESCENT = 4, 8, 12
 #: Turns of compass search and renewed climb, and rounds of polls in each.
 _TURNS, _POLLS = 3, 4
 

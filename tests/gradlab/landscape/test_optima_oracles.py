@@ -1,12 +1,16 @@
 """Local optima against slow, obvious oracles: breakpoints of one-dimensional ReLU networks, grids in two dimensions."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from gradlab.adapters import load
 from gradlab.landscape import local_optima
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 
 def peaks_of_a_line(height):
@@ -148,3 +152,23 @@ def test_two_action_landscapes_against_flooding_a_grid():
     assert min(errors) > -0.015
     assert max(errors) < 0.08
     assert np.median(np.abs(errors)) < 0.003
+
+
+@pytest.mark.parametrize("name", ["td3_reacher_3000", "ddpg_reacher_3000", "sac_reacher_3000"])
+def test_trained_critics_against_flooding_a_grid(name):
+    agent = load(CHECKPOINTS / f"{name}.zip")
+    generator = torch.Generator().manual_seed(0)
+    angles = 6.3 * torch.rand(12, 2, generator=generator)
+    # Reacher's layout: cos and sin of both joints, target, velocities, fingertip less target, and a zero.
+    rest = torch.randn(12, 6, generator=generator) * torch.tensor([0.1, 0.1, 2.0, 2.0, 0.1, 0.1])
+    obs = torch.cat([angles.cos(), angles.sin(), rest, torch.zeros(12, 1)], -1)[:, : agent.obs_size]
+    found = local_optima(agent, obs, starts=32)
+    axis = torch.linspace(-1, 1, 61)
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2).expand(-1, len(obs), -1)
+    with torch.no_grad():
+        heights = agent.q(obs, grid).double().numpy().T.reshape(len(obs), 61, 61)
+    for s, height in enumerate(heights):
+        span = height.max() - height.min()
+        assert int(found.count(0.02)[s]) == sum(size >= 0.02 * span for size in grid_persistence(height).values())
+        assert float(found.best_value[s]) >= height.max() - 1e-5 * span
+        assert float(found.value_range[s]) == pytest.approx(span, rel=0.01)
