@@ -175,7 +175,7 @@ def _settle(surface: Surface, climb: ascent.Climb, least: Tensor, effort: Effort
             break
         again = ascent.begin(surface, here.state[moved], point[moved], radius * surface.size**0.5)
         going = torch.ones(len(rows), dtype=torch.bool)
-        for _ in range(effort.steps):
+        for _ in range(effort.steps // 3):
             if not _step(surface, again, going, least[rows]):
                 break
         climb.put(rows, again)
