@@ -8,7 +8,7 @@ from typing import Literal
 
 from scipy.special import stdtrit
 
-Scale = Literal["linear", "log", "fisher"]
+Scale = Literal["linear", "log", "fisher", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,9 @@ class Estimate:
         reference: what it is measured against, in words; empty when it is absolute.
         objective: the objective it belongs to, in words.
         scale: where the interval is symmetric: ``linear``; ``log`` for positive, skewed quantities such as
-            variances; ``fisher`` (artanh) for cosines. Where the value lies outside the scale's domain the
-            interval is linear.
+            variances; ``fisher`` (artanh) for cosines; ``share`` (Wilson) for proportions, which stays inside
+            [0, 1] and has a width even at 0 and 1. Where the value lies outside the scale's domain the interval is
+            linear.
 
     Example:
         >>> bias = Estimate(0.5, 0.1, samples=64, reference="critic")
@@ -61,6 +62,8 @@ class Estimate:
         if self.scale == "fisher" and abs(self.value) < 1:
             centre, half = math.atanh(self.value), half / (1 - self.value**2)
             return math.tanh(centre - half), math.tanh(centre + half)
+        if self.scale == "share" and 0 <= self.value <= 1:
+            return _wilson(self.value, self.stderr, self.samples, quantile)
         return self.value - half, self.value + half
 
     @property
@@ -92,3 +95,16 @@ class Estimate:
                 return f"unresolved: {about}; about {self.samples_to_resolve:.0f} samples would resolve it)"
             about += f", against {self.reference})" if self.reference else ")"
         return about
+
+
+def _wilson(share: float, stderr: float, samples: int, quantile: float) -> tuple[float, float]:
+    """Wilson's interval of a proportion, with the sample size that its standard error amounts to.
+
+    Clustered samples have a larger standard error than √(p(1 − p)/n); at 0 and 1, where it vanishes, n is all
+    that is known.
+    """
+    effective = share * (1 - share) / stderr**2 if stderr > 0 and 0 < share < 1 else samples
+    spread = quantile**2 / effective
+    centre = (share + spread / 2) / (1 + spread)
+    half = (share * (1 - share) * spread + spread**2 / 4) ** 0.5 / (1 + spread)
+    return max(centre - half, 0.0), min(centre + half, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import platform
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,7 @@ from gradlab.errors import GradlabError
 from gradlab.store import open_store
 from probes.defaults import default_probes
 from probes.monitor import Monitor
-from probes.probe import Probe
+from probes.probe import Probe, generator_for
 from probes.source import Sampler, Source
 
 
@@ -99,6 +101,7 @@ def attach(
         raise GradlabError(f"probes: two have one name in {names}; give each its own")
 
     opened = open_store(store)
+    _warm_up(agent, chosen)
     run = opened.start_run(
         name,
         algorithm=source.algorithm,
@@ -118,3 +121,15 @@ def attach(
         },
     )
     return kind(source, chosen, opened, run, store_url=str(store), budget=budget, seed=seed, left_out=left_out)
+
+
+def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:
+    """Pay for what only the first measurement costs (imports, autograd's machinery) before training begins."""
+    if agent.obs_size is None:
+        return
+    for probe in probes:
+        if not probe.background:
+            obs = torch.zeros(probe.states, agent.obs_size, dtype=agent.dtype, device=agent.device)
+            # A probe that cannot measure says so at its first measurement, where it is recorded.
+            with contextlib.suppress(Exception):
+                copy.deepcopy(probe).measure(agent.snapshot(), obs, generator_for(0, probe.name, 0))

@@ -27,6 +27,7 @@ class Field(Probe):
         resolution: points along each side of the heat map.
         arrows: arrows along each side.
         starts: starts of the search for optima.
+        search_steps: most steps of that search.
         ascent_steps: points of the drawn ascent path.
     """
 
@@ -40,12 +41,14 @@ class Field(Probe):
         resolution: int = 33,
         arrows: int = 17,
         starts: int = 16,
-        ascent_steps: int = 30,
+        search_steps: int = 30,
+        ascent_steps: int = 20,
     ) -> None:
         super().__init__(every=every, states=states)
         self.resolution = resolution
         self.arrows = arrows
         self.starts = starts
+        self.search_steps = search_steps
         self.ascent_steps = ascent_steps
         self._kept: Tensor | None = None
 
@@ -65,7 +68,8 @@ class Field(Probe):
         # A label names one critic by its number, or is the reduction that the actor follows.
         critics = [int(label.split()[-1]) - 1 if label.startswith("critic ") else None for label in labels]
         optima = [
-            local_optima(agent, obs, critic=critic, starts=self.starts, generator=generator) for critic in critics
+            local_optima(agent, obs, critic=critic, starts=self.starts, steps=self.search_steps, generator=generator)
+            for critic in critics
         ]
         paths = torch.stack(
             [ascent_path(agent, obs, steps=self.ascent_steps, critic=critic).transpose(0, 1) for critic in critics]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.estimate import Estimate
+from gradlab.estimate import Estimate, Scale
 from gradlab.landscape import gap, local_optima
 from gradlab.measurement import Measurement
 from probes.probe import Probe
@@ -45,13 +45,13 @@ class Landscape(Probe):
                 "optima": mean_over_states(optima.count(self.threshold)),
                 "gap": mean_over_states(standing.gap),
                 "relative_gap": mean_over_states(standing.relative),
-                "best_basin_share": mean_over_states(standing.reaches_best),
-                "boundary_share": mean_over_states(best_on_boundary),
+                "best_basin_share": mean_over_states(standing.reaches_best, "share"),
+                "boundary_share": mean_over_states(best_on_boundary, "share"),
             }
         )
 
 
-def mean_over_states(values: Tensor) -> Estimate:
+def mean_over_states(values: Tensor, scale: Scale = "linear") -> Estimate:
     """The mean of a per-state number [B] with its standard error; states are the samples.
 
     Example:
@@ -61,4 +61,4 @@ def mean_over_states(values: Tensor) -> Estimate:
     numbers = values.double()
     count = numbers.numel()
     stderr = float(numbers.std() / count**0.5) if count > 1 else float("nan")
-    return Estimate(float(numbers.mean()), stderr, count)
+    return Estimate(float(numbers.mean()), stderr, count, scale=scale)

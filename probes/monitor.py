@@ -38,10 +38,11 @@ _TOO_FEW = "too few observations yet"
 
 @dataclass
 class Slot:
-    """A probe and where it stands in its schedule."""
+    """A probe and where it stands in its schedule: since which step it is due, and which it last let go by."""
 
     probe: Probe
     due: int = 0
+    missed: int = 0
     failures: int = 0
     stopped: str = ""
 
@@ -192,10 +193,13 @@ class Monitor:
         self._step = step
         agent: Agent | None = None
         wake = sys.maxsize
-        for slot in self._slots:
+        broke = False
+        # The longest overdue goes first, and what it cannot afford nobody else spends: no probe is starved.
+        for slot in sorted(self._slots, key=lambda slot: slot.due):
             if slot.stopped or step < slot.due:
                 continue
-            reason = self._obstacle(slot.probe)
+            reason = self._obstacle(slot.probe, broke)
+            broke = broke or (bool(reason) and not slot.probe.background)
             batch = None if reason or not slot.probe.needs_observations else self._observations(slot.probe, obs)
             if not reason and slot.probe.needs_observations and batch is None:
                 reason = _TOO_FEW
@@ -203,14 +207,14 @@ class Monitor:
                 # The clock wakes the monitor again for a budget or a process; a step for observations.
                 wake = step + 1 if reason == _TOO_FEW else wake
                 # A measurement may come late, but not so late that the next one is due: then it is skipped.
-                if step >= slot.due + slot.probe.every:
+                if step >= slot.missed + slot.probe.every:
                     self._record(step, slot.probe, status="skipped", message=reason)
-                    slot.due += slot.probe.every * ((step - slot.due) // slot.probe.every)
+                    slot.missed = step // slot.probe.every * slot.probe.every
                 continue
             begun = time.perf_counter()
             agent = agent or self._source.view().snapshot()
             self._measure(slot, agent, batch, step)
-            slot.due = (step // slot.probe.every + 1) * slot.probe.every
+            slot.due = slot.missed = (step // slot.probe.every + 1) * slot.probe.every
             self._budget.charge(slot.probe.name, time.perf_counter() - begun)
         self._collect()
         if started - self._beat > _HEARTBEAT:
@@ -220,14 +224,14 @@ class Monitor:
         self._wake_step = min([wake, *dues])
         self._wake_time = time.perf_counter() + _PAUSE
 
-    def _obstacle(self, probe: Probe) -> str:
+    def _obstacle(self, probe: Probe, broke: bool) -> str:
         if probe.background:
             assert self._background is not None
             if self._background.gone:
                 return self._background.gone
             if not self._background.idle:
                 return "the background process is busy"
-        elif not self._budget.allows(probe.name):
+        elif broke or not self._budget.allows(probe.name):
             return f"over the budget of {self._budget.share:.0%} of wall time"
         return ""
 

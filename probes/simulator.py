@@ -106,4 +106,4 @@ def wrong_direction(critic: Tensor, reference: ReferenceCotangent, episode: Tens
     stderr = float("nan")
     if episodes > 1:
         stderr = float((sums.square().sum() * episodes / (episodes - 1)).sqrt() / wrong.numel())
-    return Estimate(share, stderr, episodes, reference=reference.name, objective=str(reference.objective))
+    return Estimate(share, stderr, episodes, reference.name, str(reference.objective), scale="share")

@@ -47,8 +47,10 @@ def environment_id(model: BaseAlgorithm) -> str:
     vec_env = model.get_env()
     if vec_env is None:
         return ""
-    spec = vec_env.get_attr("spec")[0]
-    return spec.id if spec is not None else ""
+    envs = getattr(vec_env.unwrapped, "envs", None)
+    # A wrapper's own spec is computed and kept in the live wrapper when asked for; the innermost is only read.
+    spec = envs[0].unwrapped.spec if envs else vec_env.get_attr("spec")[0]
+    return "" if spec is None else str(spec.id)
 
 
 class CallbackMonitor(Monitor, BaseCallback):

@@ -79,7 +79,8 @@ def test_measures_elsewhere_and_writes_the_step_it_belongs_to(agent, tmp_path):
     pids = set(scalars.value[scalars.name == "pid"].tolist())
     assert len(pids) == 1
     assert pids != {float(os.getpid())}
-    expected = float(agent.q(torch.from_numpy(observations()), agent.action(torch.from_numpy(observations()))).mean())
+    obs = torch.from_numpy(observations())
+    expected = float(agent.q(obs, agent.action(obs)).mean().detach())
     assert scalars.value[scalars.name == "value"] == pytest.approx(expected, rel=1e-6)
 
 

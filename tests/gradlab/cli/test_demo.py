@@ -43,38 +43,22 @@ def page():
         browser.close()
 
 
-def test_the_field_updates_while_training_runs(tmp_path, page):
-    process, url = start(tmp_path, "--steps", "4000", "--exit")
+def test_the_field_follows_training_and_an_interrupt_leaves_a_complete_store(tmp_path, page):
+    process, url = start(tmp_path, "--steps", "100000")
     try:
         page.goto(url)
         field = page.locator("#field .js-plotly-plot, #field-graph .js-plotly-plot").first
         field.wait_for(timeout=120_000)
-        read = "plot => JSON.stringify(plot.data.find(trace => trace.type === 'heatmap')?.z ?? '')"
+        read = "plot => { const heat = plot.data.find(t => t.type === 'heatmap'); return heat ? heat.z.bdata : null }"
         seen = set()
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 240
         while len(seen) < 3 and time.monotonic() < deadline:
             drawn = field.evaluate(read)
             if drawn:
                 seen.add(drawn)
-            assert len(seen) >= 2 or process.poll() is None, "training ended before the page had changed"
+            assert process.poll() is None, "training ended before the page had changed"
             page.wait_for_timeout(250)
         assert len(seen) >= 3, "the page did not follow the run"
-        assert process.wait(timeout=240) == 0
-    finally:
-        process.kill()
-    with open_store(tmp_path / "demo.db", readonly=True) as store:
-        (run,) = store.runs()
-        measured = {m.probe for m in store.measurements() if m.status == "ok"}
-    assert (run.status, run.step, run.environment, run.algorithm) == ("finished", 4000, "Reacher-v5", "TD3")
-    assert measured == {"field", "gradient", "curvature", "landscape", "simulator"}
-
-
-def test_an_interrupt_leaves_a_complete_store(tmp_path):
-    process, _ = start(tmp_path, "--steps", "100000")
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not measured(tmp_path / "demo.db"):
-            time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     finally:
@@ -83,12 +67,20 @@ def test_an_interrupt_leaves_a_complete_store(tmp_path):
     assert "Traceback" not in output
     assert "complete" in output
     with open_store(tmp_path / "demo.db", readonly=True) as store:
-        assert store.runs()[0].status == "stopped"
-        assert store.measurements()
+        (run,) = store.runs()
+        assert run.status == "stopped"
+        assert len([m for m in store.measurements(probe="field") if m.status == "ok"]) >= 3
 
 
-def measured(path):
-    if not path.exists():
-        return False
-    with open_store(path, readonly=True) as store:
-        return any(m.probe == "field" for m in store.measurements())
+def test_a_whole_run_measures_everything(tmp_path):
+    process, _ = start(tmp_path, "--steps", "1500", "--exit")
+    try:
+        output, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    with open_store(tmp_path / "demo.db", readonly=True) as store:
+        (run,) = store.runs()
+        done = {m.probe for m in store.measurements() if m.status == "ok"}
+    assert (run.status, run.step, run.environment, run.algorithm) == ("finished", 1500, "Reacher-v5", "TD3")
+    assert {"field", "gradient", "curvature", "simulator"} <= done

@@ -28,9 +28,12 @@ def gradlab(monkeypatch, capsys, tmp_path):
 
 
 def check(outcome, *words):
-    code, message = outcome
-    assert code == 2, message
-    assert "Traceback" not in message
+    code, printed = outcome
+    assert code == 2, printed
+    assert "Traceback" not in printed
+    # MuJoCo says what it thinks of gymnasium's model files when it compiles them; that is not ours.
+    lines = [line for line in printed.splitlines() if line and not line.startswith("WARNING: compiler attribute")]
+    message = "\n".join([*lines, ""])
     assert message.count("\n") == 1, message
     assert message.startswith("gradlab: ")
     for word in words:
