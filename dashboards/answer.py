@@ -119,9 +119,13 @@ def _verdict(wrong: Series) -> Verdict:
 
 
 def _share(point: Series) -> str:
-    half = (float(point.high[0]) - float(point.low[0])) / 2
-    text = f"{100 * float(point.value[0]):.0f} %"
-    return f"{text} ± {100 * half:.0f} %" if math.isfinite(half) else text
+    """A share with its interval, as ± only where that is what it is."""
+    value, low, high = (100 * float(column[0]) for column in (point.value, point.low, point.high))
+    if not math.isfinite(low) or not math.isfinite(high):
+        return f"{value:.0f} %"
+    if abs((high - value) - (value - low)) < 1:
+        return f"{value:.0f} % ± {(high - low) / 2:.0f} %"
+    return f"{value:.0f} % ({low:.0f} to {high:.0f} %)"
 
 
 def _tile(label: str, series: Series | None, kind: str, meaning: str) -> Tile:

@@ -114,10 +114,16 @@ def probe_rows(probes: dict[str, ProbeSummary], elapsed: float) -> list[Any]:
         ]
         if place:
             body.append(dmc.Text(place.strip(), size="xs", c="dimmed"))
-        if probe.trouble:
-            step, message = probe.trouble
-            body.append(dmc.Text(f"step {step:,} {message}", size="xs", c="orange", lineClamp=4, className="trouble"))
-        elif probe.note:
+        if probe.failure:
+            step, message = probe.failure
+            body.append(
+                dmc.Text(f"step {step:,} failed: {message}", size="xs", c="red", lineClamp=4, className="trouble")
+            )
+        if probe.skip:
+            step, message = probe.skip
+            text = f"step {step:,} skipped: {message}"
+            body.append(dmc.Text(text, size="xs", c="dimmed", lineClamp=3, className="trouble"))
+        if probe.note:
             body.append(dmc.Text(probe.note, size="xs", c="dimmed", lineClamp=3))
         rows.append(html.Div(dmc.Stack(body, gap=2)))
     inline = sum(probe.cost for probe in probes.values() if probe.where == "inline")

@@ -33,7 +33,9 @@ class ProbeSummary:
         cost: seconds, all together.
         where: ``inline`` or ``background``.
         last: id of the last measurement.
-        trouble: the last skipped or failed measurement's step and message.
+        skip: step and reason of the last measurement that was skipped.
+        failure: step and message of the last one that failed.
+        note: the last measurement's notes that said something.
     """
 
     ok: int = 0
@@ -42,7 +44,8 @@ class ProbeSummary:
     cost: float = 0.0
     where: str = "inline"
     last: int = 0
-    trouble: tuple[int, str] | None = None
+    skip: tuple[int, str] | None = None
+    failure: tuple[int, str] | None = None
     note: str = ""
 
 
@@ -209,8 +212,10 @@ class Records:
         probe.cost += info.cost
         probe.where = info.where
         probe.last = info.id
-        if info.status != "ok":
-            probe.trouble = (info.step, f"{info.status}: {info.message}")
+        if info.status == "failed":
+            probe.failure = (info.step, info.message)
+        elif info.status == "skipped":
+            probe.skip = (info.step, info.message)
         probe.note = "; ".join(info.notes) or probe.note
         if info.probe == "field" and info.status == "ok":
             run.fields.append((info.step, info.id))

@@ -16,7 +16,7 @@ class Scale:
     """How values become heights on an axis.
 
     Attributes:
-        kind: ``linear``, ``log``, ``share`` or ``signed-log``.
+        kind: ``linear``, ``log``, ``share``, ``cosine`` or ``signed-log``.
         unit: where a signed-log axis turns from linear to logarithmic; 1 otherwise.
 
     A signed-log axis draws sign(v)·log₁₀(1 + |v|/unit): plotly has no such axis, so heights are transformed and ticks
@@ -48,7 +48,10 @@ class Scale:
         if self.kind == "share":
             return {"tickformat": ".0%", "range": [-0.04, 1.04]}
         if self.kind == "log":
-            return {"type": "log", "exponentformat": "power", "dtick": self._decades()}
+            return {"type": "log", "exponentformat": "power", **self._decades()}
+        if self.kind == "cosine":
+            # An interval may end far outside when the gradient is lost in noise; the axis need not follow it there.
+            return {"nticks": 6, "autorangeoptions": {"clipmin": -1.1, "clipmax": 1.1}}
         if self.kind != "signed-log":
             return {"nticks": 6}
         values, texts = self._ticks()
@@ -58,10 +61,21 @@ class Scale:
         largest = [float(np.nanmax(np.abs(one.value))) for one in self._series if np.isfinite(one.value).any()]
         return max([*largest, self.unit])
 
-    def _decades(self) -> int | str:
-        ends = [v for one in self._series for v in (one.value.min(), one.value.max()) if v > 0]
-        span = math.log10(max(ends) / min(ends)) if ends else 1.0
-        return "D2" if span < 0.8 else max(1, round(span / 4))
+    def _decades(self) -> dict[str, Any]:
+        """Whole decades where there are several; else ticks at 1, 2 and 5, which plotly would print in small."""
+        drawn = np.concatenate([np.concatenate([one.low, one.high, one.value]) for one in self._series] or [[]])
+        drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+        if not len(drawn):
+            return {}
+        lowest, highest = float(drawn.min()), float(drawn.max())
+        span = math.log10(highest / lowest)
+        if span >= 2:
+            return {"dtick": max(1, round(span / 4))}
+        first, last = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
+        ticks = [m * 10.0**power for power in range(first, last + 1) for m in (1, 2, 5)]
+        ticks = [tick for tick in ticks if lowest / 1.3 <= tick <= highest * 1.3]
+        ticks = ticks[:: max(1, math.ceil(len(ticks) / 4))]
+        return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
     def _ticks(self) -> tuple[list[float], list[str]]:
         # The first decade beside zero is too narrow for a name of its own.

@@ -11,12 +11,13 @@ class Word(NamedTuple):
     Attributes:
         label: its short name.
         meaning: its definition, in a sentence.
-        scale: ``log`` for positive numbers, ``signed-log`` for those that may be negative, ``linear``, ``share``.
+        scale: ``log`` for positive numbers, ``signed-log`` for those that may be negative, ``linear``, ``share``
+            for what lies in [0, 1], ``cosine`` for what lies in [−1, 1].
     """
 
     label: str
     meaning: str
-    scale: Literal["log", "signed-log", "linear", "share"]
+    scale: Literal["log", "signed-log", "linear", "share", "cosine"]
 
 
 #: Metrics of an estimator's gradient against a reference, in the order they are offered.
@@ -32,7 +33,7 @@ METRICS = {
     "cosine": Word(
         "cosine",
         "Cosine between the estimator's mean gradient and the reference: direction alone; 1 is right.",
-        "linear",
+        "cosine",
     ),
     "norm_ratio": Word(
         "norm ratio",

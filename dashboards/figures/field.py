@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dashboards.figures.field_line import field_line
 from dashboards.figures.lines import message
-from dashboards.style import ACCENT, FIELD_COLORS, OPTIMUM, Theme, axis, layout, muted
+from dashboards.style import ACCENT, FIELD_COLORS, OPTIMUM, Theme, axis, drawing, layout, muted
 
 #: The longest arrow, as a share of the distance between arrows.
 _LONGEST = 0.9
@@ -45,7 +45,7 @@ def field(
     if "q" not in arrays:
         note = [message("waiting for the first picture of the field", theme)]
         blank = {"visible": False}
-        return go.Figure(
+        return drawing(
             {"data": [], "layout": layout(theme, uirevision=uirevision, annotations=note, xaxis=blank, yaxis=blank)}
         )
     q = arrays["q"]
@@ -64,7 +64,7 @@ def field(
     x_range, y_range = [float(x[0]), float(x[-1])], [float(y[0]), float(y[-1])]
     shared = {"showgrid": False, "constrain": "domain", "ticks": "outside", "ticklen": 4}
     title = {"font": {"size": 12, "color": muted(theme)}, "standoff": 4}
-    return go.Figure(
+    return drawing(
         {
             "data": traces,
             "layout": layout(

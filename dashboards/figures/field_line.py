@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from dashboards.style import ACCENT, OPTIMUM, Theme, axis, layout, look, muted
+from dashboards.style import ACCENT, OPTIMUM, Theme, axis, drawing, layout, look, muted
 
 
 def field_line(arrays: Mapping[str, xr.DataArray], state: int, critic: int, theme: Theme, uirevision: str) -> go.Figure:
@@ -48,7 +48,7 @@ def field_line(arrays: Mapping[str, xr.DataArray], state: int, critic: int, them
         return {"type": "scatter", "mode": mode, "name": name, "x": xy[0], "y": xy[1], **more}
 
     label = {"font": {"size": 12, "color": muted(theme)}}
-    return go.Figure(
+    return drawing(
         {
             "data": [
                 points((x, height), "Q(s, a)", "lines", line={"color": color, "width": 2.5}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from dashboards import series as data
 from dashboards.figures.lines import caption, line, message, rule
 from dashboards.scale import Scale
-from dashboards.style import Theme, axis, layout, look, step_axis
+from dashboards.style import Theme, axis, drawing, layout, look, muted, step_axis
 from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, escape, estimator_label
 
 #: Height of the gap between two panels, as a share of the figure.
@@ -55,6 +55,7 @@ def gradient_error(
         scale = Scale(word.scale, list(drawn.values()))
         extra[f"yaxis{number}"] = axis(theme, domain=[max(0.0, top - height), top], **scale.axis())
         notes.append(caption(word.label, word.meaning, y=top))
+        notes += _absent(drawn, theme, top)
         if metric in ("cosine", "norm_ratio"):
             shapes.append(rule(float(scale.height(np.ones(1))[0]), theme, yref=f"y{number}"))
         for name, one in drawn.items():
@@ -67,7 +68,7 @@ def gradient_error(
                 style.symbol,
                 scale=scale,
                 yaxis=f"y{number}",
-                points=900 // len(metrics),
+                points=600 // len(metrics),
                 legend=name not in seen,
                 group=name,
             )
@@ -85,4 +86,29 @@ def gradient_error(
         **extra,
     )
     figure["legend"] = {**figure["legend"], "yref": "container", "y": 1, "yanchor": "top"}
-    return go.Figure({"data": traces, "layout": figure})
+    return drawing({"data": traces, "layout": figure})
+
+
+def _absent(drawn: Mapping[str, data.Series], theme: Theme, y: float) -> list[dict[str, Any]]:
+    """Says which lines have no newest point: a number that cannot be drawn is not to vanish unseen."""
+    words = []
+    for name, one in drawn.items():
+        newest = float(one.value[-1])
+        if not np.isfinite(newest):
+            what = "infinite" if np.isinf(newest) else "undefined"
+            words.append(f"{escape(estimator_label(name))} is {what}")
+    if not words:
+        return []
+    return [
+        {
+            "text": "now " + ", ".join(words),
+            "showarrow": False,
+            "xref": "paper",
+            "yref": "paper",
+            "x": 1,
+            "xanchor": "right",
+            "y": y,
+            "yanchor": "bottom",
+            "font": {"size": 10, "color": muted(theme)},
+        }
+    ]

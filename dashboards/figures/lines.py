@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dashboards.scale import Scale
 from dashboards.series import Series, thin
@@ -52,16 +53,16 @@ def line(
     if null is not None:
         # An interval without width is exact: a deterministic estimator has no variance at all.
         sure = (numbers.low > null) | (numbers.high < null) | (numbers.low == numbers.high)
-    marked = np.ones(len(numbers), dtype=bool) if len(numbers) <= _MARKED else ~sure
+    # A name for each point's mark is dear to check and to send: long series have one mark, and sizes.
+    few = len(numbers) <= _MARKED
     with_band = numbers.pick(np.isfinite(numbers.low) & np.isfinite(numbers.high))
-    x = numbers.step.astype(np.float64)
-    band_x = with_band.step.astype(np.float64)
+    band_x = _steps(with_band)
     shared = {"xaxis": xaxis, "yaxis": yaxis, "legendgroup": group or label}
     band = {
         "type": "scatter",
         "mode": "lines",
         "x": np.concatenate([band_x, band_x[::-1]]),
-        "y": scale.height(np.concatenate([with_band.high, with_band.low[::-1]])),
+        "y": scale.height(np.concatenate([with_band.high, with_band.low[::-1]])).astype(np.float32),
         "fill": "toself",
         "fillcolor": rgba(color, 0.16),
         "line": {"width": 0},
@@ -69,30 +70,35 @@ def line(
         "showlegend": False,
         **shared,
     }
+    shown_numbers = [numbers.value, numbers.low, numbers.high, numbers.samples.astype(np.float64)]
     curve = {
         "type": "scatter",
         "mode": "lines+markers",
         "name": label,
-        "x": x,
-        "y": scale.height(numbers.value),
-        "customdata": np.column_stack([numbers.value, numbers.low, numbers.high, numbers.samples.astype(np.float64)]),
-        "text": np.where(sure, "", "<br><i>not resolved: the interval spans " + f"{null or 0:g}" + "</i>"),
+        "x": _steps(numbers),
+        "y": scale.height(numbers.value).astype(np.float32),
+        "customdata": np.column_stack(shown_numbers).astype(np.float32),
         "line": {"color": color, "width": 1.8, "dash": dash},
         "marker": {
             "color": color,
-            "symbol": np.where(sure, symbol, f"{symbol}-open"),
-            "size": np.where(marked, 6, 0),
+            "symbol": np.where(sure, symbol, f"{symbol}-open") if few else f"{symbol}-open",
+            "size": np.full(len(numbers), 6, np.uint8) if few else np.where(sure, 0, 5).astype(np.uint8),
             "line": {"width": 1.2, "color": color},
         },
         "hovertemplate": (
             f"<b>{label}</b>, step %{{x:,.0f}}<br>%{{customdata[0]:.4g}}  "
-            "[%{customdata[1]:.3g}, %{customdata[2]:.3g}], n = %{customdata[3]:.0f}%{text}"
-            "<extra></extra>"
+            "[%{customdata[1]:.3g}, %{customdata[2]:.3g}], n = %{customdata[3]:.0f}<extra></extra>"
         ),
         "showlegend": legend,
         **shared,
     }
     return [band, curve]
+
+
+def _steps(series: Series) -> NDArray[np.int32] | NDArray[np.float64]:
+    """Steps in as few bytes as they need."""
+    small = not len(series) or series.step[-1] <= np.iinfo(np.int32).max
+    return series.step.astype(np.int32 if small else np.float64)
 
 
 def caption(text: str, meaning: str, *, y: float) -> dict[str, Any]:

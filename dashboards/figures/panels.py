@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from dashboards import series as data
 from dashboards.figures.lines import caption, line, message
 from dashboards.scale import Scale
-from dashboards.style import Theme, axis, layout, muted, step_axis
+from dashboards.style import Theme, axis, drawing, layout, muted, step_axis
 from dashboards.words import Word, escape
 
 _GAP = 0.17
@@ -64,7 +64,7 @@ def panels(
     if not traces:
         notes.append({**message("waiting for the first measurement", theme), "font": {"color": muted(theme)}})
     anchor = f"y{len(rows)}" if len(rows) > 1 else "y"
-    return go.Figure(
+    return drawing(
         {
             "data": traces,
             "layout": layout(

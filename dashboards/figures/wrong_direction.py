@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from dashboards import series as data
 from dashboards.figures.lines import line, message, rule
 from dashboards.scale import Scale
-from dashboards.style import Theme, axis, layout, look, muted, step_axis
+from dashboards.style import Theme, axis, drawing, layout, look, muted, step_axis
 from dashboards.words import WRONG_DIRECTION, escape, estimator_label
 
 
@@ -46,7 +46,7 @@ def wrong_direction(series: data.SeriesSet, theme: Theme = "light", uirevision: 
     ]
     if not traces:
         notes = [message("waiting for the simulator's first measurement", theme)]
-    return go.Figure(
+    return drawing(
         {
             "data": traces,
             "layout": layout(

@@ -189,13 +189,13 @@ def test_critic_state_reference_and_metrics_are_chosen(recorder, open_page):
     page.get_by_text("critic 2", exact=True).click()
     # The second critic of these stores lies 0.2 above the first.
     until(page, f"Math.abs({lowest} - ({before})) > 0.05")
-    page.get_by_label("State").click()
+    page.locator("#state").click()
     page.get_by_text("state 3", exact=True).click()
     page.get_by_text("state 3: s = (").wait_for()
     drawn(page, "gradient")
     page.get_by_text("against the simulator", exact=True).click()
     until(page, "document.querySelector('#gradient .js-plotly-plot').layout.uirevision.includes('simulator')")
-    page.get_by_text("cosine", exact=True).click()
+    page.locator("span").get_by_text("cosine", exact=True).click()
     until(page, "!document.querySelector('#gradient .js-plotly-plot').layout.yaxis3")
 
 

@@ -183,3 +183,11 @@ def test_states_and_critics_to_choose_from(recorder, records):
     arrays = records.arrays(measurement_id)
     assert state_text(arrays, 1).startswith(f"state 2: s = ({float(arrays['obs'].values[1, 0]):.3g}, ")
     assert records.arrays(measurement_id) is arrays
+
+
+def test_an_interval_that_is_not_symmetric_is_given_by_its_ends(store_path, recorder, records):
+    wrong = Estimate(0.62, 0.1, 8, "simulator", scale="log")
+    recorder.run.record(6000, "simulator", Measurement({"deterministic/wrong_direction": wrong}))
+    records.view()
+    low, high = wrong.interval()
+    assert f"62 % ({100 * low:.0f} to {100 * high:.0f} %)" in answer(records.series(1)).text
