@@ -167,7 +167,7 @@ def tile_card(tile: Tile) -> Any:
     )
     return dmc.Tooltip(
         body,
-        label=tile.meaning,
+        label=f"{tile.value}; {tile.detail}. {tile.meaning}",
         multiline=True,
         w=300,
         openDelay=300,
