@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class Field(Probe):
     """Q and ∇_a Q on a plane of actions at a few states, the local optima, the actor's action and its ascent.
 
     The states are chosen at the first measurement and kept, so that a slider over training steps shows the same
-    states change.
+    states change. The search for optima takes too long for the training process, so it runs in one of its own.
 
     Args:
         every: training steps between two measurements.
@@ -32,6 +33,7 @@ class Field(Probe):
     """
 
     name = "field"
+    background = True
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class Field(Probe):
         self.starts = starts
         self.search_steps = search_steps
         self.ascent_steps = ascent_steps
-        self._kept: Tensor | None = None
+        self._kept: Any = None
 
     def refusal(self, agent: Agent) -> str | None:
         """Needs a critic and continuous actions."""
@@ -58,11 +60,14 @@ class Field(Probe):
             return "the agent's actions are discrete; there is no action plane"
         return super().refusal(agent)
 
+    def choose(self, obs: Any) -> Any:
+        """The states of the first measurement, ever after."""
+        if self._kept is None:
+            self._kept = obs
+        return self._kept
+
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Arrays ``q``, ``gradient``, ``actor``, ``optima``, ``optima_value``, ``ascent`` and ``obs``."""
-        if self._kept is None or self._kept.shape != obs.shape:
-            self._kept = obs.detach().clone()
-        obs = self._kept
         plane = field(agent, obs, resolution=self.resolution, arrows=self.arrows)
         labels = [str(label) for label in plane["q"]["critic"].values]
         # A label names one critic by its number, or is the reduction that the actor follows.

@@ -14,6 +14,7 @@ from gradlab.estimators import Estimator, default_estimators
 from gradlab.measurement import Measurement
 from gradlab.references import CriticReference
 from gradlab.references.base import ReferenceCotangent
+from gradlab.states import over_states
 from gradlab.tangent import tangent_kernel
 from probes.probe import Probe
 
@@ -67,12 +68,19 @@ def estimator_errors(
     estimators: Sequence[Estimator],
     draws: int,
     generator: torch.Generator,
+    episode: Tensor | None = None,
 ) -> Iterator[tuple[Estimator, GradientError]]:
-    """The error of each estimator against one reference; the tangent kernel is made once."""
+    """The error of each estimator against one reference; the tangent kernel is made once.
+
+    With ``episode`` [B] the intervals hold for the distribution of states, without it for these states.
+    """
     kernel = tangent_kernel(agent, obs)
     for estimator in estimators:
-        cotangents = estimator.draw(agent, obs, draws, generator)
-        yield estimator, gradient_error(agent, obs, cotangents, reference, kernel=kernel)
+        v = estimator.draw(agent, obs, draws, generator)
+        error = gradient_error(agent, obs, v, reference, kernel=kernel)
+        if episode is not None:
+            error = over_states(error, agent, obs, v, reference, episode, kernel=kernel)
+        yield estimator, error
 
 
 def named(estimator: Estimator, error: GradientError) -> Iterator[tuple[str, Estimate]]:

@@ -237,8 +237,9 @@ class Monitor:
 
     def _observations(self, probe: Probe, given: Any) -> Any:
         if given is not None:
-            return given if len(given) <= probe.states else given[: probe.states]
-        return None if self._source.sample is None else self._source.sample(probe.states, self._random)
+            return probe.choose(given if len(given) <= probe.states else given[: probe.states])
+        sampled = None if self._source.sample is None else self._source.sample(probe.states, self._random)
+        return None if sampled is None else probe.choose(sampled)
 
     def _measure(self, slot: Slot, agent: Agent, obs: Any, step: int) -> None:
         probe = slot.probe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,10 @@ class Probe(ABC):
     def refusal(self, agent: Agent) -> str | None:
         """Why this probe cannot measure this agent, in one line; None when it can."""
         return None if agent.critics else "the agent has no critic of (obs, act)"
+
+    def choose(self, obs: Any) -> Any:
+        """The observations to measure at, out of those offered; asked in the training process, so it must be quick."""
+        return obs
 
     @abstractmethod
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:

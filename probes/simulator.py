@@ -29,6 +29,7 @@ class Simulator(Probe):
         states: number of states differenced.
         draws: independent draws of each estimator.
         horizon: number of rewards in the return.
+        episodes: episodes the states are spread over; they are the independent samples.
     """
 
     name = "simulator"
@@ -36,12 +37,20 @@ class Simulator(Probe):
     needs_observations = False
 
     def __init__(
-        self, environment: str, *, every: int = 2000, states: int = 32, draws: int = 64, horizon: int = 50
+        self,
+        environment: str,
+        *,
+        every: int = 2000,
+        states: int = 32,
+        draws: int = 64,
+        horizon: int = 50,
+        episodes: int = 16,
     ) -> None:
         super().__init__(every=every, states=states)
         self.environment = environment
         self.draws = draws
         self.horizon = horizon
+        self.episodes = episodes
 
     def refusal(self, agent: Agent) -> str | None:
         """Needs a critic, continuous actions, and a task that can be simulated."""
@@ -55,7 +64,7 @@ class Simulator(Probe):
         """Scalars ``estimator/metric``, and ``deterministic/wrong_direction``."""
         simulator = _reference(self.environment, self.horizon)
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        visited = simulator.simulator.visit(agent, self.states, seed=seed)
+        visited = simulator.simulator.visit(agent, self.states, seed=seed, episodes=self.episodes)
         reference = simulator.cotangent(agent, visited)
         closed = int((~reference.valid).sum())
         notes = (f"{closed} of {len(reference.valid)} states left out: {_reasons(reference)}",) if closed else ()
@@ -64,7 +73,8 @@ class Simulator(Probe):
                 f"simulator reference on {self.environment}: no state passed its gate; {_reasons(reference)}"
             )
         at = agent.observations(visited.obs)
-        errors = estimator_errors(agent, at, reference, default_estimators(agent), self.draws, generator)
+        estimators = default_estimators(agent)
+        errors = estimator_errors(agent, at, reference, estimators, self.draws, generator, visited.episode)
         scalars = {name: value for estimator, error in errors for name, value in named(estimator, error)}
         critic = Deterministic().draw(agent, at)[0]
         scalars["deterministic/wrong_direction"] = wrong_direction(critic, reference, visited.episode)

@@ -1,0 +1,126 @@
+"""What an error at fixed states says of all states: intervals over the episodes the states were visited in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.error import GradientError
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.references.base import ReferenceCotangent
+from gradlab.tangent import TangentKernel, tangent_kernel
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Inner products of the mean gradient, its error and the reference, of all states or with an episode left out."""
+
+    gradient: Tensor  # ‖g‖²
+    reference: Tensor  # ‖r‖²
+    cross: Tensor  # g·r
+    error: Tensor  # ‖g − r‖²
+    variance: Tensor  # tr Var of one draw's minibatch gradient
+
+
+_STATISTICS: dict[str, Callable[[_Sums], Tensor]] = {
+    "bias_squared": lambda s: s.error,
+    "variance": lambda s: s.variance,
+    "mse": lambda s: s.error + s.variance,
+    "cosine": lambda s: s.cross / (s.gradient * s.reference).sqrt(),
+    "norm_ratio": lambda s: (s.gradient / s.reference).sqrt(),
+    "snr": lambda s: s.gradient / s.variance,
+    "reference_norm_squared": lambda s: s.reference,
+}
+
+
+def over_states(
+    error: GradientError,
+    agent: Agent,
+    obs: Any,
+    v: Tensor,
+    ref: ReferenceCotangent,
+    episode: Tensor,
+    *,
+    kernel: TangentKernel | None = None,
+) -> GradientError:
+    """The same error with intervals that hold for the distribution of states, not only for these states.
+
+    ``gradient_error`` answers for one minibatch: a deterministic estimator against an exact reference has no error
+    left there, however few states were looked at. Here the states' own sampling error is added in quadrature, by
+    the delete-one-episode jackknife (states of one episode are not independent), and the number of samples becomes
+    the number of episodes. The values stay what they are.
+
+    Args:
+        error: ``gradient_error(agent, obs, v, ref)``.
+        agent: the agent.
+        obs: observations [B, n].
+        v: the cotangents [D, B, m] that ``error`` is of.
+        ref: the reference that ``error`` is against.
+        episode: which episode each state belongs to, [B] integers.
+        kernel: ``tangent_kernel(agent, obs)``, full, to share it.
+
+    Raises:
+        GradlabError: the kernel is not full, or shapes do not fit.
+
+    Example:
+        >>> from gradlab.error import gradient_error
+        >>> from gradlab.objective import Objective
+        >>> agent = Agent(torch.nn.Linear(1, 1), [], action_low=[-1], action_high=[1])
+        >>> obs, truth = torch.randn(8, 1, generator=torch.Generator().manual_seed(0)), torch.ones(8, 1).double()
+        >>> ref = ReferenceCotangent(truth, torch.zeros_like(truth), "truth", Objective())
+        >>> v = (1 + 0.5 * obs).expand(4, 8, 1)
+        >>> fixed = gradient_error(agent, obs, v, ref)
+        >>> wider = over_states(fixed, agent, obs, v, ref, torch.arange(8))
+        >>> fixed.cosine.stderr < 1e-6, wider.cosine.stderr > 1e-3, wider.cosine.samples
+        (True, True, 8)
+    """
+    obs = agent.observations(obs)
+    kernel = kernel or tangent_kernel(agent, obs)
+    if kernel.matrix is None or len(episode) != len(obs):
+        raise GradlabError(f"over_states: needs a full tangent kernel and one episode for each of {len(obs)} states")
+    keep = ref.valid
+    kernel = kernel if bool(keep.all()) else kernel.select(keep)
+    sums, count = _leave_out(kernel, v.detach()[:, keep].double(), ref.mean[keep], episode[keep])
+    widened: dict[str, Any] = {}
+    for name, statistic in _STATISTICS.items():
+        estimate: Estimate = getattr(error, name)
+        values = statistic(sums)
+        jackknife = float((count - 1) / count * (values - values.mean()).square().sum()) if count > 1 else math.nan
+        stderr = math.sqrt(estimate.stderr**2 + jackknife) if math.isfinite(estimate.value) else math.nan
+        widened[name] = replace(estimate, stderr=stderr, samples=count)
+    return replace(error, **widened)
+
+
+def _leave_out(kernel: TangentKernel, v: Tensor, r: Tensor, episode: Tensor) -> tuple[_Sums, int]:
+    """The sums with each episode left out, [episodes], and how many there are."""
+    labels, member = episode.unique(return_inverse=True)
+    count, states = len(labels), len(r)
+    groups = torch.nn.functional.one_hot(member, count).double()
+    left = states - groups.sum(0)
+    mean = v.mean(0)
+
+    def without(a: Tensor, b: Tensor) -> Tensor:
+        # Σ a_iᵀ K_ij b_j between any two episodes; leaving one out takes its row and its column off.
+        per_state = (kernel.product(b * groups.T[:, :, None]) * a).sum(-1)
+        between = per_state @ groups
+        return (between.sum() - between.sum(0) - between.sum(1) + between.diagonal()) / left**2
+
+    spread = torch.zeros(states, dtype=torch.float64)
+    if len(v) > 1:
+        centred = v - mean
+        spread = torch.einsum("dim,imn,din->i", centred, kernel.blocks, centred) / (len(v) - 1)
+    sums = _Sums(
+        gradient=without(mean, mean),
+        reference=without(r, r),
+        cross=without(mean, r),
+        error=without(mean - r, mean - r),
+        variance=(spread.sum() - groups.T @ spread) / left / states,
+    )
+    return sums, count
