@@ -19,7 +19,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate, Scale
 from gradlab.jackknife import LeftOut, Moments, jackknife_variance, leave_out
-from gradlab.products import check_cotangents, check_draws, kernel_product
+from gradlab.products import all_same, check_cotangents, check_draws, kernel_product
 from gradlab.references.base import ReferenceCotangent
 from gradlab.tangent import TangentKernel, tangent_kernel
 from gradlab.variance import gradient_variance
@@ -118,7 +118,7 @@ def gradient_error(
     obs, draws = obs[valid], v.detach().to(obs.device)[:, valid]
     kernel = kernel or tangent_kernel(agent, obs)
 
-    constant = len(draws) > 1 and bool((draws == draws[0]).all())
+    constant = all_same(draws)
     error = (draws[:1] if constant else draws).double() - r
     mean = error.mean(0)
     centred = error - mean if len(error) > 1 else torch.zeros_like(error)

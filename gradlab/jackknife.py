@@ -156,8 +156,8 @@ def jackknife_variance(
     if left_out.two is None:
         return variance
     pairs = (n - 2) * statistic(left_out.two) - (n - 1) * (one[:, None] + one[None, :])
-    row, column = torch.triu_indices(n, n, 1, device=pairs.device)
-    upper = pairs[row, column]
-    twice = float((upper - upper.mean()).square().sum()) / (n * (n - 1))
+    # Both triangles at once; the diagonal is no pair.
+    centre = pairs.fill_diagonal_(0.0).sum() / (n * (n - 1))
+    twice = float((pairs - centre).fill_diagonal_(0.0).square_().sum()) / (2 * n * (n - 1))
     # Undefined with some pair left out: the uncorrected value errs on the side of caution.
     return max(variance - correction * twice, variance / 2, twice / 2) if math.isfinite(twice) else variance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,9 @@ def check_draws(v: Tensor, states: int, size: int, valid: Tensor | None = None) 
     if v.ndim != 3 or len(v) == 0:
         raise GradlabError(f"cotangents: shape {tuple(v.shape)}; expected [draws, {states}, {size}], not empty")
     check_cotangents(v, states, size)
+    low, high = v.aminmax()
+    if math.isfinite(low) and math.isfinite(high):
+        return
     bad = ~torch.isfinite(v).all(-1)
     if valid is not None:
         bad = bad & valid.to(v.device)
@@ -62,6 +66,12 @@ def check_draws(v: Tensor, states: int, size: int, valid: Tensor | None = None) 
             f"cotangents: NaN or infinite in {int(bad.any(1).sum())} of {len(v)} draws at {int(bad.any(0).sum())} of "
             f"{v.shape[1]} states, first in draw {draw}, state {state}; mend the estimator or leave those states out"
         )
+
+
+def all_same(draws: Tensor) -> bool:
+    """Whether two draws or more are all the same, as a deterministic estimator's are."""
+    # The second draw alone usually tells.
+    return len(draws) > 1 and bool((draws[1] == draws[0]).all()) and bool((draws == draws[0]).all())
 
 
 @torch.enable_grad()
@@ -143,11 +153,11 @@ def kernel_product(agent: Agent, obs: Any, v: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def jacobians(agent: Agent, obs: Tensor, names: Sequence[str]) -> Tensor:
-    """Per-state Jacobians of the head to the named parameters, [B, m, P], by a vectorised reverse mode.
+def jacobians(agent: Agent, obs: Tensor, names: Sequence[str]) -> list[Tensor]:
+    """Per-state Jacobians of the head to the named parameters, by a vectorised reverse mode: [B, m, numel] each.
 
     Where ``torch.func.vmap`` cannot follow the head (control flow on values, unsupported operations) they are
-    taken state by state.
+    taken state by state and given as one, [B, m, all].
     """
     named = agent.named_parameters()
     head = _HeadModule(agent)
@@ -160,8 +170,8 @@ def jacobians(agent: Agent, obs: Tensor, names: Sequence[str]) -> Tensor:
     try:
         parts = vmap(jacrev(at_one), in_dims=(None, 0))({name: named[name].detach() for name in names}, obs)
     except RuntimeError:
-        return jacobians_by_loop(agent, obs, names)
-    return torch.cat([parts[name].detach().flatten(2) for name in names], -1)
+        return [jacobians_by_loop(agent, obs, names)]
+    return [parts[name].detach().flatten(2) for name in names]
 
 
 @torch.enable_grad()

@@ -20,8 +20,8 @@ from gradlab.products import check_cotangents, jacobians, jacobians_by_loop, par
 
 __all__ = ["TangentKernel", "materialised_kernel", "parameter_gradient", "tangent_kernel"]
 
-#: Numbers of K that one step of its accumulation makes (4 MB): small, so that the peak is K itself.
-_NUMBERS = 2**19
+#: Numbers of K that one step of its accumulation makes (2 MB): small, so that the peak is K itself.
+_NUMBERS = 2**18
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def tangent_kernel(agent: Agent, obs: Any, *, full: bool = True, memory: int = 2
     rows = len(obs) * size
     full = full and 8 * rows * (rows + 2 * rest) <= memory
     if left_over and full:
-        factors.append(Factor(jacobians(agent, obs, left_over), None, False))
+        factors += [Factor(jacobian, None, False) for jacobian in jacobians(agent, obs, left_over)]
         left_over = []
     blocks = torch.zeros(len(obs), size, size, dtype=torch.float64, device=obs.device)
     for factor in factors:
@@ -113,7 +113,8 @@ def tangent_kernel(agent: Agent, obs: Any, *, full: bool = True, memory: int = 2
     if left_over:
         chunk = max(1, memory // (16 * size * rest))
         for part, chunk_obs in zip(blocks.split(chunk), obs.split(chunk), strict=True):
-            _add_blocks(part, Factor(jacobians(agent, chunk_obs, left_over), None, False))
+            for jacobian in jacobians(agent, chunk_obs, left_over):
+                _add_blocks(part, Factor(jacobian, None, False))
     return TangentKernel(blocks, _matrix(factors, len(obs), size, obs.device) if full else None)
 
 
