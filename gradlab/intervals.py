@@ -1,0 +1,163 @@
+"""Confidence intervals of squared norms, cosines and ratios of a mean gradient, where symmetric ones fail.
+
+Near zero a squared norm ‖b‖² is estimated by something like a χ² variable, and near one a cosine is: their errors
+are quadratic in the noise and one-sided, so value ± t·stderr covers too much at zero and too little beside it. The
+squared norm's interval is therefore found by inverting its distribution, and cosines and ratios are put together
+from the intervals of their parts (G. Zou, A. Donner 2008, *Construction of confidence limits about effect measures*).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scipy.optimize import brentq
+from scipy.special import chndtr, ndtr, ndtri, stdtr
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The covariance Ω of an estimated vector b̂, as far as ‖b̂‖² is concerned.
+
+    Attributes:
+        trace: tr Ω.
+        square: tr Ω².
+        along: b̂ᵀΩb̂, plug-in.
+    """
+
+    trace: float
+    square: float
+    along: float
+
+
+def squared_norm_interval(plug_in: float, noise: Noise, draws: int, level: float = 0.95) -> Interval:
+    """Interval of ‖b‖² from ‖b̂‖², b̂ ~ N(b, Ω), by inverting a scaled noncentral χ².
+
+    At a hypothesis δ² = ‖b‖² the distribution of ‖b̂‖² is approximated by c·χ²_ν(λ) with c, ν and λ = δ²/c such that
+    the mean tr Ω + δ² and the variance 2 tr Ω² + 4 bᵀΩb are right; bᵀΩb is taken as δ² times what the data say of
+    b̂ᵀΩb̂/‖b̂‖², drawn towards tr Ω²/tr Ω where they say little.
+
+    Args:
+        plug_in: ‖b̂‖², noise included.
+        noise: its covariance.
+        draws: draws that Ω was estimated from; the tails are widened as Student's are.
+        level: of the interval.
+
+    Returns:
+        Both ends, at least 0; low is 0 where b = 0 is not excluded.
+
+    Example:
+        >>> low, high = squared_norm_interval(1.0, Noise(1.0, 1.0, 1.0), draws=1000)
+        >>> low, round(high, 1)
+        (0.0, 8.8)
+        >>> low, high = squared_norm_interval(100.0, Noise(1.0, 1.0, 100.0), draws=10**6)
+        >>> round(low), round(high)
+        (65, 143)
+    """
+    if not noise.trace > 0:
+        return max(plug_in, 0.0), max(plug_in, 0.0)
+    tail = _tail(draws, level)
+    pure = noise.square / noise.trace
+    signal = max(plug_in - noise.trace, 0.0) + noise.trace
+    along = (max(noise.along - noise.square, 0.0) + pure * noise.trace) / signal
+
+    def below(norm: float) -> float:
+        scale = (noise.square + 2 * norm * along) / (noise.trace + 2 * norm)
+        return _noncentral(plug_in / scale, noise.trace / scale, norm / scale)
+
+    low = 0.0
+    if below(0.0) > 1 - tail:
+        low = _solve(below, 1 - tail, 0.0, plug_in)
+    high = plug_in + noise.trace
+    while below(high) > tail:
+        high *= 2
+    return low, _solve(below, tail, 0.0, high) if below(0.0) > tail else 0.0
+
+
+def cosine_interval(parallel: Interval, perpendicular: Interval, at: tuple[float, float]) -> Interval:
+    """Interval of p/√(p² + q) from those of p, the part of E g along r, and of q, the squared norm of the rest.
+
+    Args:
+        parallel: interval of p.
+        perpendicular: interval of q ≥ 0.
+        at: the estimates of p and q.
+
+    Example:
+        >>> low, high = cosine_interval((0.9, 1.1), (0.0, 0.1), (1.0, 0.0))
+        >>> round(low, 3), high
+        (0.953, 1.0)
+    """
+    p, q = at[0], max(at[1], 0.0)
+    centre = _cosine(p, q)
+    one = [_cosine(end, q) for end in parallel]
+    if parallel[0] < 0 < parallel[1]:
+        one.append(0.0)
+    two = [_cosine(p, end) for end in perpendicular]
+    low = centre - math.hypot(centre - min([*one, centre]), centre - min([*two, centre]))
+    high = centre + math.hypot(max([*one, centre]) - centre, max([*two, centre]) - centre)
+    return max(low, -1.0), min(high, 1.0)
+
+
+def sum_interval(a: float, of_a: Interval, b: float, of_b: Interval) -> Interval:
+    """Interval of a + b from those of a and b."""
+    low = a + b - math.hypot(a - of_a[0], b - of_b[0])
+    return low, a + b + math.hypot(of_a[1] - a, of_b[1] - b)
+
+
+def ratio_interval(a: float, of_a: Interval, b: float, of_b: Interval) -> Interval:
+    """Interval of a/b, both positive, from those of a and b; combined on the logarithmic scale.
+
+    Example:
+        >>> ratio_interval(4.0, (0.0, 8.0), 2.0, (2.0, 2.0))
+        (0.0, 4.0)
+    """
+
+    def distance(x: float, y: float) -> float:
+        return abs(math.log(x / y)) if 0 < x < math.inf and 0 < y < math.inf else math.inf
+
+    down = math.hypot(distance(a, of_a[0]), distance(b, of_b[1]))
+    up = math.hypot(distance(a, of_a[1]), distance(b, of_b[0]))
+    return a / b * math.exp(-down), a / b * math.exp(up) if up < 700 else math.inf
+
+
+def inverse_interval(value: float, half: float) -> Interval:
+    """Interval of a positive, right-skewed number that is symmetric in its inverse: value/(1 ± half/value).
+
+    A sample variance that is too small comes with a standard error that is too small, in proportion or more, so that
+    intervals miss above; on the inverse scale they reach further up than on the logarithmic one. Unbounded above
+    where the error is as large as the value.
+
+    Example:
+        >>> low, high = inverse_interval(1.0, 0.5)
+        >>> round(low, 3), high
+        (0.667, 2.0)
+    """
+    relative = half / value
+    return value / (1 + relative), value / (1 - relative) if relative < 1 else math.inf
+
+
+def _tail(draws: int, level: float) -> float:
+    """Normal tail that is as far out as Student's with these draws."""
+    z = ndtri(0.5 + level / 2)
+    # The quantile's ratio to the normal one shrinks the tail; stdtr is Student's distribution.
+    return float(min(0.5 - level / 2, ndtr(-z * z / ndtri(stdtr(max(draws - 1, 1), z))))) if draws > 2 else 0.0
+
+
+def _noncentral(x: float, freedom: float, shift: float) -> float:
+    if shift > 1e4:
+        # Far from zero the square root is normal (and the exact series is slow).
+        mean, spread = freedom + shift, 2 * (freedom + 2 * shift)
+        return float(ndtr((x - mean) / math.sqrt(spread)))
+    return float(chndtr(x, freedom, shift))
+
+
+def _solve(function: Callable[[float], float], target: float, low: float, high: float) -> float:
+    return float(brentq(lambda norm: function(norm) - target, low, high, rtol=1e-6))
+
+
+def _cosine(parallel: float, perpendicular: float) -> float:
+    norm = math.sqrt(parallel**2 + perpendicular)
+    return parallel / norm if norm > 0 else 0.0
