@@ -10,7 +10,7 @@ import numpy as np
 
 from dashboards import series as data
 from dashboards.series import Series
-from dashboards.words import CURVATURE, LANDSCAPE, METRICS, WRONG_DIRECTION, estimator_label
+from dashboards.words import CURVATURE, LANDSCAPE, METRICS, WRONG_DIRECTION, counted, estimator_label
 
 Verdict = Literal["good", "doubtful", "bad", "unknown"]
 #: Shares of states pointing the wrong way from which the answer is doubtful, and bad.
@@ -37,14 +37,18 @@ class Tile:
     Attributes:
         label: what it is.
         value: the number, formatted.
-        detail: its interval, n and step.
+        interval: its 95 % interval.
+        detail: n and step.
         meaning: its definition.
+        raw: the number and its interval as estimated, where what is printed is cut to what is possible.
     """
 
     label: str
     value: str
+    interval: str
     detail: str
     meaning: str
+    raw: str = ""
 
 
 def answer(series: data.SeriesSet) -> Answer:
@@ -61,34 +65,25 @@ def answer(series: data.SeriesSet) -> Answer:
     if wrong is not None:
         parts.append(
             f"Step {int(wrong.step[0]):,}: the critic's action gradient points the wrong way on "
-            f"{_share(wrong)} of the states (simulator, n = {int(wrong.samples[0])})."
+            f"{_share(wrong)} of the states (simulator, n = {counted(wrong, 'simulator')})."
         )
         verdict = _verdict(wrong)
     else:
         parts.append("No simulator measurement yet: whether the critic points the right way is not known.")
-    best = _best_direction(series)
-    if best is not None:
-        name, cosine = best
-        parts.append(
-            f"With the critic taken as given, the estimator with the best direction is {estimator_label(name)} "
-            f"(cosine {cosine:.2f})."
-        )
+    parts += _least_error(series)
     return Answer(" ".join(parts), verdict)
 
 
 def tiles(series: data.SeriesSet) -> list[Tile]:
     """The numbers to see at a glance, whatever was measured."""
-    wrong = data.select(series, "simulator", "deterministic/wrong_direction")
-    cosine = data.select(series, "simulator", "deterministic/cosine")
-    basin, gap = data.select(series, "landscape", "best_basin_share"), data.select(series, "landscape", "relative_gap")
-    ratio = data.select(series, "curvature", "ratio")
-    return [
-        _tile("wrong direction", wrong, "share", WRONG_DIRECTION.meaning),
-        _tile("cosine with the simulator", cosine, "number", METRICS["cosine"].meaning),
-        _tile("actor in the best basin", basin, "share", LANDSCAPE["best_basin_share"].meaning),
-        _tile("gap, of Q's range", gap, "share", LANDSCAPE["relative_gap"].meaning),
-        _tile("M/μ", ratio, "number", CURVATURE["ratio"].meaning),
+    found = [
+        ("wrong direction", "simulator", "deterministic/wrong_direction", "share", WRONG_DIRECTION),
+        ("cosine with the simulator", "simulator", "deterministic/cosine", "cosine", METRICS["cosine"]),
+        ("actor in the best basin", "landscape", "best_basin_share", "share", LANDSCAPE["best_basin_share"]),
+        ("gap, of Q's range", "landscape", "relative_gap", "share", LANDSCAPE["relative_gap"]),
+        ("M/μ", "curvature", "ratio", "number", CURVATURE["ratio"]),
     ]
+    return [_tile(label, series, probe, name, kind, word.meaning) for label, probe, name, kind, word in found]
 
 
 def last(series: Series | None) -> Series | None:
@@ -99,14 +94,79 @@ def last(series: Series | None) -> Series | None:
     return series.pick(finite[-1:]) if len(finite) else None
 
 
-def _best_direction(series: data.SeriesSet) -> tuple[str, float] | None:
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """An estimator's mean squared error at one step: the estimate, its interval, and as a share of ‖reference‖²."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    relative: float
+    cosine: str
+
+
+def _least_error(series: data.SeriesSet) -> list[str]:
+    """Which stochastic estimator has the smallest mean squared error, or that it cannot be told."""
+    found = _errors(series)
+    if len(found) < 2:
+        return []
+    best, *others = found
+    # NaN compares as false: without an interval nothing is told apart.
+    close = [one for one in others if not one.low > best.high]
+    what = "mean squared error (bias² + variance) of one minibatch gradient"
+    if close:
+        names = "; ".join(estimator_label(one.name) for one in (best, *close))
+        return [f"With the critic taken as given, those with the smallest {what} cannot be told apart: {names}."]
+    facts = [_times(best.relative)] if math.isfinite(best.relative) else []
+    facts += [f"cosine {best.cosine}"] if best.cosine else []
+    about = f" ({', '.join(facts)})" if facts else ""
+    return [f"With the critic taken as given, {estimator_label(best.name)} has the smallest {what}{about}."]
+
+
+def _errors(series: data.SeriesSet) -> list[_Error]:
+    """Errors of the stochastic estimators against the critic at the newest step with any, smallest first."""
+
+    def at(name: str, metric: str, step: int) -> Series | None:
+        one = data.select(series, "gradient", f"{name}/{metric}")
+        return last(one.pick(one.step == step)) if one is not None else None
+
+    every = {
+        name: data.select(series, "gradient", f"{name}/mse") for name in data.estimators(series, "gradient", ["mse"])
+    }
+    newest = [int(one.step[0]) for one in map(last, every.values()) if one is not None]
     found = []
-    for name in data.estimators(series, "gradient", ["cosine"]):
-        point = last(data.select(series, "gradient", f"{name}/cosine"))
-        # The reference is the critic's own gradient, which the deterministic estimator is.
-        if point is not None and name != "deterministic":
-            found.append((float(point.value[0]), name))
-    return (max(found)[1], max(found)[0]) if found else None
+    for name in every if newest else ():
+        mse, variance = at(name, "mse", max(newest)), at(name, "variance", max(newest))
+        if mse is None or variance is None or variance.value[0] <= 0:
+            continue
+        snr, ratio, cosine = (at(name, metric, max(newest)) for metric in ("snr", "norm_ratio", "cosine"))
+        relative = math.nan
+        if snr is not None and ratio is not None and snr.value[0] > 0:
+            # ‖r‖² = ‖E g‖² / ratio² = SNR · variance / ratio²: the same estimates, so that their noise cancels.
+            relative = float(mse.value[0] * ratio.value[0] ** 2 / (snr.value[0] * variance.value[0]))
+        said = printed_cosine(cosine, ".2f") if cosine is not None else ""
+        found.append(_Error(name, *(float(x[0]) for x in (mse.value, mse.low, mse.high)), relative, said))
+    return sorted(found, key=lambda one: one.value)
+
+
+def _times(relative: float) -> str:
+    return f"{relative:.2g} of ‖reference‖²" if relative < 1 else f"{relative:.3g} times ‖reference‖²"
+
+
+def printed_cosine(point: Series, form: str = ".3g") -> str:
+    """A cosine for people: at most 1 (at least −1) where its interval holds 1, which it cannot pass.
+
+    Example:
+        >>> one = np.ones(1)
+        >>> point = Series(one, 1.013 * one, 0.02 * one, 0.97 * one, 1.05 * one, 32 * one)
+        >>> printed_cosine(point, ".2f")
+        '1.00'
+    """
+    value, low, high = (float(column[0]) for column in (point.value, point.low, point.high))
+    if abs(value) > 1 and low <= math.copysign(1, value) <= high:
+        return f"{math.copysign(1, value):.2f}"
+    return f"{value:{form}}"
 
 
 def _verdict(wrong: Series) -> Verdict:
@@ -122,20 +182,38 @@ def _share(point: Series) -> str:
     """A share with its interval, as ± only where that is what it is."""
     value, low, high = (100 * float(column[0]) for column in (point.value, point.low, point.high))
     if not math.isfinite(low) or not math.isfinite(high):
-        return f"{value:.0f} %"
+        return f"{value:.0f} % (no interval)"
     if abs((high - value) - (value - low)) < 1:
         return f"{value:.0f} % ± {(high - low) / 2:.0f} %"
     return f"{value:.0f} % ({low:.0f} to {high:.0f} %)"
 
 
-def _tile(label: str, series: Series | None, kind: str, meaning: str) -> Tile:
-    point = last(series)
+def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, meaning: str) -> Tile:
+    point = last(data.select(series, probe, name))
     if point is None:
-        return Tile(label, "—", "not measured yet", meaning)
-    value, low, high = float(point.value[0]), float(point.low[0]), float(point.high[0])
-    spread = math.isfinite(low) and math.isfinite(high)
+        return Tile(label, "—", "", "not measured yet", meaning)
+    value, low, high = (float(column[0]) for column in (point.value, point.low, point.high))
+    detail = f"n = {counted(point, probe)} · step {int(point.step[0]):,}"
+    raw = ""
     if kind == "share":
-        text, detail = f"{100 * value:.0f} %", f"{100 * low:.0f} to {100 * high:.0f} %" if spread else "no interval"
+        text, ends = f"{100 * value:.0f} %", (f"{100 * low:.0f}", f"{100 * high:.0f} %")
     else:
-        text, detail = f"{value:.3g}", f"{low:.3g} to {high:.3g}" if spread else "no interval"
-    return Tile(label, text, f"{detail} · n = {int(point.samples[0])} · step {int(point.step[0]):,}", meaning)
+        text, ends = f"{value:.3g}", (f"{low:.3g}", f"{high:.3g}")
+    if kind == "cosine":
+        text, raw = printed_cosine(point), f"estimate {value:.4g}, interval {low:.3g} to {high:.3g}"
+        ends = (ends[0] if low >= -1 else "−1.00", ends[1] if high <= 1 else "1.00")
+    return Tile(label, text, _interval(low, high, *ends), detail, meaning, raw)
+
+
+def _interval(low: float, high: float, low_text: str, high_text: str) -> str:
+    """An interval in words; either end may be missing.
+
+    Example:
+        >>> _interval(0.5, math.inf, "0.5", ""), _interval(math.nan, math.nan, "", "")
+        ('at least 0.5', 'no interval')
+    """
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{low_text} to {high_text}"
+    if math.isfinite(low):
+        return f"at least {low_text}"
+    return f"at most {high_text}" if math.isfinite(high) else "no interval"

@@ -41,7 +41,12 @@ def register(app: Dash, records: Records) -> None:
             shown,
             key,
             lambda: figures.gradient_error(
-                records.series(run), metrics, probe, _theme(theme), f"gradient {run} {probe} {metrics}"
+                records.series(run),
+                metrics,
+                probe,
+                _theme(theme),
+                f"gradient {run} {probe} {metrics}",
+                absent=absent_of(records, run, probe),
             ),
         )
 
@@ -147,7 +152,8 @@ def _over_training(app: Dash, records: Records, name: str, probe: str, figure: C
     def update(token: Any, theme: Any, shown: Any) -> tuple[Any, Any]:
         run = _run_of(token)
         key = [run, _last(records, run, probe), theme]
-        return _show(shown, key, lambda: figure(records.series(run), _theme(theme), f"{name} {run}"))
+        missing = {"absent": absent_of(records, run, probe)} if probe == "simulator" else {}
+        return _show(shown, key, lambda: figure(records.series(run), _theme(theme), f"{name} {run}", **missing))
 
 
 def _slider(app: Dash, records: Records) -> None:
@@ -266,6 +272,15 @@ def _run_of(token: Any) -> int | None:
 def _last(records: Records, run: int | None, probe: str) -> Any:
     summary = records.run(run).probes.get(probe)
     return (records.epoch, summary.last if summary is not None else 0)
+
+
+def absent_of(records: Records, run: int | None, probe: str) -> list[tuple[int, str]]:
+    """Step and reason of the measurements that a figure of this probe has to show as absent."""
+    summary = records.run(run).probes.get(probe)
+    if summary is None:
+        return []
+    # Where there is nothing to draw, what was left out for the budget or a busy process is the reason as well.
+    return list(summary.absent) or ([summary.skip] if summary.skip and not summary.ok else [])
 
 
 def _digest(facts: Any) -> str:

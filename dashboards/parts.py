@@ -157,7 +157,14 @@ def tile_card(tile: Tile) -> Any:
     body = dmc.Paper(
         [
             dmc.Text(tile.label, size="xs", c="dimmed", fw=600, truncate=True),
-            dmc.Text(tile.value, fw=700, className="number big"),
+            dmc.Group(
+                [
+                    dmc.Text(tile.value, fw=700, className="number big"),
+                    dmc.Text(tile.interval, size="xs", c="dimmed", className="number"),
+                ],
+                gap="0 8px",
+                align="baseline",
+            ),
             dmc.Text(tile.detail, size="xs", c="dimmed", truncate=True, className="number"),
         ],
         withBorder=True,
@@ -167,7 +174,7 @@ def tile_card(tile: Tile) -> Any:
     )
     return dmc.Tooltip(
         body,
-        label=f"{tile.value}; {tile.detail}. {tile.meaning}",
+        label=f"{tile.raw or f'{tile.value}; {tile.interval}'}; {tile.detail}. {tile.meaning}",
         multiline=True,
         w=300,
         openDelay=300,

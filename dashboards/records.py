@@ -36,6 +36,7 @@ class ProbeSummary:
         skip: step and reason of the last measurement that was skipped.
         failure: step and message of the last one that failed.
         note: the last measurement's notes that said something.
+        absent: step and reason of every measurement that was tried and gave no number.
     """
 
     ok: int = 0
@@ -47,6 +48,7 @@ class ProbeSummary:
     skip: tuple[int, str] | None = None
     failure: tuple[int, str] | None = None
     note: str = ""
+    absent: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -216,6 +218,10 @@ class Records:
             probe.failure = (info.step, info.message)
         elif info.status == "skipped":
             probe.skip = (info.step, info.message)
+        # What was left out for the budget or a busy process took no time; a closed gate is known only afterwards.
+        if info.status != "ok" and info.cost > 0:
+            probe.absent.append((info.step, info.message.removeprefix("GradlabError: ")))
+            probe.absent.sort(key=lambda one: one[0])
         probe.note = "; ".join(info.notes) or probe.note
         if info.probe == "field" and info.status == "ok":
             run.fields.append((info.step, info.id))

@@ -43,6 +43,20 @@ class Scale:
             return values
         return np.sign(values) * np.log10(1 + np.abs(values) / self.unit)
 
+    def edges(self) -> tuple[float, float]:
+        """The least and the largest number that the axis shows: where a band without an end on that side is drawn to.
+
+        Example:
+            >>> one = np.ones(1)
+            >>> unbounded = Series(one, 2 * one, one, 0.5 * one, np.inf * one, one)
+            >>> Scale("log", [unbounded]).edges()
+            (0.5, 2.0)
+        """
+        if self.kind in ("share", "cosine"):
+            return (0.0 if self.kind == "share" else -1.1), (1.0 if self.kind == "share" else 1.1)
+        drawn = self._drawn()
+        return (float(drawn.min()), float(drawn.max())) if len(drawn) else (0.0, 0.0)
+
     def axis(self) -> dict[str, Any]:
         """What plotly's axis needs to know."""
         if self.kind == "share":
@@ -58,13 +72,18 @@ class Scale:
         return {"tickmode": "array", "tickvals": values, "ticktext": texts, "zeroline": True}
 
     def _extent(self) -> float:
-        largest = [float(np.nanmax(np.abs(one.value))) for one in self._series if np.isfinite(one.value).any()]
-        return max([*largest, self.unit])
+        numbers = [one.value[np.isfinite(one.value)] for one in self._series]
+        return max([*(float(np.abs(one).max()) for one in numbers if len(one)), self.unit])
+
+    def _drawn(self) -> NDArray[np.float64]:
+        """Every finite value and end of an interval: [n]."""
+        drawn = np.concatenate([np.concatenate([one.low, one.high, one.value]) for one in self._series] or [[]])
+        return drawn[np.isfinite(drawn)]
 
     def _decades(self) -> dict[str, Any]:
         """Whole decades where there are several; else ticks at 1, 2 and 5, which plotly would print in small."""
-        drawn = np.concatenate([np.concatenate([one.low, one.high, one.value]) for one in self._series] or [[]])
-        drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+        drawn = self._drawn()
+        drawn = drawn[drawn > 0]
         if not len(drawn):
             return {}
         lowest, highest = float(drawn.min()), float(drawn.max())
@@ -78,11 +97,15 @@ class Scale:
         return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
     def _ticks(self) -> tuple[list[float], list[str]]:
-        # The first decade beside zero is too narrow for a name of its own.
         lowest = round(math.log10(self.unit))
         highest = max(lowest + 1, math.ceil(math.log10(self._extent())))
         every = max(1, math.ceil((highest - lowest) / 3))
-        powers = list(range(highest, lowest, -every))[::-1]
+        drawn = self._drawn()
+        below = bool(len(drawn)) and float(drawn.min()) < 0
+        # The decades beside zero are too narrow for names of their own.
+        room = 0.14 * math.log10(1 + 10.0 ** (highest - lowest)) * (1 + below)
+        powers = [power for power in range(highest, lowest, -every) if math.log10(1 + 10.0 ** (power - lowest)) >= room]
+        powers = powers[::-1]
         heights = [math.log10(1 + 10.0 ** (power - lowest)) for power in powers]
         names = [f"10<sup>{power}</sup>".replace("-", "−") for power in powers]
         return (
@@ -98,9 +121,10 @@ def _positive(series: Series) -> bool:
 
 def _unit(series: Sequence[Series]) -> float:
     """The power of ten at the smallest series' noise, where numbers stop meaning more than "about zero"."""
-    noise = [float(np.nanmedian(one.stderr)) for one in series if np.isfinite(one.stderr).any()]
+    noise = [float(np.median(one.stderr[np.isfinite(one.stderr)])) for one in series if np.isfinite(one.stderr).any()]
     noise = [value for value in noise if value > 0]
     if not noise:
-        noise = [float(np.abs(one.value).max()) / 100 for one in series if len(one) and np.abs(one.value).max() > 0]
+        sizes = [np.abs(one.value[np.isfinite(one.value)]) for one in series]
+        noise = [float(size.max()) / 100 for size in sizes if len(size) and size.max() > 0]
     # Bounded from below by the largest one: beyond six decades an axis says nothing.
     return 10.0 ** math.floor(math.log10(max(min(noise), max(noise) * 1e-6))) if noise else 1.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from dashboards.series import Series
 
 
 class Word(NamedTuple):
@@ -103,6 +106,25 @@ _ESTIMATORS = {
     "score-function-baseline": "score function, baseline",
     "reparameterized": "reparameterised",
 }
+
+
+#: What the samples of a probe are: what its n counts.
+_SAMPLES = {"gradient": "draws", "simulator": "episodes", "landscape": "states", "curvature": "states"}
+
+
+def samples(probe: str, reference: str) -> str:
+    """What n counts: states of one episode are not independent, so against the simulator it counts episodes.
+
+    Example:
+        >>> samples("gradient", "critic"), samples("my-own", "simulator, H=50"), samples("landscape", "")
+        ('draws', 'episodes', 'states')
+    """
+    return "episodes" if "simulator" in reference else _SAMPLES.get(probe, "samples")
+
+
+def counted(series: Series, probe: str) -> str:
+    """The n of the newest point of a series, and what it counts: ``16 episodes``."""
+    return f"{int(series.samples[-1])} {samples(probe, series.reference)}"
 
 
 def estimator_label(name: str) -> str:

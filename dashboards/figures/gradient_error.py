@@ -9,10 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboards import series as data
-from dashboards.figures.lines import caption, line, message, rule
+from dashboards.figures.absent import Absent, marks, waiting
+from dashboards.figures.lines import caption, line, rule
 from dashboards.scale import Scale
 from dashboards.style import Theme, axis, drawing, layout, look, muted, step_axis
-from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, escape, estimator_label
+from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, escape, estimator_label, samples
 
 #: Height of the gap between two panels, as a share of the figure.
 _GAP = 0.085
@@ -24,6 +25,7 @@ def gradient_error(
     probe: str = "gradient",
     theme: Theme = "light",
     uirevision: str = "gradient",
+    absent: Absent = (),
 ) -> go.Figure:
     """One panel a metric, one line an estimator, bands of 95 % intervals; hollow marks are not resolved from zero.
 
@@ -33,6 +35,7 @@ def gradient_error(
         probe: ``gradient`` (against the critic) or ``simulator`` (against the simulator).
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
+        absent: (step, reason) of measurements that were tried and gave no number, oldest first.
 
     Example:
         >>> [len(gradient_error({}).data), gradient_error({}).layout.annotations[-1].text[:7]]
@@ -55,7 +58,7 @@ def gradient_error(
         scale = Scale(word.scale, list(drawn.values()))
         extra[f"yaxis{number}"] = axis(theme, domain=[max(0.0, top - height), top], **scale.axis())
         notes.append(caption(word.label, word.meaning, y=top))
-        notes += _absent(drawn, theme, top)
+        notes += _undrawn(drawn, theme, top)
         if metric in ("cosine", "norm_ratio"):
             shapes.append(rule(float(scale.height(np.ones(1))[0]), theme, yref=f"y{number}"))
         for name, one in drawn.items():
@@ -71,11 +74,14 @@ def gradient_error(
                 points=600 // len(metrics),
                 legend=name not in seen,
                 group=name,
+                unit=samples(probe, one.reference),
             )
             seen.add(name)
     if not traces:
         what = REFERENCES[probe].label if probe in REFERENCES else escape(probe)
-        notes.append(message(f"waiting for the first measurement against the {what}", theme))
+        notes.append(waiting(f"waiting for the first measurement against the {what}", absent, theme))
+    else:
+        notes += marks(absent, theme)
     figure = layout(
         theme,
         uirevision=uirevision,
@@ -85,11 +91,12 @@ def gradient_error(
         xaxis=step_axis(theme, anchor=f"y{len(metrics)}" if len(metrics) > 1 else "y", domain=[0, 1]),
         **extra,
     )
-    figure["legend"] = {**figure["legend"], "yref": "container", "y": 1, "yanchor": "top"}
+    place = {"xref": "container", "yref": "container", "y": 1, "yanchor": "top", "font": {"size": 10.5}}
+    figure["legend"] = {**figure["legend"], **place}
     return drawing({"data": traces, "layout": figure})
 
 
-def _absent(drawn: Mapping[str, data.Series], theme: Theme, y: float) -> list[dict[str, Any]]:
+def _undrawn(drawn: Mapping[str, data.Series], theme: Theme, y: float) -> list[dict[str, Any]]:
     """Says which lines have no newest point: a number that cannot be drawn is not to vanish unseen."""
     words = []
     for name, one in drawn.items():

@@ -29,6 +29,7 @@ def line(
     group: str = "",
     dash: str = "solid",
     null: float | None = 0.0,
+    unit: str = "samples",
 ) -> list[dict[str, Any]]:
     """Two traces: the band of 95 % intervals, and the line. Hollow marks: the interval spans ``null``.
 
@@ -45,24 +46,27 @@ def line(
         group: legend group, one click hides all of it.
         dash: plotly's dash style.
         null: the value that an interval must exclude to be resolved; None where the question makes no sense.
+        unit: what n counts.
+
+    An interval without an end on one side is drawn to the edge of the plot, one that is not known not at all; where a
+    number is missing the line is broken.
     """
     scale = scale or Scale("linear", [])
     shown = thin(series, points)
-    numbers = shown.pick(np.isfinite(shown.value))
+    numbers = shown.pick(~np.isinf(shown.value))
     sure = np.ones(len(numbers), dtype=bool)
     if null is not None:
         # An interval without width is exact: a deterministic estimator has no variance at all.
         sure = (numbers.low > null) | (numbers.high < null) | (numbers.low == numbers.high)
     # A name for each point's mark is dear to check and to send: long series have one mark, and sizes.
     few = len(numbers) <= _MARKED
-    with_band = numbers.pick(np.isfinite(numbers.low) & np.isfinite(numbers.high))
-    band_x = _steps(with_band)
     shared = {"xaxis": xaxis, "yaxis": yaxis, "legendgroup": group or label}
+    band_x, band_y = _band(numbers, scale)
     band = {
         "type": "scatter",
         "mode": "lines",
-        "x": np.concatenate([band_x, band_x[::-1]]),
-        "y": scale.height(np.concatenate([with_band.high, with_band.low[::-1]])).astype(np.float32),
+        "x": band_x,
+        "y": band_y,
         "fill": "toself",
         "fillcolor": rgba(color, 0.16),
         "line": {"width": 0},
@@ -70,7 +74,8 @@ def line(
         "showlegend": False,
         **shared,
     }
-    shown_numbers = [numbers.value, numbers.low, numbers.high, numbers.samples.astype(np.float64)]
+    value, notes = _printed(numbers, scale)
+    shown_numbers = [value, numbers.low, numbers.high, numbers.samples.astype(np.float64)]
     curve = {
         "type": "scatter",
         "mode": "lines+markers",
@@ -87,12 +92,50 @@ def line(
         },
         "hovertemplate": (
             f"<b>{label}</b>, step %{{x:,.0f}}<br>%{{customdata[0]:.4g}}  "
-            "[%{customdata[1]:.3g}, %{customdata[2]:.3g}], n = %{customdata[3]:.0f}<extra></extra>"
+            f"[%{{customdata[1]:.3g}}, %{{customdata[2]:.3g}}], n = %{{customdata[3]:.0f}} {unit}"
+            f"{'%{text}' if notes else ''}<extra></extra>"
         ),
         "showlegend": legend,
         **shared,
     }
+    if notes:
+        curve["text"] = notes
     return [band, curve]
+
+
+def _band(numbers: Series, scale: Scale) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The outline of the band: one piece for each run of points whose interval is known, NaN between two pieces."""
+    known = np.flatnonzero(~np.isnan(numbers.low) & ~np.isnan(numbers.high) & np.isfinite(numbers.value))
+    steps = _steps(numbers)
+    if not len(known):
+        return steps[:0], np.empty(0, np.float32)
+    least, largest = scale.edges()
+    low = np.where(np.isinf(numbers.low), np.minimum(least, numbers.value), numbers.low)
+    high = np.where(np.isinf(numbers.high), np.maximum(largest, numbers.value), numbers.high)
+    xs, ys = [], []
+    for run in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+        xs += [steps[run], steps[run[::-1]], steps[run[-1:]]]
+        ys += [high[run], low[run[::-1]], [np.nan]]
+    return np.concatenate(xs[:-1]), scale.height(np.concatenate(ys[:-1])).astype(np.float32)
+
+
+def _printed(numbers: Series, scale: Scale) -> tuple[NDArray[np.float64], list[str]]:
+    """Values as the hover prints them, and what it adds to a point; no notes at all where there is nothing to add."""
+    value, low, high = numbers.value, numbers.low, numbers.high
+    notes = np.full(len(numbers), "", dtype=object)
+    for known, words in (
+        (np.isposinf(high) & np.isneginf(low), "<br>no bound: not resolved"),
+        (np.isposinf(high) & ~np.isneginf(low), "<br>no upper bound"),
+        (np.isneginf(low) & ~np.isposinf(high), "<br>no lower bound"),
+        (np.isnan(low) | np.isnan(high), "<br>no interval"),
+    ):
+        notes[known & np.isfinite(value)] += words
+    if scale.kind == "cosine":
+        # An unclipped estimate may pass what a cosine cannot.
+        over = (np.abs(value) > 1) & (low <= np.sign(value)) & (np.sign(value) <= high)
+        notes[over] += [f"<br>estimate {number:.4g}, unclipped" for number in value[over]]
+        value = np.where(over, np.sign(value), value)
+    return value, notes.tolist() if notes.astype(bool).any() else []
 
 
 def _steps(series: Series) -> NDArray[np.int32] | NDArray[np.float64]:

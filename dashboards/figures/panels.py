@@ -11,7 +11,7 @@ from dashboards import series as data
 from dashboards.figures.lines import caption, line, message
 from dashboards.scale import Scale
 from dashboards.style import Theme, axis, drawing, layout, muted, step_axis
-from dashboards.words import Word, escape
+from dashboards.words import Word, escape, samples
 
 _GAP = 0.17
 #: Light and dark, with their marks and dashes, in the order in which the lines of a panel are drawn.
@@ -58,6 +58,7 @@ def panels(
                     legend=False,
                     dash=dash,
                     null=None if scale.kind == "share" else 0.0,
+                    unit=samples(probe, drawn[name].reference),
                 )
         meaning = "<br>".join(f"<b>{words[name].label}</b>: {words[name].meaning}" for name in names)
         notes.append(caption("   ".join(parts), meaning, y=top))

@@ -10,6 +10,7 @@ import pytest
 
 from dashboards import figures
 from dashboards.figures.field import scaled_arrows
+from dashboards.figures.lines import line
 from dashboards.increment import increment
 from dashboards.scale import Scale
 from dashboards.series import Series, collect, thin
@@ -247,3 +248,93 @@ def test_plotly_accepts_every_part_of_every_figure(store_path, recorder, one_act
     for figure in drawn:
         go.Figure(figure.to_dict())
         assert figure.layout.template.layout.font.family
+
+
+@pytest.mark.parametrize("kind", ["linear", "log", "signed-log", "share", "cosine"])
+def test_a_band_without_an_end_goes_to_the_edge_and_one_that_is_not_known_is_left_out(kind):
+    none, numbers = np.nan, [0.2, 0.3, 0.4, 0.5, 0.6]
+    one = Series(
+        np.arange(5),
+        np.array(numbers),
+        np.full(5, 0.1),
+        np.array([0.1, 0.2, none, 0.3, -np.inf]),
+        np.array([0.3, np.inf, none, 0.7, np.inf]),
+        np.full(5, 9),
+    )
+    scale = Scale(kind, [one])
+    band, curve = line(one, "x", "#0072b2", "circle", scale=scale, unit="draws")
+    least, largest = scale.height(np.array(scale.edges()))
+    low, high = scale.height(np.array([0.1, 0.2, 0.3])), scale.height(np.array([0.3, 0.7]))
+    # Two pieces, each forth along its upper and back along its lower edge.
+    assert band["x"].tolist() == [0, 1, 1, 0, 1, 3, 4, 4, 3]
+    heights = [high[0], largest, low[1], low[0], none, high[1], largest, least, low[2]]
+    np.testing.assert_allclose(band["y"], heights, rtol=1e-6)
+    assert curve["y"].tolist() == scale.height(np.array(numbers)).astype(np.float32).tolist()
+    notes = ["", "no upper bound", "no interval", "", "no bound: not resolved"]
+    assert [text.removeprefix("<br>") for text in curve["text"]] == notes
+    assert "n = %{customdata[3]:.0f} draws%{text}" in curve["hovertemplate"]
+    axis = scale.axis()
+    assert all(np.isfinite(tick) for tick in axis.get("tickvals", []))
+
+
+def test_an_infinite_value_does_not_break_a_signed_axis():
+    scale = Scale("signed-log", [series([-1.0, 1.0]), series([np.inf, 2.0])])
+    assert np.isfinite(scale.axis()["tickvals"]).all()
+
+
+def test_ticks_of_a_signed_axis_keep_apart():
+    for extent in (1e1, 1e2, 1e4, 1e5, 1e6):
+        scale = Scale("signed-log", [series([-extent, extent], spread=extent / 10), series([0.1], spread=0.01)])
+        ticks = np.array(scale.axis()["tickvals"])
+        assert len(ticks) >= 3
+        assert np.diff(ticks).min() > 0.13 * (ticks[-1] - ticks[0])
+
+
+def test_a_missing_number_breaks_the_line():
+    (_, curve) = line(series([1.0, np.nan, np.inf, 3.0]), "x", "#0072b2", "circle")
+    np.testing.assert_array_equal(curve["y"], [1.0, np.nan, 3.0])
+
+
+def test_a_cosine_above_one_is_printed_as_one_with_the_estimate_beside_it():
+    one = series([1.02, 0.5, 1.5], spread=0.05)
+    _, curve = line(one, "x", "#0072b2", "circle", scale=Scale("cosine", [one]))
+    assert curve["customdata"][:, 0].tolist() == [1.0, 0.5, 1.5]
+    assert curve["text"] == ["<br>estimate 1.02, unclipped", "", ""]
+    np.testing.assert_allclose(curve["y"], one.value.astype(np.float32))
+
+
+def test_n_says_what_it_counts(store_path, recorder):
+    recorder.record(1000)
+    known = read(store_path)
+    for figure, unit in (
+        (figures.gradient_error(known), "draws"),
+        (figures.gradient_error(known, probe="simulator"), "episodes"),
+        (figures.wrong_direction(known), "episodes"),
+        (figures.landscape(known), "states"),
+        (figures.curvature(known), "states"),
+    ):
+        templates = [trace.hovertemplate for trace in figure.data if trace.name]
+        assert templates
+        assert all(f"n = %{{customdata[3]:.0f}} {unit}<" in template for template in templates)
+
+
+def test_a_measurement_without_a_number_is_shown_as_absent_with_its_reason(store_path, recorder):
+    absent = [(2000, "no state passed its gate; return jumps or is <locally> constant")]
+    for figure in (
+        figures.wrong_direction({}, absent=absent),
+        figures.gradient_error({}, probe="simulator", absent=absent),
+    ):
+        (text,) = [note.text for note in figure.layout.annotations if "no number" in note.text]
+        assert "step 2,000" in text
+        assert text.replace("<br>", " ").endswith(
+            "no state passed its gate; return jumps or is &lt;locally&gt; constant"
+        )
+    recorder.record(1000)
+    known = read(store_path)
+    for figure in (
+        figures.wrong_direction(known, absent=absent),
+        figures.gradient_error(known, probe="simulator", absent=absent),
+    ):
+        (cross,) = [note for note in figure.layout.annotations if note.text == "×"]
+        assert cross.x == 2000
+        assert "no state passed its gate" in cross.hovertext

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from dashboards import parts
-from dashboards.answer import answer, tiles
-from dashboards.callbacks import choices, chosen_run, contents, state_text, token_of
+from dashboards.answer import answer, printed_cosine, tiles
+from dashboards.callbacks import absent_of, choices, chosen_run, contents, state_text, token_of
 from dashboards.records import Records
-from dashboards.series import collect
+from dashboards.series import Key, Series, collect
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
@@ -150,10 +151,10 @@ def test_the_answer_is_the_newest_simulator_measurement(recorder, records):
     said = answer(records.series(1))
     # 0.03 · t(31, 0.975) = 0.061
     assert "Step 12,000: the critic's action gradient points the wrong way on 31 % ± 6 % of the states" in said.text
-    assert "n = 32" in said.text
+    assert "n = 32 episodes" in said.text
     assert said.verdict == "bad"
     first = tiles(records.series(1))[0]
-    assert (first.value, first.detail) == ("31 %", "25 to 37 % · n = 32 · step 12,000")
+    assert (first.value, first.interval, first.detail) == ("31 %", "25 to 37 %", "n = 32 episodes · step 12,000")
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.02, "good"), (0.15, "doubtful"), (0.5, "bad")])
@@ -191,3 +192,85 @@ def test_an_interval_that_is_not_symmetric_is_given_by_its_ends(store_path, reco
     records.view()
     low, high = wrong.interval()
     assert f"62 % ({100 * low:.0f} to {100 * high:.0f} %)" in answer(records.series(1)).text
+
+
+def errors(known: dict[str, dict[str, tuple[float, float, float]]], step: int = 1000) -> dict:
+    """Series of a probe ``gradient`` that measured once: estimator → metric → value and interval."""
+    return {
+        Key("gradient", f"{name}/{metric}", "critic"): Series(
+            np.array([step]), *(np.array([x]) for x in (value, 0.1, low, high)), np.array([64]), reference="critic"
+        )
+        for name, metrics in known.items()
+        for metric, (value, low, high) in metrics.items()
+    }
+
+
+def test_the_answer_names_the_stochastic_estimator_with_the_least_error():
+    exact = {"mse": (0.0, 0.0, 0.0), "variance": (0.0, 0.0, 0.0)}
+    small = {
+        "mse": (0.5, 0.4, 0.6),
+        "variance": (0.4, 0.3, 0.5),
+        # ‖E g‖² = 10 · 0.4 = 4 and ‖r‖² = 4 / 0.5² = 16, so that the error is 0.5 / 16 = 0.031 of it.
+        "snr": (10.0, 8.0, 12.0),
+        "norm_ratio": (0.5, 0.4, 0.6),
+        "cosine": (1.013, 0.97, 1.05),
+    }
+    large = {"mse": (2.0, 1.0, np.inf), "variance": (2.0, 1.0, np.inf)}
+    known = errors({"deterministic": exact, "score-function": large, "zeroth-order-2": small})
+    said = answer(known).text
+    assert "given, zeroth order, two-point has the smallest mean squared error (bias² + variance) of one" in said
+    assert "minibatch gradient (0.031 of ‖reference‖², cosine 1.00)." in said
+
+
+@pytest.mark.parametrize("least", [(0.5, 0.4, 1.1), (0.5, 0.4, np.inf), (0.5, np.nan, np.nan)])
+def test_errors_whose_intervals_overlap_cannot_be_told_apart(least):
+    known = errors(
+        {
+            "score-function": {"mse": (1.5, 1.0, 2.0), "variance": (1.0, 0.9, 1.1)},
+            "zeroth-order-2": {"mse": least, "variance": (0.4, 0.3, 0.5)},
+            "score-function-baseline": {"mse": (9.0, 0.1 if np.isinf(least[2]) else 8.0, 10.0), "variance": (9, 8, 10)},
+        }
+    )
+    said = answer(known).text
+    assert "cannot be told apart: zeroth order, two-point; score function" in said
+    assert ("baseline" in said) == (not np.isfinite(least[2]))
+
+
+def test_an_error_that_was_not_measured_at_the_newest_step_is_left_out():
+    at = {"variance": (1.0, 0.9, 1.1)}
+    known = errors({"score-function": {"mse": (0.1, 0.09, 0.11), **at}}, step=500)
+    known |= errors({name: {"mse": (v, v - 0.1, v + 0.1), **at} for name, v in (("a", 1.0), ("b", 2.0))}, step=1000)
+    assert "given, a has the smallest" in answer(known).text
+
+
+def test_a_cosine_is_printed_as_at_most_one_where_its_interval_holds_one():
+    known = errors({"deterministic": {"cosine": (1.02, 0.9, 1.08)}})
+    (point,) = known.values()
+    assert printed_cosine(point) == "1.00"
+    (sure,) = errors({"deterministic": {"cosine": (1.02, 1.01, 1.03)}}).values()
+    assert printed_cosine(sure) == "1.02"
+    shown = {tile.label: tile for tile in tiles({Key("simulator", "deterministic/cosine", "simulator"): point})}
+    tile = shown["cosine with the simulator"]
+    assert (tile.value, tile.interval) == ("1.00", "0.9 to 1.00")
+    assert tile.raw == "estimate 1.02, interval 0.9 to 1.08"
+    assert "estimate 1.02" in str(parts.tile_card(tile))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(2.0, np.inf, "at least 2"), (-np.inf, 4.0, "at most 4"), (np.nan, np.nan, "no interval"), (2.0, 4.0, "2 to 4")],
+)
+def test_a_tile_says_an_interval_with_one_end(low, high, text):
+    (point,) = errors({"x": {"y": (3.0, low, high)}}).values()
+    assert tiles({Key("curvature", "ratio", ""): point})[-1].interval == text
+
+
+def test_what_gave_no_number_is_known_with_its_reason(recorder, records):
+    recorder.run.record(1000, "simulator", status="skipped", message="the background process is busy")
+    records.view()
+    assert absent_of(records, 1, "simulator") == [(1000, "the background process is busy")]
+    recorder.run.record(2000, "simulator", status="skipped", message="no state passed its gate", cost=3.0)
+    recorder.run.record(3000, "simulator", status="failed", message="GradlabError: no state passed", cost=3.0)
+    records.view()
+    assert absent_of(records, 1, "simulator") == [(2000, "no state passed its gate"), (3000, "no state passed")]
+    assert absent_of(records, 1, "gradient") == absent_of(records, None, "simulator") == []
