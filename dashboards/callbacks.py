@@ -57,13 +57,14 @@ def register(app: Dash, records: Records) -> None:
 
 def _clientside(app: Dash) -> None:
     call = [
-        ("menu", Output("shell", "navbar"), [Input("burger", "opened"), State("shell", "navbar")]),
-        ("pause", Output("pulse", "disabled"), [Input("live-on", "checked")]),
+        ("gradlab", "menu", Output("shell", "navbar"), [Input("burger", "opened"), State("shell", "navbar")]),
+        ("gradlab", "pause", Output("pulse", "disabled"), [Input("live-on", "checked")]),
         # No Output: it switches "follow" off, which itself moves the slider; Dash would call that a circle.
-        ("unfollow", None, [Input("slider", "value"), State("slider", "max"), State("follow", "checked")]),
+        ("gradlab", "unfollow", None, [Input("slider", "value"), State("slider", "max"), State("follow", "checked")]),
+        ("gradlabWatch", "remember", None, [Input("token", "data")]),
     ]
-    for name, output, rest in call:
-        function = ClientsideFunction("gradlab", name)
+    for space, name, output, rest in call:
+        function = ClientsideFunction(space, name)
         if output is None:
             app.clientside_callback(function, *rest)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -51,7 +52,7 @@ def page(store: str, refresh: float) -> Any:
                         type="auto",
                     )
                 ),
-                dmc.AppShellMain(_main()),
+                dmc.AppShellMain([_offline(store), _main()]),
             ],
             header={"height": 56},
             navbar={"width": 268, "breakpoint": "sm", "collapsed": {"mobile": True}},
@@ -97,6 +98,21 @@ def _header(store: str) -> Any:
             wrap="nowrap",
         )
     )  # fmt: skip
+
+
+def _offline(store: str) -> Any:
+    """What assets/watch.js shows when the server behind the page is gone: it has to be there beforehand."""
+    command = ["gradlab dashboard ", shlex.quote(store), html.Span(id="offline-port")]
+    return html.Div(
+        dmc.Alert(
+            ["Start it again with ", dmc.Code(command), ". This page then goes on by itself; what it shows is old."],
+            title="The dashboard is not answering",
+            color="red",
+            variant="filled",
+        ),
+        id="offline",
+        role="alert",
+    )
 
 
 def _main() -> Any:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from dashboards import Server
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
 
 pytestmark = pytest.mark.browser
 
@@ -44,18 +46,20 @@ def server(store_path):
 @pytest.fixture
 def open_page(browser, server):
     """Opens the page; at the end nothing may have been complained about or asked of another machine."""
-    pages, complaints, asked = [], [], []
+    pages, complaints, asked, away = [], [], [], []
 
     def visit(scheme: str = "light", width: int = 1440, height: int = 900):
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.set_default_timeout(_PATIENCE)
-        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" and not away else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)) if not away else None)
         page.on("request", lambda request: asked.append(request.url))
         page.goto(server.url)
         pages.append(page)
         return page
 
+    # While a server is away on purpose the browser says of every question that nobody answers.
+    visit.away = away
     yield visit
     for page in pages:
         page.close()
@@ -231,3 +235,51 @@ def test_a_phone_has_the_runs_in_a_menu(recorder, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_label("Runs").click()
     page.get_by_text("Probes of this run").wait_for()
+
+
+def test_the_page_says_that_the_dashboard_is_gone_and_goes_on_when_it_is_back(store_path, recorder, server, open_page):
+    recorder.record(1000)
+    page = open_page()
+    drawn(page)
+    drawn(page, "gradient")
+    gone = page.get_by_text("The dashboard is not answering")
+    assert not gone.is_visible()
+    page.evaluate("window.kept = true")
+    open_page.away.append(True)
+    server.stop()
+    stopped = time.monotonic()
+    gone.wait_for(state="visible")
+    assert time.monotonic() - stopped < 6
+    said = page.locator("#offline").inner_text()
+    assert f"gradlab dashboard {store_path} --port {server.port}" in said
+    assert not page.locator("#live").is_visible()
+    recorder.record(2000)
+    with Server(str(store_path), port=server.port, refresh=0.5):
+        gone.wait_for(state="hidden")
+        page.get_by_text("step 2,000 (2 of 2)").wait_for()
+        until(page, "document.querySelector('#gradient .js-plotly-plot')._fullData[1].x.length === 2")
+        assert page.locator("#live").is_visible()
+        # The same page, not one that was loaded anew; and without complaints from here on.
+        assert page.evaluate("window.kept") is True
+        open_page.away.clear()
+        recorder.record(3000)
+        page.get_by_text("step 3,000 (3 of 3)").wait_for()
+
+
+def test_an_interval_without_an_end_is_said_in_the_hover_and_does_not_break_the_plot(recorder, open_page):
+    for step, ends in ((1000, (0.5, 2.0)), (2000, (0.5, np.inf)), (3000, (0.6, 1.8))):
+        one = Estimate(1.0, 0.2, 64, "critic", ends=ends)
+        recorder.run.record(step, "gradient", Measurement({"zeroth-order-2/variance": one}))
+    page = open_page()
+    drawn(page, "gradient")
+    plot = "document.querySelector('#gradient .js-plotly-plot')"
+    low, high = page.evaluate(f"{plot}._fullLayout.yaxis2.range.slice()")
+    assert np.log10(0.5) - 0.3 < low < high < np.log10(2) + 0.3
+    marks = page.locator("#gradient .scatterlayer .points path")
+    for mark, words in ((1, "no upper bound"), (0, "n = 64 draws")):
+        box = marks.nth(mark).bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.locator("#gradient .hovertext").get_by_text(words).wait_for()
+        said = page.locator("#gradient .hovertext").text_content()
+        assert ("bound" in said) == (mark == 1)
+        assert "%{" not in said
