@@ -114,7 +114,7 @@ def _least_error(series: data.SeriesSet) -> list[str]:
     best, *others = found
     # NaN compares as false: without an interval nothing is told apart.
     close = [one for one in others if not one.low > best.high]
-    what = "mean squared error (bias² + variance) of one minibatch gradient"
+    what = "mean squared error of one minibatch gradient"
     if close:
         names = "; ".join(estimator_label(one.name) for one in (best, *close))
         return [f"With the critic taken as given, those with the smallest {what} cannot be told apart: {names}."]
@@ -151,7 +151,7 @@ def _errors(series: data.SeriesSet) -> list[_Error]:
 
 
 def _times(relative: float) -> str:
-    return f"{relative:.2g} of ‖reference‖²" if relative < 1 else f"{relative:.3g} times ‖reference‖²"
+    return f"{relative:.2g} ‖reference‖²" if relative < 100 else f"{relative:.0f} ‖reference‖²"
 
 
 def printed_cosine(point: Series, form: str = ".3g") -> str:
@@ -196,13 +196,24 @@ def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, 
     detail = f"n = {counted(point, probe)} · step {int(point.step[0]):,}"
     raw = ""
     if kind == "share":
-        text, ends = f"{100 * value:.0f} %", (f"{100 * low:.0f}", f"{100 * high:.0f} %")
+        text, ends = f"{_percent(value)} %", (_percent(low), f"{_percent(high)} %")
     else:
         text, ends = f"{value:.3g}", (f"{low:.3g}", f"{high:.3g}")
     if kind == "cosine":
         text, raw = printed_cosine(point), f"estimate {value:.4g}, interval {low:.3g} to {high:.3g}"
-        ends = (ends[0] if low >= -1 else "−1.00", ends[1] if high <= 1 else "1.00")
-    return Tile(label, text, _interval(low, high, *ends), detail, meaning, raw)
+        ends = (ends[0] if low >= -1 else "-1.00", ends[1] if high <= 1 else "1.00")
+    text, interval, raw = (part.replace("-", "−") for part in (text, _interval(low, high, *ends), raw))
+    return Tile(label, text, interval, detail, meaning, raw)
+
+
+def _percent(share: float) -> str:
+    """A share in per cent: whole ones, and tenths below one.
+
+    Example:
+        >>> _percent(0.315), _percent(0.004), _percent(0.0)
+        ('32', '0.4', '0')
+    """
+    return f"{100 * share:.1f}" if 0 < share < 0.01 else f"{100 * share:.0f}"
 
 
 def _interval(low: float, high: float, low_text: str, high_text: str) -> str:

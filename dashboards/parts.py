@@ -140,7 +140,7 @@ def answer_card(answer: Answer) -> Any:
         dmc.Group(
             [
                 dmc.ThemeIcon(sign, color=color, variant="light", size="lg", radius="xl", **{"aria-hidden": "true"}),
-                dmc.Text(answer.text, size="md", fw=550, flex=1, lh=1.4),
+                dmc.Text(answer.text.replace(" %", "\u00a0%"), fz=15, fw=550, flex=1, lh=1.4),
             ],
             wrap="nowrap",
             gap="md",

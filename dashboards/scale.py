@@ -89,7 +89,8 @@ class Scale:
         lowest, highest = float(drawn.min()), float(drawn.max())
         span = math.log10(highest / lowest)
         if span >= 2:
-            return {"dtick": max(1, round(span / 4))}
+            # Plotly prints powers a quarter larger than other ticks.
+            return {"dtick": max(1, round(span / 4)), "tickfont": {"size": 9}}
         first, last = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
         ticks = [m * 10.0**power for power in range(first, last + 1) for m in (1, 2, 5)]
         ticks = [tick for tick in ticks if lowest / 1.3 <= tick <= highest * 1.3]

@@ -138,8 +138,8 @@ def axis(theme: Theme, **more: Any) -> dict[str, Any]:
         "zerolinecolor": "rgba(255,255,255,0.25)" if theme == "dark" else "rgba(0,0,0,0.25)",
         "zerolinewidth": 1,
         "automargin": False,
-        "tickfont": {"size": 11, "color": muted(theme)},
         **more,
+        "tickfont": {"size": 11, "color": muted(theme), **more.get("tickfont", {})},
     }
 
 

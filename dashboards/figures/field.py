@@ -176,7 +176,7 @@ def _marks(arrays: Mapping[str, xr.DataArray], state: int, critic: int, plane: l
     place = "a = (%{x:.2f}, %{y:.2f})"
     return [
         {
-            **_points(path, "ascent from the actor", "lines+markers"),
+            **_points(path, "actor's ascent", "lines+markers"),
             "line": {"color": ACCENT, "width": 2.5},
             "marker": {"color": ACCENT, "size": 4},
             "hovertemplate": f"ascent path<br>{place}<extra></extra>",
@@ -196,7 +196,7 @@ def _marks(arrays: Mapping[str, xr.DataArray], state: int, critic: int, plane: l
             "hovertemplate": f"best optimum, Q = %{{customdata:.4g}}<br>{place}<extra></extra>",
         },
         {
-            **_points(actor, "actor's action", "markers"),
+            **_points(actor, "actor", "markers"),
             "marker": {"symbol": "circle", "size": 12, "color": ACCENT, "line": {"width": 2.5, "color": "#ffffff"}},
             "hovertemplate": f"actor's action<br>{place}<extra></extra>",
         },

@@ -55,7 +55,7 @@ def field_line(arrays: Mapping[str, xr.DataArray], state: int, critic: int, them
                 points(
                     gradient, "dQ/da (right)", "lines", yaxis="y2", line={"color": slope, "width": 1.5, "dash": "dash"}
                 ),
-                points(path, "ascent from the actor", "lines+markers", line={"color": ACCENT, "width": 3}),
+                points(path, "actor's ascent", "lines+markers", line={"color": ACCENT, "width": 3}),
                 points(
                     (optima[1:], values[1:]), "local optima", "markers",
                     marker={"symbol": "diamond-open", "size": 12, "color": OPTIMUM, "line": {"width": 2}},
@@ -65,7 +65,7 @@ def field_line(arrays: Mapping[str, xr.DataArray], state: int, critic: int, them
                     marker={"symbol": "star", "size": 16, "color": OPTIMUM, "line": {"width": 1, "color": "#14101f"}},
                 ),
                 points(
-                    actor, "actor's action", "markers",
+                    actor, "actor", "markers",
                     marker={"symbol": "circle", "size": 12, "color": ACCENT, "line": {"width": 2.5, "color": "#fff"}},
                 ),
             ],

@@ -87,11 +87,11 @@ def gradient_error(
         uirevision=uirevision,
         annotations=notes,
         shapes=shapes,
-        margin={"l": 52, "r": 12, "t": 80, "b": 40},
+        margin={"l": 52, "r": 12, "t": 88, "b": 40},
         xaxis=step_axis(theme, anchor=f"y{len(metrics)}" if len(metrics) > 1 else "y", domain=[0, 1]),
         **extra,
     )
-    place = {"xref": "container", "yref": "container", "y": 1, "yanchor": "top", "font": {"size": 10.5}}
+    place = {"xref": "container", "yref": "container", "y": 1, "yanchor": "top", "tracegroupgap": 0}
     figure["legend"] = {**figure["legend"], **place}
     return drawing({"data": traces, "layout": figure})
 

@@ -46,13 +46,13 @@ def wrong_direction(
         )
     notes = [
         {
-            "text": "as good as a coin",
+            "text": "⋯ as good as a coin",
             "showarrow": False,
             "xref": "paper",
             "x": 1,
             "xanchor": "right",
-            "yref": "y",
-            "y": 0.5,
+            "yref": "paper",
+            "y": 1,
             "yanchor": "bottom",
             "font": {"size": 10, "color": muted(theme)},
             "hovertext": WRONG_DIRECTION.meaning,
@@ -71,7 +71,7 @@ def wrong_direction(
                 shapes=[rule(0.5, theme)] if traces else [],
                 xaxis=step_axis(theme),
                 yaxis=axis(theme, **scale.axis()),
-                margin={"l": 48, "r": 12, "t": 14, "b": 40},
+                margin={"l": 48, "r": 12, "t": 22, "b": 40},
             ),
         }
     )
