@@ -107,7 +107,7 @@ def _offline(store: str) -> Any:
         dmc.Alert(
             ["Start it again with ", dmc.Code(command), ". This page then goes on by itself; what it shows is old."],
             title="The dashboard is not answering",
-            color="red",
+            color="red.9",
             variant="filled",
         ),
         id="offline",

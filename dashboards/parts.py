@@ -100,7 +100,7 @@ def probe_rows(probes: dict[str, ProbeSummary], elapsed: float) -> list[Any]:
             counts.append(dmc.Badge(f"{probe.skipped} skipped", color="orange", size="xs", variant="light", tt="none"))
         if probe.failed:
             counts.append(dmc.Badge(f"{probe.failed} failed", color="red", size="xs", variant="light", tt="none"))
-        share = f" · {100 * probe.cost / elapsed:.1f} %" if elapsed > 0 and probe.where == "inline" else ""
+        share = f" · {100 * probe.cost / elapsed:.1f} %" if elapsed >= 1 and probe.where == "inline" else ""
         place = " in the background" if probe.where == "background" else ""
         body = [
             dmc.Group(
@@ -127,7 +127,7 @@ def probe_rows(probes: dict[str, ProbeSummary], elapsed: float) -> list[Any]:
             body.append(dmc.Text(probe.note, size="xs", c="dimmed", lineClamp=3))
         rows.append(html.Div(dmc.Stack(body, gap=2)))
     inline = sum(probe.cost for probe in probes.values() if probe.where == "inline")
-    if elapsed > 0:
+    if elapsed >= 1:
         total = f"training waited {_seconds(inline)} for probes: {100 * inline / elapsed:.1f} % of {_seconds(elapsed)}"
         rows.append(dmc.Text(total, size="xs", fw=600))
     return rows

@@ -21,7 +21,7 @@ def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = 
         uirevision: zoom is kept while this stays the same.
 
     Example:
-        >>> [note.hovertext[:9] for note in curvature({}).layout.annotations if note.hovertext][0]
-        '<b>M/μ</b'
+        >>> curvature({}).layout.annotations[0].text
+        'waiting for the first measurement'
     """
     return panels(series, "curvature", _ROWS, CURVATURE, theme=theme, uirevision=uirevision)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from dashboards import series as data
 from dashboards.figures.absent import Absent, marks, waiting
-from dashboards.figures.lines import caption, line, rule
+from dashboards.figures.lines import caption, emptied, line, rule
 from dashboards.scale import Scale
 from dashboards.style import Theme, axis, drawing, layout, look, muted, step_axis
 from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, escape, estimator_label, samples
@@ -93,7 +93,7 @@ def gradient_error(
     )
     place = {"xref": "container", "yref": "container", "y": 1, "yanchor": "top", "tracegroupgap": 0}
     figure["legend"] = {**figure["legend"], **place}
-    return drawing({"data": traces, "layout": figure})
+    return drawing({"data": traces, "layout": figure if traces else emptied(figure)})
 
 
 def _undrawn(drawn: Mapping[str, data.Series], theme: Theme, y: float) -> list[dict[str, Any]]:

@@ -177,6 +177,12 @@ def rule(y: float, theme: Theme, *, yref: str = "y") -> dict[str, Any]:
     }
 
 
+def emptied(drawn: dict[str, Any]) -> dict[str, Any]:
+    """A layout for nothing but a message: axes without numbers would show ranges that mean nothing."""
+    axes = {name: {**value, "visible": False} for name, value in drawn.items() if name[1:5] == "axis"}
+    return {**drawn, **axes, "shapes": [], "annotations": drawn["annotations"][-1:]}
+
+
 def message(text: str, theme: Theme) -> dict[str, Any]:
     """What a figure says when there is nothing to draw."""
     return {

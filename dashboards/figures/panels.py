@@ -8,9 +8,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards import series as data
-from dashboards.figures.lines import caption, line, message
+from dashboards.figures.lines import caption, emptied, line, message
 from dashboards.scale import Scale
-from dashboards.style import Theme, axis, drawing, layout, muted, step_axis
+from dashboards.style import Theme, axis, drawing, layout, step_axis
 from dashboards.words import Word, escape, samples
 
 _GAP = 0.17
@@ -63,18 +63,14 @@ def panels(
         meaning = "<br>".join(f"<b>{words[name].label}</b>: {words[name].meaning}" for name in names)
         notes.append(caption("   ".join(parts), meaning, y=top))
     if not traces:
-        notes.append({**message("waiting for the first measurement", theme), "font": {"color": muted(theme)}})
+        notes.append(message("waiting for the first measurement", theme))
     anchor = f"y{len(rows)}" if len(rows) > 1 else "y"
-    return drawing(
-        {
-            "data": traces,
-            "layout": layout(
-                theme,
-                uirevision=uirevision,
-                annotations=notes,
-                margin={"l": 52, "r": 12, "t": 28, "b": 40},
-                xaxis=step_axis(theme, anchor=anchor, domain=[0, 1]),
-                **extra,
-            ),
-        }
+    whole = layout(
+        theme,
+        uirevision=uirevision,
+        annotations=notes,
+        margin={"l": 52, "r": 12, "t": 28, "b": 40},
+        xaxis=step_axis(theme, anchor=anchor, domain=[0, 1]),
+        **extra,
     )
+    return drawing({"data": traces, "layout": whole if traces else emptied(whole)})

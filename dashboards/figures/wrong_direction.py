@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from dashboards import series as data
 from dashboards.figures.absent import Absent, marks, waiting
-from dashboards.figures.lines import line, rule
+from dashboards.figures.lines import emptied, line, rule
 from dashboards.scale import Scale
 from dashboards.style import Theme, axis, drawing, layout, look, muted, step_axis
 from dashboards.words import WRONG_DIRECTION, escape, estimator_label, samples
@@ -61,17 +61,13 @@ def wrong_direction(
     ]
     if not traces:
         notes = [waiting("waiting for the simulator's first measurement", absent, theme)]
-    return drawing(
-        {
-            "data": traces,
-            "layout": layout(
-                theme,
-                uirevision=uirevision,
-                annotations=notes,
-                shapes=[rule(0.5, theme)] if traces else [],
-                xaxis=step_axis(theme),
-                yaxis=axis(theme, **scale.axis()),
-                margin={"l": 48, "r": 12, "t": 22, "b": 40},
-            ),
-        }
+    whole = layout(
+        theme,
+        uirevision=uirevision,
+        annotations=notes,
+        shapes=[rule(0.5, theme)],
+        xaxis=step_axis(theme),
+        yaxis=axis(theme, **scale.axis()),
+        margin={"l": 48, "r": 12, "t": 22, "b": 40},
     )
+    return drawing({"data": traces, "layout": whole if traces else emptied(whole)})
