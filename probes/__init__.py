@@ -7,12 +7,13 @@ from probes.field import Field
 from probes.gradient import Gradient
 from probes.landscape import Landscape
 from probes.monitor import Monitor, Status
-from probes.probe import Probe
+from probes.probe import GateClosedError, Probe
 from probes.simulator import Simulator
 
 __all__ = [
     "Curvature",
     "Field",
+    "GateClosedError",
     "Gradient",
     "Landscape",
     "Monitor",

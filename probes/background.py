@@ -100,7 +100,7 @@ class Background:
                         return
                     reason = f"the background process ended (exit code {process.wait()}){_last_line(log)}"
                     if job is not None:
-                        self._outcomes.append(Outcome(job[1], job[2], reason, recorded=False))
+                        self._outcomes.append(Outcome(job[1], job[2], "failed", reason, recorded=False))
                     if self.restarts >= MAX_RESTARTS:
                         self.gone = f"{reason}; not started again after {MAX_RESTARTS} restarts"
                         return
@@ -118,7 +118,8 @@ class Background:
         # One thread each: the training run needs the cores more.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [sys.executable, "-m", "probes.worker"],
+            # The classes that travel must be those of the importable module, so it is not run as __main__.
+            [sys.executable, "-c", "from probes.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

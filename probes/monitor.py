@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradlab.agent import Agent
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, Store
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
+from probes.attempt import attempt
 from probes.background import Background
 from probes.budget import Budget
 from probes.outbox import Outbox
@@ -33,6 +33,8 @@ MAX_FAILURES = 3
 #: Seconds between looks at the clock's business: heartbeats, outcomes, measurements that wait for budget.
 _PAUSE = 0.25
 _HEARTBEAT = 2.0
+#: Seconds a store is given at the end to take the last records; one that is busy is waited for ten.
+_FLUSH = 15.0
 _TOO_FEW = "too few observations yet"
 
 
@@ -54,7 +56,7 @@ class Status:
     Attributes:
         step: the last training step it was told of.
         measured: measurements taken, by probe.
-        skipped: measurements that fell due and were not taken, by probe.
+        skipped: measurements that fell due and were not taken, or whose gate was closed, by probe.
         failed: measurements that raised, by probe.
         cost: share of wall time spent in the training process.
         stopped: probes that were stopped, with the reason.
@@ -115,6 +117,7 @@ class Monitor:
         self._wake_step = 0
         self._wake_time = 0.0
         self._beat = 0.0
+        self._writing = 0.0
         self.closed = False
         hello = Hello(path=list(sys.path), store=store_url, run=run.id, seed=seed)
         self._background = Background(hello) if any(slot.probe.background for slot in self._slots) else None
@@ -161,6 +164,7 @@ class Monitor:
             self._collect()
         self._outbox.put(lambda: self.run.heartbeat(self._step))
         self._outbox.put(lambda: self.run.finish(status, message))
+        self._outbox.close(_FLUSH)
         self._store.close()
 
     def __enter__(self) -> Monitor:
@@ -217,6 +221,8 @@ class Monitor:
             slot.due = slot.missed = (step // slot.probe.every + 1) * slot.probe.every
             self._budget.charge(slot.probe.name, time.perf_counter() - begun)
         self._collect()
+        self._budget.spent += self._outbox.seconds - self._writing
+        self._writing = self._outbox.seconds
         if started - self._beat > _HEARTBEAT:
             self._beat = started
             self._outbox.put(lambda: self.run.heartbeat(step))
@@ -243,24 +249,21 @@ class Monitor:
 
     def _measure(self, slot: Slot, agent: Agent, obs: Any, step: int) -> None:
         probe = slot.probe
-        started = time.perf_counter()
-        try:
-            if probe.background:
-                assert self._background is not None
+        if probe.background:
+            assert self._background is not None
+            try:
                 self._background.submit(Job(probe, agent, obs, step))
-                return
-            at = torch.empty(0) if obs is None else agent.observations(obs)
-            measurement = probe.measure(agent, at, generator_for(self._seed, probe.name, step))
-        except Exception as error:  # noqa: BLE001 - isolation: whatever a probe raises is recorded, not passed on
-            message = f"{type(error).__name__}: {error}"
-            self._record(step, probe, status="failed", message=message, cost=time.perf_counter() - started)
-            self._failed(slot, message)
+            except Exception as error:  # noqa: BLE001 - what travels is the user's, and may refuse in any way
+                message = f"cannot be sent to the background process: {type(error).__name__}: {error}"
+                self._record(step, probe, status="failed", message=message)
+                self._done(slot, "failed", message)
             return
-        slot.failures = 0
-        self._record(step, probe, measurement, cost=time.perf_counter() - started)
+        tried = attempt(probe, agent, obs, generator_for(self._seed, probe.name, step))
+        self._record(step, probe, tried.measurement, status=tried.status, message=tried.message, cost=tried.seconds)
+        self._done(slot, tried.status, tried.message)
 
-    def _failed(self, slot: Slot, message: str) -> None:
-        slot.failures += 1
+    def _done(self, slot: Slot, status: MeasurementStatus, message: str) -> None:
+        slot.failures = slot.failures + 1 if status == "failed" else 0
         if slot.failures >= MAX_FAILURES:
             slot.stopped = f"stopped after {MAX_FAILURES} failures in a row: {message}"
             log.warning("gradlab: probe %s %s", slot.probe.name, slot.stopped)
@@ -272,15 +275,11 @@ class Monitor:
         slots = {slot.probe.name: slot for slot in self._slots}
         for outcome in self._background.outcomes():
             slot = slots[outcome.probe]
-            if not outcome.error:
-                slot.failures = 0
-                self._counts["ok"][outcome.probe] += 1
-                continue
             if outcome.recorded:
-                self._counts["failed"][outcome.probe] += 1
+                self._counts[outcome.status][outcome.probe] += 1
             else:
-                self._record(outcome.step, slot.probe, status="failed", message=outcome.error)
-            self._failed(slot, outcome.error)
+                self._record(outcome.step, slot.probe, status=outcome.status, message=outcome.message)
+            self._done(slot, outcome.status, outcome.message)
 
     def _record(
         self,
@@ -303,5 +302,11 @@ class Monitor:
 
 def _close_at_exit(reference: weakref.ref[Monitor]) -> None:
     monitor = reference()
-    if monitor is not None:
+    if monitor is None or monitor.closed:
+        return
+    # The interpreter leaves here what ended the program; in an interactive one it may be any earlier mistake.
+    error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+    if error is None or isinstance(error, KeyboardInterrupt):
         monitor.close("stopped", "the program ended before the monitor was closed", wait=0.0)
+    else:
+        monitor.close("failed", f"{type(error).__name__}: {error}", wait=0.0)

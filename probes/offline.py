@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
 from gradlab.store.records import MeasurementStatus
+from probes.attempt import attempt
 from probes.probe import Probe, generator_for
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one probe gave: a measurement, or why there is none."""
+    """What one probe gave: a measurement, or why there is none.
+
+    Attributes:
+        probe: its name.
+        status: ``ok``, ``failed`` (it raised) or ``skipped`` (it cannot measure this agent, or its gate is closed).
+        seconds: what it took.
+        measurement: None unless ``ok``.
+        message: why there is none, one line.
+    """
 
     probe: str
-    background: bool
-    seconds: float
+    status: MeasurementStatus
+    seconds: float = 0.0
     measurement: Measurement | None = None
     message: str = ""
-
-    @property
-    def status(self) -> MeasurementStatus:
-        """``ok``, ``failed`` (it raised) or ``skipped`` (it cannot measure this agent)."""
-        if self.measurement is not None:
-            return "ok"
-        return "failed" if self.seconds else "skipped"
 
 
 def measure_all(
@@ -57,15 +56,10 @@ def measure_all(
     for probe in probes:
         refusal = probe.refusal(agent)
         if refusal:
-            results.append(Result(probe.name, probe.background, 0.0, message=refusal))
+            results.append(Result(probe.name, "skipped", message=refusal))
             continue
         before(probe)
-        started = time.perf_counter()
-        at = obs[: probe.states] if probe.needs_observations else torch.empty(0)
-        try:
-            measurement, message = probe.measure(agent.snapshot(), at, generator_for(seed, probe.name, step)), ""
-        except GradlabError as error:
-            measurement, message = None, str(error)
-        seconds = time.perf_counter() - started
-        results.append(Result(probe.name, probe.background, seconds, measurement, message))
+        at = obs[: probe.states] if probe.needs_observations else None
+        tried = attempt(probe, agent.snapshot(), at, generator_for(seed, probe.name, step))
+        results.append(Result(probe.name, tried.status, tried.seconds, tried.measurement, tried.message))
     return results

@@ -10,7 +10,21 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
+
+
+class GateClosedError(GradlabError):
+    """Nothing can be measured truthfully here: the gate of a probe's reference is closed at every state.
+
+    That is an answer, not a fault: it is recorded as skipped with this reason, and the probe goes on.
+
+    Example:
+        >>> raise GateClosedError("simulator reference: no state passed its gate; termination jump")
+        Traceback (most recent call last):
+        ...
+        probes.probe.GateClosedError: simulator reference: no state passed its gate; termination jump
+    """
 
 
 class Probe(ABC):
@@ -67,6 +81,9 @@ class Probe(ABC):
 
         Returns:
             Scalars with intervals and arrays for figures.
+
+        Raises:
+            GateClosedError: there is nothing truthful to report at these states.
         """
 
     def config(self) -> dict[str, object]:

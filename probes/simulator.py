@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators import Deterministic, default_estimators
 from gradlab.measurement import Measurement
 from gradlab.references import SimulatorReference
 from gradlab.references.base import ReferenceCotangent
 from probes.gradient import estimator_errors, named
-from probes.probe import Probe
+from probes.probe import GateClosedError, Probe
 
 
 class Simulator(Probe):
@@ -69,7 +68,7 @@ class Simulator(Probe):
         closed = int((~reference.valid).sum())
         notes = (f"{closed} of {len(reference.valid)} states left out: {_reasons(reference)}",) if closed else ()
         if not bool(reference.valid.any()):
-            raise GradlabError(
+            raise GateClosedError(
                 f"simulator reference on {self.environment}: no state passed its gate; {_reasons(reference)}"
             )
         at = agent.observations(visited.obs)

@@ -1,6 +1,6 @@
 """The background process: measures snapshots and writes the results into the store itself.
 
-Started as ``python -m probes.worker`` rather than by multiprocessing, so that a user's script without a
+Started by its name rather than by multiprocessing, so that a user's script without a
 ``__main__`` guard is never run a second time. It ends when its standard input closes, so it cannot outlive the
 training run, however that ends.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -19,10 +18,14 @@ from probes.frames import pack, receive
 if TYPE_CHECKING:
     from gradlab.agent import Agent
     from gradlab.store import RunWriter
+    from gradlab.store.records import MeasurementStatus
+    from probes.outbox import Outbox
     from probes.probe import Probe
 
 #: Scheduling courtesy towards the training process.
 _NICE = 10
+#: Seconds the store is given, when the inbox has closed, to take what waits.
+_FLUSH = 15.0
 
 
 @dataclass(frozen=True)
@@ -51,62 +54,61 @@ class Outcome:
 
     probe: str
     step: int
-    error: str = ""
+    status: MeasurementStatus = "ok"
+    message: str = ""
     recorded: bool = True
 
 
-def perform(job: Job, run: RunWriter, seed: int) -> Outcome:
+def perform(job: Job, run: RunWriter, outbox: Outbox, seed: int) -> Outcome:
     """Measure, record, and report; a failure is recorded as one, never raised."""
-    import torch
-
+    from probes.attempt import attempt
     from probes.probe import generator_for
 
-    started = time.perf_counter()
     name = job.probe.name
-    try:
-        obs = torch.empty(0) if job.obs is None else job.agent.observations(job.obs)
-        measurement = job.probe.measure(job.agent, obs, generator_for(seed, name, job.step))
-    except Exception as error:  # noqa: BLE001 - whatever a probe raises must be recorded, not end the worker
-        seconds = time.perf_counter() - started
-        message = f"{type(error).__name__}: {error}"
-        run.record(job.step, name, cost=seconds, where="background", status="failed", message=message)
-        return Outcome(name, job.step, message)
-    seconds = time.perf_counter() - started
-    run.record(job.step, name, measurement, cost=seconds, where="background")
-    return Outcome(name, job.step)
+    tried = attempt(job.probe, job.agent, job.obs, generator_for(seed, name, job.step))
+    outbox.put(
+        lambda: run.record(
+            job.step,
+            name,
+            tried.measurement,
+            cost=tried.seconds,
+            where="background",
+            status=tried.status,
+            message=tried.message,
+        )
+    )
+    return Outcome(name, job.step, tried.status, tried.message)
 
 
-def serve(inbox: IO[bytes], outbox: IO[bytes]) -> None:
-    """Answer jobs until the inbox closes."""
+def serve(inbox: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer jobs until the inbox closes; what a store that is away does not take, waits."""
     hello: Hello = receive(inbox)
     sys.path.extend(entry for entry in hello.path if entry not in sys.path)
     import torch
 
     from gradlab.store import open_store
+    from probes.outbox import Outbox
 
     torch.set_num_threads(1)
     with open_store(hello.store) as store:
         run = store.attach_run(hello.run)
-        outbox.write(pack("ready"))
-        outbox.flush()
-        while True:
-            outcome = perform(receive(inbox), run, hello.seed)
-            outbox.write(pack(outcome))
-            outbox.flush()
+        outbox = Outbox()
+        try:
+            replies.write(pack("ready"))
+            replies.flush()
+            while True:
+                outcome = perform(receive(inbox), run, outbox, hello.seed)
+                replies.write(pack(outcome))
+                replies.flush()
+        finally:
+            outbox.close(_FLUSH)
 
 
 def main() -> None:
     """Entry point: keep the real standard output for frames and send prints of libraries to standard error."""
-    outbox = os.fdopen(os.dup(1), "wb")
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     with contextlib.suppress(EOFError, BrokenPipeError):
-        serve(sys.stdin.buffer, outbox)
-
-
-if __name__ == "__main__":
-    # The classes that travel must be those of the importable module, not of __main__.
-    from probes import worker
-
-    worker.main()
+        serve(sys.stdin.buffer, replies)

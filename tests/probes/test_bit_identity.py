@@ -34,9 +34,15 @@ def train(name, steps, callback=lambda model: None):
     return digest(model=model, env=env, drawn=torch.rand(1)), attached
 
 
+class FieldHere(probes.Field):
+    """In the training process, where it could do harm; how often the other process gets round to it is chance."""
+
+    background = False
+
+
 def everything_often():
     return [
-        probes.Field(every=200, states=2, resolution=9, arrows=5, starts=4),
+        FieldHere(every=200, states=2, resolution=9, arrows=5, starts=4),
         probes.Gradient(every=200, states=16, draws=8),
         probes.Curvature(every=200, states=8),
         probes.Landscape(every=400, states=4, starts=4),

@@ -1,5 +1,12 @@
 """The monitor: schedule, budget, isolation, and what it writes."""
 
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +55,13 @@ class Broken(Count):
 
 def observations():
     return np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+
+
+def until(true, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def run(agent, path, steps, chosen, **options):
@@ -148,6 +162,7 @@ def test_a_lost_store_stops_nothing_and_records_are_kept(agent, tmp_path, caplog
     monitor.run.record = unreliable
     for step in range(5):
         monitor.step(step, obs=observations())
+    until(lambda: "No space left" in caplog.text)
     assert monitor.status.lost == 0
     assert caplog.text.count("No space left on device") == 1
     away[0] = False
@@ -188,3 +203,84 @@ def test_an_interrupted_run_is_closed_as_stopped(agent, tmp_path):
         raise KeyboardInterrupt
     with open_store(tmp_path / "a.db", readonly=True) as store:
         assert store.runs()[0].status == "stopped"
+
+
+def test_a_locked_store_does_not_hold_up_training(agent, tmp_path, caplog):
+    path = tmp_path / "a.db"
+    monitor = probes.attach(agent, store=path, probes=[Count(every=1)], budget=None)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+    started = time.monotonic()
+    for step in range(20):
+        monitor.step(step, obs=observations())
+    # One write that waits for its turn would alone take ten seconds.
+    assert time.monotonic() - started < 5.0
+    other.execute("rollback")
+    other.close()
+    monitor.close()
+    assert monitor.status.lost == 0
+    with open_store(path, readonly=True) as store:
+        assert [m.step for m in store.measurements()] == list(range(20))
+
+
+def test_what_the_store_never_took_is_counted_and_said(agent, tmp_path, caplog):
+    path = tmp_path / "a.db"
+    monitor = probes.attach(agent, store=path, probes=[Count(every=1)], budget=None)
+    path.unlink()
+    for step in range(3):
+        monitor.step(step, obs=observations())
+    monitor.close()
+    # Three measurements, the first heartbeat, and the two records of the end.
+    assert monitor.status.lost == 6
+    (said,) = [r.getMessage() for r in caplog.records if "lost" in r.getMessage()]
+    assert "6 records" in said
+    assert not path.exists()
+
+
+def test_a_closed_gate_is_an_answer_and_stops_nothing(agent, tmp_path):
+    class Gated(Count):
+        name = "gated"
+
+        def measure(self, agent, obs, generator):
+            raise probes.GateClosedError("no state passed the gate")
+
+    status = run(agent, tmp_path / "a.db", 60, [Gated(every=10)])
+    assert status.skipped == {"gated": 6}
+    assert (status.failed, status.stopped) == ({}, {})
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        assert {(m.status, m.message) for m in store.measurements()} == {("skipped", "no state passed the gate")}
+
+
+@pytest.mark.parametrize(
+    ("deed", "status", "word"),
+    [
+        ("raise RuntimeError('the reward is nan')", "failed", "RuntimeError: the reward is nan"),
+        ("raise KeyboardInterrupt", "stopped", "before the monitor was closed"),
+        ("pass", "stopped", "before the monitor was closed"),
+    ],
+)
+def test_a_program_that_ends_without_closing_says_how(tmp_path, deed, status, word):
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import torch, gradlab, probes
+            from torch import nn
+
+            class Critic(nn.Module):
+                def forward(self, obs, act):
+                    return -(act - obs[:, :2]).square().sum(-1)
+
+            agent = gradlab.Agent(nn.Linear(3, 2), [Critic()], action_low=[-1, -1], action_high=[1, 1])
+            monitor = probes.attach(agent, "a.db", probes=[probes.Curvature(states=4)])
+            monitor.step(0, obs=torch.zeros(4, 3))
+            """
+        )
+        + deed
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, timeout=120)
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        (info,) = store.runs()
+    assert info.status == status
+    assert word in info.message

@@ -1,0 +1,70 @@
+"""One measurement, tried: what came of it, whatever that was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.measurement import Measurement
+from gradlab.store.records import MeasurementStatus
+from probes.probe import GateClosedError, Probe
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a measurement.
+
+    Attributes:
+        status: ``ok``; ``skipped`` when a gate was closed, which is an answer; ``failed`` when the probe raised.
+        seconds: what it took.
+        measurement: what was measured; None unless ``ok``.
+        message: why there is no measurement, one line.
+    """
+
+    status: MeasurementStatus
+    seconds: float
+    measurement: Measurement | None = None
+    message: str = ""
+
+
+def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) -> Attempt:
+    """Measure once; nothing is raised.
+
+    Args:
+        probe: what to measure.
+        agent: a snapshot.
+        obs: observations [states, n] as the run has them; None for a probe that finds its own states.
+        generator: the probe's only source of randomness.
+
+    Example:
+        >>> class Shy(Probe):
+        ...     name = "shy"
+        ...     def measure(self, agent, obs, generator):
+        ...         raise GateClosedError("no state passed the gate")
+        >>> tried = attempt(Shy(every=1, states=1), None, None, torch.Generator())
+        >>> tried.status, tried.message
+        ('skipped', 'no state passed the gate')
+    """
+    started = time.perf_counter()
+    status: MeasurementStatus
+    try:
+        at = torch.empty(0) if obs is None else agent.observations(obs)
+        measurement = probe.measure(agent, at, generator)
+    except GateClosedError as error:
+        status, message = "skipped", _first_line(error)
+    except GradlabError as error:
+        status, message = "failed", _first_line(error)
+    except Exception as error:  # noqa: BLE001 - isolation: whatever a probe raises is recorded, not passed on
+        status, message = "failed", f"{type(error).__name__}: {_first_line(error)}"
+    else:
+        return Attempt("ok", time.perf_counter() - started, measurement)
+    return Attempt(status, time.perf_counter() - started, message=message)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no message")
