@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.confidence import ReferenceNoise, Spread, interval_ends, variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate, Scale
 from gradlab.jackknife import LeftOut, Moments, jackknife_variance, leave_out
@@ -23,6 +24,9 @@ from gradlab.products import all_same, check_cotangents, check_draws, kernel_pro
 from gradlab.references.base import ReferenceCotangent
 from gradlab.tangent import TangentKernel, tangent_kernel
 from gradlab.variance import gradient_variance
+
+#: Draws up to which every pair is left out too, for the jackknife's own correction; more are rows at a time.
+_PAIRS = 2048
 
 __all__ = ["GradientError", "gradient_error", "gradient_variance"]
 
@@ -54,18 +58,6 @@ class GradientError:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """What the reference's covariance Ω = (1/B²) Σ_i J_iᵀ diag(stderr_i²) J_i adds, as plain numbers."""
-
-    trace: float  # tr Ω
-    square: float  # tr Ω², zero (hence ignored) without the full kernel
-    with_spread: float  # tr(ΩΣ), Σ the covariance of one draw
-    error: float  # w̄ᵀΩw̄
-    cross: float  # w̄ᵀΩr
-    reference: float  # rᵀΩr
-
-
 def gradient_error(
     agent: Agent, obs: Any, v: Tensor, ref: ReferenceCotangent, *, kernel: TangentKernel | None = None
 ) -> GradientError:
@@ -74,9 +66,8 @@ def gradient_error(
     ‖bias‖² is the U-statistic Σ_{d≠e}(g_d−r)·(g_e−r)/(D(D−1)) minus tr Var(r); ‖E g‖² and ‖r‖² inside the ratios are
     debiased in the same way, and a ratio is NaN (unresolved) where one of them is not positive. Standard errors:
     a bias-corrected jackknife over whole draws, and the reference's own noise (components independent) by the
-    delta method, in quadrature. Formulas in ``gradlab.jackknife``. A symmetric interval for a squared norm has its
-    limits: where the noise of the mean gradient lives in fewer than about eight dimensions and ‖bias‖² is one to
-    four of its standard errors, 95 % intervals of ‖bias‖² hold the truth in 75–90 % of cases.
+    delta method, in quadrature. Formulas in ``gradlab.jackknife``. Intervals invert the distribution of a squared norm
+    where a symmetric one would not hold; see ``gradlab.confidence``.
 
     Args:
         agent: the agent; neither changed nor given gradients. Pass a snapshot.
@@ -124,26 +115,35 @@ def gradient_error(
     centred = error - mean if len(error) > 1 else torch.zeros_like(error)
     vectors = torch.cat([mean[None], r[None], centred])
     products = kernel.product(vectors) if kernel.matrix is not None else kernel_product(agent, obs, vectors)
-    inner = vectors.flatten(1) @ products.flatten(1).T / len(obs) ** 2
-    inner = (inner + inner.T) / 2
+    flat, against = vectors.flatten(1), products.flatten(1) / len(obs) ** 2
+    inner = flat @ against[:2].T
+    squares = (flat[2:] * against[2:]).sum(1)
     noise = _reference_noise(kernel, stderr, products, len(error))
     moments = Moments(
         draws=len(draws),
         mean_squared=inner[0, 0],
-        spread=inner[2:, 2:].diagonal().sum(),
+        spread=squares.sum(),
         cross=inner[0, 1],
         reference_squared=inner[1, 1],
         reference_noise=inner.new_tensor(noise.trace),
     )
-    left_out = None
-    if len(error) > 2:
-        left_out = leave_out(moments, inner[2:, 2:], inner[0, 2:], inner[1, 2:])
-    return _assemble(moments, left_out, constant, noise, ref, int(valid.sum()))
+    with_mean, with_reference = inner[2:, 0], inner[2:, 1]
+    gram = flat[2:] @ against[2:].T if len(error) <= _PAIRS else None
+    spread = Spread(with_mean, with_reference, *_gram_sums(flat[2:], against[2:], with_reference))
+    left_out = leave_out(moments, squares, gram, with_mean, with_reference) if len(error) > 2 else None
+    return _assemble(moments, left_out, spread, squares, constant, noise, ref, int(valid.sum()))
 
 
-def _reference_noise(kernel: TangentKernel, stderr: Tensor, products: Tensor, draws: int) -> _Noise:
+def _gram_sums(flat: Tensor, against: Tensor, with_reference: Tensor) -> tuple[float, float]:
+    """Σ_de G_de² and Σ_de x_d G_de x_e of the Gram matrix G, a block of rows at a time."""
+    squared = sum(float((rows @ against.T).square().sum()) for rows in flat.split(_PAIRS))
+    combined = with_reference @ flat
+    return squared, float(combined @ (with_reference @ against))
+
+
+def _reference_noise(kernel: TangentKernel, stderr: Tensor, products: Tensor, draws: int) -> ReferenceNoise:
     if not bool(stderr.any()):
-        return _Noise(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return ReferenceNoise()
     states = kernel.states
     variances = stderr.square()
     trace = float((kernel.blocks.diagonal(dim1=1, dim2=2) * variances).sum()) / states**2
@@ -155,7 +155,7 @@ def _reference_noise(kernel: TangentKernel, stderr: Tensor, products: Tensor, dr
         weights = variances.flatten()
         square = float(torch.einsum("i,ij,j->", weights, kernel.matrix.square(), weights)) / states**4
     error, cross, reference = (float(scaled[a] @ scaled[b]) for a, b in ((0, 0), (0, 1), (1, 1)))
-    return _Noise(trace, square, spread, error, cross, reference)
+    return ReferenceNoise(trace, square, spread, error, cross, reference)
 
 
 def _squared_norm_variance(plug_in: float, square: float) -> float:
@@ -165,8 +165,10 @@ def _squared_norm_variance(plug_in: float, square: float) -> float:
 def _assemble(
     moments: Moments,
     left_out: LeftOut | None,
+    spread: Spread,
+    squares: Tensor,
     constant: bool,
-    noise: _Noise,
+    noise: ReferenceNoise,
     ref: ReferenceCotangent,
     states: int,
 ) -> GradientError:
@@ -207,16 +209,26 @@ def _assemble(
         )
     if states < len(ref.mean):
         notes.append(f"{len(ref.mean) - states} of {len(ref.mean)} states left out: {ref.name}'s gate is closed there")
-    return GradientError(
-        bias_squared=estimate(lambda x: x.bias_squared, "linear", to_error),
-        variance=estimate(lambda x: x.variance, "log"),
-        mse=estimate(lambda x: x.mse, "log", to_error),
-        cosine=estimate(lambda x: x.cosine, "fisher", to_cosine),
-        norm_ratio=estimate(lambda x: x.norm_ratio, "log", to_ratio),
-        snr=estimate(lambda x: x.snr, "log"),
-        reference_norm_squared=Estimate(
-            true, math.sqrt(to_norm), ref.samples or draws, ref.name, str(ref.objective), "linear"
-        ),
-        states=states,
-        notes=tuple(notes),
-    )
+    found = {
+        "bias_squared": estimate(lambda x: x.bias_squared, "linear", to_error),
+        "variance": estimate(lambda x: x.variance, "inverse"),
+        "mse": estimate(lambda x: x.mse, "log", to_error),
+        "cosine": estimate(lambda x: x.cosine, "fisher", to_cosine),
+        "norm_ratio": estimate(lambda x: x.norm_ratio, "log", to_ratio),
+        "snr": estimate(lambda x: x.snr, "log"),
+    }
+    if left_out is not None or (constant and noise.trace > 0):
+        variance = found["variance"]
+        ends = {"variance": variance_interval(variance.value, variance.stderr, squares)}
+        ends |= interval_ends(moments, spread, noise, ends["variance"], to_cosine)
+        found |= {name: _with_ends(found[name], *each) for name, each in ends.items()}
+    true_norm = Estimate(true, math.sqrt(to_norm), ref.samples or draws, ref.name, str(ref.objective))
+    return GradientError(**found, reference_norm_squared=true_norm, states=states, notes=tuple(notes))
+
+
+def _with_ends(estimate: Estimate, low: float, high: float) -> Estimate:
+    if not math.isfinite(estimate.value):
+        return estimate
+    # An interval that reaches down to "none" goes on to where the symmetric one ends, since values may be negative.
+    symmetric = replace(estimate, scale="linear").interval()[0] if low == 0 else low
+    return replace(estimate, ends=(min(low, symmetric), high))

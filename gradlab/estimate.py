@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scipy.special import stdtrit
 
-Scale = Literal["linear", "log", "fisher", "share"]
+Scale = Literal["linear", "log", "inverse", "fisher", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,11 @@ class Estimate:
         samples: number of independent samples behind it (draws, states or episodes; never pairs).
         reference: what it is measured against, in words; empty when it is absolute.
         objective: the objective it belongs to, in words.
-        scale: where the interval is symmetric: ``linear``; ``log`` for positive, skewed quantities such as
-            variances; ``fisher`` (artanh) for cosines; ``share`` (Wilson) for proportions, which stays inside
-            [0, 1] and has a width even at 0 and 1. Where the value lies outside the scale's domain the interval is
-            linear.
+        scale: where the interval is symmetric: ``linear``; ``log`` for positive, skewed quantities; ``inverse``
+            for variances, whose standard error is too small when they are; ``fisher`` (artanh) for cosines;
+            ``share`` (Wilson) for proportions, which stays inside [0, 1] and has a width even at 0 and 1. Where the
+            value lies outside the scale's domain the interval is linear.
+        ends: the 95 % interval itself, where its maker knows better than any symmetric one.
 
     Example:
         >>> bias = Estimate(0.5, 0.1, samples=64, reference="critic")
@@ -43,13 +44,16 @@ class Estimate:
     reference: str = ""
     objective: str = ""
     scale: Scale = "linear"
+    ends: tuple[float, float] | None = None
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided confidence interval from Student's t with ``samples - 1`` degrees of freedom.
 
         On the ``log`` and ``fisher`` scales the standard error is carried over by the delta method and the
-        ends are mapped back. Both ends are NaN when ``stderr`` is.
+        ends are mapped back. Both ends are NaN when ``stderr`` is. ``ends`` is returned at the 95 % it is for.
         """
+        if self.ends is not None and level == 0.95:
+            return self.ends
         if self.samples < 2 or not math.isfinite(self.stderr):
             return math.nan, math.nan
         if not 0.0 < level < 1.0:
@@ -59,6 +63,9 @@ class Estimate:
         if self.scale == "log" and self.value > 0:
             factor = math.exp(min(half / self.value, 700.0))
             return self.value / factor, self.value * factor
+        if self.scale == "inverse" and self.value > 0:
+            relative = half / self.value
+            return self.value / (1 + relative), self.value / (1 - relative) if relative < 1 else math.inf
         if self.scale == "fisher" and abs(self.value) < 1:
             centre, half = math.atanh(self.value), half / (1 - self.value**2)
             return math.tanh(centre - half), math.tanh(centre + half)
@@ -68,7 +75,9 @@ class Estimate:
 
     @property
     def resolved(self) -> bool:
-        """Whether the symmetric 95 % interval excludes zero, so that the number has a sign."""
+        """Whether the 95 % interval (``ends``, or else the symmetric one) excludes zero, so that there is a sign."""
+        if self.ends is not None:
+            return self.ends[0] > 0 or self.ends[1] < 0
         if self.samples < 2 or not math.isfinite(self.stderr):
             return False
         quantile = float(stdtrit(self.samples - 1, 0.975))
@@ -81,6 +90,18 @@ class Estimate:
             return math.inf
         # The standard error falls as 1/√n; 1.96 is the quantile at the large n this is asked for.
         return math.ceil(self.samples * (1.959964 * self.stderr / self.value) ** 2)
+
+    def widened(self, stderr: float, samples: int) -> Estimate:
+        """The same estimate with an independent error added in quadrature; it then rests on ``samples`` samples."""
+        total = math.hypot(self.stderr, stderr) if math.isfinite(self.value) else math.nan
+        ends = self.ends
+        if ends is not None and math.isfinite(stderr) and samples > 1:
+            half = float(stdtrit(samples - 1, 0.975)) * stderr
+            ends = (
+                self.value - math.hypot(self.value - ends[0], half),
+                self.value + math.hypot(ends[1] - self.value, half),
+            )
+        return replace(self, stderr=total, samples=samples, ends=ends)
 
     def __str__(self) -> str:
         about = f"{self.value} (no interval: n={self.samples})"

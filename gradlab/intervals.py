@@ -9,7 +9,6 @@ from the intervals of their parts (G. Zou, A. Donner 2008, *Construction of conf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy.optimize import brentq
@@ -38,7 +37,9 @@ def squared_norm_interval(plug_in: float, noise: Noise, draws: int, level: float
 
     At a hypothesis δ² = ‖b‖² the distribution of ‖b̂‖² is approximated by c·χ²_ν(λ) with c, ν and λ = δ²/c such that
     the mean tr Ω + δ² and the variance 2 tr Ω² + 4 bᵀΩb are right; bᵀΩb is taken as δ² times what the data say of
-    b̂ᵀΩb̂/‖b̂‖², drawn towards tr Ω²/tr Ω where they say little.
+    b̂ᵀΩb̂/‖b̂‖², drawn towards tr Ω²/tr Ω where they say little. A hypothesis is rejected above only at δ² = 0, where
+    nothing lies below, and on both sides alike far from it (in the manner of G. Feldman, R. Cousins 1998), so that
+    the interval holds the truth equally often wherever it lies.
 
     Args:
         plug_in: ‖b̂‖², noise included.
@@ -50,7 +51,7 @@ def squared_norm_interval(plug_in: float, noise: Noise, draws: int, level: float
         Both ends, at least 0; low is 0 where b = 0 is not excluded.
 
     Example:
-        >>> low, high = squared_norm_interval(1.0, Noise(1.0, 1.0, 1.0), draws=1000)
+        >>> low, high = squared_norm_interval(1.0, Noise(1.0, 1.0, 1.0), draws=10**6)
         >>> low, round(high, 1)
         (0.0, 8.8)
         >>> low, high = squared_norm_interval(100.0, Noise(1.0, 1.0, 100.0), draws=10**6)
@@ -60,21 +61,31 @@ def squared_norm_interval(plug_in: float, noise: Noise, draws: int, level: float
     if not noise.trace > 0:
         return max(plug_in, 0.0), max(plug_in, 0.0)
     tail = _tail(draws, level)
-    pure = noise.square / noise.trace
+    # An unknown tr Ω² is at most (tr Ω)², which is noise in one dimension.
+    square = noise.square if noise.square > 0 else noise.trace**2
     signal = max(plug_in - noise.trace, 0.0) + noise.trace
-    along = (max(noise.along - noise.square, 0.0) + pure * noise.trace) / signal
+    along = (max(noise.along - square, 0.0) + square) / signal
 
-    def below(norm: float) -> float:
-        scale = (noise.square + 2 * norm * along) / (noise.trace + 2 * norm)
-        return _noncentral(plug_in / scale, noise.trace / scale, norm / scale)
+    def rejection(norm: float) -> tuple[float, float]:
+        """Probability below the estimate under the hypothesis, and the share of the tails that lies above."""
+        scale = (square + 2 * norm * along) / (noise.trace + 2 * norm)
+        above = tail * (1 + math.exp(-norm / math.sqrt(2 * square)))
+        return _noncentral(plug_in / scale, noise.trace / scale, norm / scale), above
 
-    low = 0.0
-    if below(0.0) > 1 - tail:
-        low = _solve(below, 1 - tail, 0.0, plug_in)
-    high = plug_in + noise.trace
-    while below(high) > tail:
+    def too_small(norm: float) -> float:
+        below, above = rejection(norm)
+        return below - (1 - above)
+
+    def too_large(norm: float) -> float:
+        below, above = rejection(norm)
+        return below - (2 * tail - above)
+
+    low, high = 0.0, plug_in + noise.trace
+    while too_large(high) > 0 or too_small(high) > 0:
         high *= 2
-    return low, _solve(below, tail, 0.0, high) if below(0.0) > tail else 0.0
+    if too_small(0.0) > 0:
+        low = float(brentq(too_small, 0.0, high, rtol=1e-6))
+    return low, float(brentq(too_large, low, high, rtol=1e-6)) if too_large(low) > 0 else low
 
 
 def cosine_interval(parallel: Interval, perpendicular: Interval, at: tuple[float, float]) -> Interval:
@@ -123,22 +134,6 @@ def ratio_interval(a: float, of_a: Interval, b: float, of_b: Interval) -> Interv
     return a / b * math.exp(-down), a / b * math.exp(up) if up < 700 else math.inf
 
 
-def inverse_interval(value: float, half: float) -> Interval:
-    """Interval of a positive, right-skewed number that is symmetric in its inverse: value/(1 ± half/value).
-
-    A sample variance that is too small comes with a standard error that is too small, in proportion or more, so that
-    intervals miss above; on the inverse scale they reach further up than on the logarithmic one. Unbounded above
-    where the error is as large as the value.
-
-    Example:
-        >>> low, high = inverse_interval(1.0, 0.5)
-        >>> round(low, 3), high
-        (0.667, 2.0)
-    """
-    relative = half / value
-    return value / (1 + relative), value / (1 - relative) if relative < 1 else math.inf
-
-
 def _tail(draws: int, level: float) -> float:
     """Normal tail that is as far out as Student's with these draws."""
     z = ndtri(0.5 + level / 2)
@@ -147,15 +142,11 @@ def _tail(draws: int, level: float) -> float:
 
 
 def _noncentral(x: float, freedom: float, shift: float) -> float:
-    if shift > 1e4:
-        # Far from zero the square root is normal (and the exact series is slow).
-        mean, spread = freedom + shift, 2 * (freedom + 2 * shift)
-        return float(ndtr((x - mean) / math.sqrt(spread)))
-    return float(chndtr(x, freedom, shift))
-
-
-def _solve(function: Callable[[float], float], target: float, low: float, high: float) -> float:
-    return float(brentq(lambda norm: function(norm) - target, low, high, rtol=1e-6))
+    exact = float(chndtr(x, freedom, shift)) if shift < 1e4 else math.nan
+    if math.isfinite(exact):
+        return exact
+    # Far from zero it is normal (and the exact series is slow or does not converge).
+    return float(ndtr((x - freedom - shift) / math.sqrt(2 * (freedom + 2 * shift))))
 
 
 def _cosine(parallel: float, perpendicular: float) -> float:

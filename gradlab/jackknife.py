@@ -89,26 +89,28 @@ def _root(squared: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Moments with each draw left out, [D], and with each pair left out, [D, D] (None where D is too small)."""
+    """Moments with each draw left out, [D], and with each pair left out, [D, D] (None where D is extreme)."""
 
     one: Moments
     two: Moments | None
 
 
-def leave_out(all_draws: Moments, gram: Tensor, with_mean: Tensor, with_reference: Tensor) -> LeftOut:
+def leave_out(
+    all_draws: Moments, squares: Tensor, gram: Tensor | None, with_mean: Tensor, with_reference: Tensor
+) -> LeftOut:
     """Leave draws out of ``all_draws``, in closed form.
 
     Args:
         all_draws: moments of all D ≥ 3 draws.
-        gram: e_d·e_e, [D, D].
+        squares: ‖e_d‖², [D].
+        gram: e_d·e_e, [D, D]; None to leave out no pairs.
         with_mean: e_d·w̄, [D].
         with_reference: e_d·r, [D].
     """
-    square = gram.diagonal()
-    one = _without(all_draws, 1, square, square, with_mean, with_reference)
-    if all_draws.draws < 4:
+    one = _without(all_draws, 1, squares, squares, with_mean, with_reference)
+    if gram is None or all_draws.draws < 4:
         return LeftOut(one, None)
-    either = square[:, None] + square[None, :]
+    either = squares[:, None] + squares[None, :]
     mean, reference = (x[:, None] + x[None, :] for x in (with_mean, with_reference))
     return LeftOut(one, _without(all_draws, 2, either, either + 2 * gram, mean, reference))
 

@@ -93,8 +93,7 @@ def over_states(
         estimate: Estimate = getattr(error, name)
         values = statistic(sums)
         jackknife = float((count - 1) / count * (values - values.mean()).square().sum()) if count > 1 else math.nan
-        stderr = math.sqrt(estimate.stderr**2 + jackknife) if math.isfinite(estimate.value) else math.nan
-        widened[name] = replace(estimate, stderr=stderr, samples=count)
+        widened[name] = estimate.widened(math.sqrt(jackknife), count)
     return replace(error, **widened)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.confidence import variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.products import all_same, check_draws
@@ -43,7 +44,7 @@ def gradient_variance(agent: Agent, obs: Any, v: Tensor, *, kernel: TangentKerne
         raise GradlabError(f"tangent kernel: made for {kernel.states} states, the batch has {len(obs)}")
     draws = len(v)
     if all_same(v):
-        return Estimate(0.0, 0.0, draws, scale="log")
+        return Estimate(0.0, 0.0, draws, scale="inverse")
     v = v.detach().to(kernel.blocks.device)
     mean = v.mean(0, dtype=torch.float64)
     # A few draws at a time stay in the processor's cache.
@@ -54,7 +55,8 @@ def gradient_variance(agent: Agent, obs: Any, v: Tensor, *, kernel: TangentKerne
     if draws > 2 and value > 0:
         logs = ((spread - squares * draws / (draws - 1)) / (draws - 2)).log()
         stderr = value * math.sqrt((draws - 1) / draws * float((logs - logs.mean()).square().sum()))
-    return Estimate(value, stderr, draws, scale="log")
+    ends = variance_interval(value, stderr, squares) if math.isfinite(stderr) else None
+    return Estimate(value, stderr, draws, scale="inverse", ends=ends)
 
 
 def _squares(v: Tensor, blocks: Tensor) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from gradlab.cli.demo import LARGEST_SEED
+from gradlab.cli.screen import screen
 
 if TYPE_CHECKING:
     from probes.offline import Result
-
-console = Console(highlight=False)
 
 
 def analyze(
@@ -20,7 +21,7 @@ def analyze(
     store: Annotated[
         str | None, typer.Option(help="Also keep the measurements here, for the dashboard: a path or a URL.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the states visited and of the measurements.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the states and of the measurements.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Measure one checkpoint as a live run would be, and print the table.
 
@@ -36,11 +37,14 @@ def analyze(
 
     saved = read_checkpoint(checkpoint)
     require_box_task(env).close()
+    simulator = Simulator(env)
+    simulator.pilot(saved.agent)  # refuses an agent of another task, before anything is written
+    console = screen()
     opened = None if store is None else open_store(store)
     chosen = default_probes(env)
     with console.status("visiting states") as status:
         most = max(probe.states for probe in chosen)
-        visited = Simulator(env).visit(saved.agent, most, seed=seed)
+        visited = simulator.visit(saved.agent, most, seed=seed)
         obs = saved.agent.observations(visited.obs)
         results = measure_all(
             saved.agent,
@@ -57,7 +61,7 @@ def analyze(
     for result in results:
         for line in [result.message, *(result.measurement.notes if result.measurement else ())]:
             if line:
-                console.print(f"{result.probe}: {line}", markup=False)
+                console.print(f"{result.probe}: {line}", markup=False, soft_wrap=True)
     if opened is not None:
         with opened:
             run = opened.start_run(
@@ -67,7 +71,8 @@ def analyze(
                 _keep(run, saved.step, result)
             run.heartbeat(saved.step)
             run.finish()
-        console.print(f"Kept in {store}; look at it with: gradlab dashboard {store}", markup=False)
+        again = f"gradlab dashboard {shlex.quote(str(store))}"
+        console.print(f"Kept in {store}; look at it with: {again}", markup=False, soft_wrap=True)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 

@@ -19,5 +19,9 @@ def dashboard(
     The store need not exist yet; the page waits for it.
     """
     from dashboards import serve
+    from gradlab.store.url import check_file, parse
 
+    location = parse(store)
+    if location.path is not None:
+        check_file(location)
     serve(store, host=host, port=port, refresh=refresh, open_browser=open_browser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import FrameType
 from typing import Annotated, Any
@@ -19,12 +20,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from gradlab.cli.screen import screen
 from gradlab.errors import GradlabError
-
-console = Console(highlight=False)
 
 #: Seconds a dashboard may take to answer before that is reported.
 _PATIENCE = 30.0
+#: numpy, and with it the libraries that train, take no larger seed.
+LARGEST_SEED = 2**32 - 1
 
 
 class Algorithm(StrEnum):
@@ -39,7 +41,9 @@ def demo(
     steps: Annotated[int, typer.Option(help="Environment steps to train for.", min=1)] = 20_000,
     env: Annotated[str, typer.Option(help="Gymnasium environment with continuous actions.")] = "Reacher-v5",
     algo: Annotated[Algorithm, typer.Option(help="Algorithm, from Stable-Baselines3.")] = Algorithm.td3,
-    seed: Annotated[int, typer.Option(help="Seed of the training run and of the measurements.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the training run and of the measurements.", min=0, max=LARGEST_SEED)
+    ] = 0,
     store: Annotated[str, typer.Option(help="Where measurements go: a path or a database URL.")] = "gradlab.db",
     port: Annotated[int, typer.Option(help="Port of the dashboard; 0 picks a free one.")] = 8050,
     browser: Annotated[bool, typer.Option(help="Open the dashboard in the browser.")] = True,
@@ -60,22 +64,25 @@ def demo(
     from gradlab.cli.tasks import require_box_task
     from gradlab.store import open_store
 
+    console = screen()
     task = require_box_task(env)
+    port = _free_port(port)
     open_store(store).close()
     stay = sys.stdout.isatty() if leave is None else not leave
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    _end_like_an_interrupt()
     with _served(store, port) as url:
-        console.print(f"Dashboard: [bold]{url}[/bold]")
+        console.print(f"Dashboard: {url}", soft_wrap=True, markup=False)
         if browser:
             webbrowser.open(url)
-        _train(task, steps, algo, seed, store)
-        console.print(f"The measurements are in {store}; look again with: gradlab dashboard {store}", markup=False)
+        _train(task, steps, algo, seed, store, console)
+        again = f"gradlab dashboard {shlex.quote(store)}"
+        console.print(f"The measurements are in {store}; look again with: {again}", markup=False, soft_wrap=True)
         if stay:
             console.print("Training has ended; the dashboard stays up until Ctrl-C.")
-            _wait_for_interrupt()
+            _wait_for_interrupt(console)
 
 
-def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str) -> None:
+def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str, console: Console) -> None:
     import numpy as np
     import stable_baselines3
     import torch
@@ -103,8 +110,13 @@ def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str) -> Non
         with progress_callback(monitor, steps, console) as shown:
             model.learn(steps, callback=CallbackList([monitor, shown]))
     except KeyboardInterrupt:
+        _ignore_interrupts()
         monitor.close("stopped", "interrupted by the user", wait=2.0)
-        console.print(f"Stopped at step {monitor.status.step:,}. The store {store} is complete.", markup=False)
+        status = monitor.status
+        whole = f"lacks {status.lost} records that it did not take" if status.lost else "is complete"
+        # The terminal may be what has gone.
+        with suppress(OSError):
+            console.print(f"Stopped at step {status.step:,}. The store {store} {whole}.", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     except BaseException as error:
         monitor.close("failed", f"{type(error).__name__}: {error}", wait=2.0)
@@ -114,11 +126,16 @@ def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str) -> Non
 @contextmanager
 def _served(store: str, port: int) -> Iterator[str]:
     """The dashboard in a process of its own, so that drawing never takes time from training."""
-    port = _free_port(port)
     url = f"http://127.0.0.1:{port}/"
-    command = [sys.executable, "-m", "gradlab", "dashboard", store, "--port", str(port), "--no-open"]
+    command = [sys.executable, "-m", "gradlab.cli.companion", store, str(port)]
     # Ctrl-C is for the training process, which ends the dashboard when it is done with it.
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         _wait_until_up(process, url)
         yield url
@@ -161,12 +178,27 @@ def _wait_until_up(process: subprocess.Popen[bytes], url: str) -> None:
     raise GradlabError(f"dashboard: no answer from {url} in {_PATIENCE:.0f} s")
 
 
-def _wait_for_interrupt() -> None:
+def _wait_for_interrupt(console: Console) -> None:
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        console.print()
+        _ignore_interrupts()
+        with suppress(OSError):
+            console.print()
+
+
+def _end_like_an_interrupt() -> None:
+    """A request to end, or a terminal that closes, is taken like Ctrl-C; not one that nohup has taken away."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _as_interrupt)
+
+
+def _ignore_interrupts() -> None:
+    """Impatience must not cut short the few seconds in which the run is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

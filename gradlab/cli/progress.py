@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -73,5 +73,11 @@ def progress_callback(monitor: Monitor, steps: int, console: Console) -> Iterato
         TextColumn("{task.fields[probes]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
+    bar = Progress(*columns, console=console)
+    bar.start()
+    try:
         yield ProgressCallback(monitor, bar, steps)
+    finally:
+        # When the terminal has gone, that must not take the place of what ended the training.
+        with suppress(OSError):
+            bar.stop()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from gradlab.estimate import Estimate
@@ -31,10 +32,11 @@ def error_table(results: Sequence[Result]) -> Iterator[Table]:
         scalars = result.measurement.scalars
         reference = next(iter(scalars.values())).reference
         objective = next(iter(scalars.values())).objective
-        table = Table(title=f"against {reference} ({objective})", title_justify="left")
-        table.add_column("estimator")
+        table = Table(title=f"against {reference} ({objective})", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+        # Names cut short would no longer tell estimators apart; on a narrow screen the numbers take two lines.
+        table.add_column("estimator", no_wrap=True)
         for title in _COLUMNS.values():
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", min_width=8)
         estimators = dict.fromkeys(name.split("/")[0] for name in scalars)
         for estimator in estimators:
             cells = [cell(scalars.get(f"{estimator}/{metric}")) for metric in _COLUMNS]
@@ -44,7 +46,7 @@ def error_table(results: Sequence[Result]) -> Iterator[Table]:
 
 def scalar_table(results: Sequence[Result]) -> Table:
     """Everything that is not an estimator's error: landscape and curvature, a row a number."""
-    table = Table(title="landscape and curvature", title_justify="left")
+    table = Table(title="landscape and curvature", title_justify="left", box=box.SIMPLE_HEAD)
     for title, justify in (("probe", "left"), ("number", "left"), ("value", "right"), ("n", "right")):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for result in results:
@@ -71,6 +73,11 @@ def cell(estimate: Estimate | None) -> str:
     if estimate is None or math.isnan(estimate.value):
         return "unresolved"
     if math.isnan(estimate.stderr):
-        return f"{estimate.value:.3g}"
+        return _number(estimate.value, 3)
     mark = "" if estimate.resolved or estimate.stderr == 0 else "~"
-    return f"{mark}{estimate.value:.3g} ± {estimate.stderr:.1g}"
+    return f"{mark}{_number(estimate.value, 3)} ± {_number(estimate.stderr, 1)}"
+
+
+def _number(value: float, digits: int) -> str:
+    """Rounded to so many significant digits; powers of ten only where zeros would be many."""
+    return f"{float(f'{value:.{digits}g}'):g}"

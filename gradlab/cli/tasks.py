@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from typing import Any
 
 from gradlab.errors import GradlabError
@@ -19,7 +20,10 @@ def require_box_task(environment: str) -> Any:
     except ImportError as error:
         raise GradlabError("gymnasium is not installed; pip install 'gradlab[mujoco]'") from error
     try:
-        env = gymnasium.make(environment)
+        with warnings.catch_warnings():
+            # What gymnasium says of an old version is in the refusal too, or of no concern.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            env = gymnasium.make(environment)
     except gymnasium.error.UnregisteredEnv as error:
         close = difflib.get_close_matches(environment, list(gymnasium.registry), n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see gymnasium.registry for the names"

@@ -167,7 +167,7 @@ def test_all_draws_the_same() -> None:
     error, oracle = gradient_error(agent, obs, same, ref), Oracle(agent, obs, v, ref)
     difference = oracle.g[0] - oracle.r
     assert error.bias_squared.value == pytest.approx(float(difference @ difference), rel=1e-12)
-    assert error.variance == Estimate(0.0, 0.0, 1000, "truth", "γ=0.9", "log")
+    assert error.variance == Estimate(0.0, 0.0, 1000, "truth", "γ=0.9", "inverse")
     assert error.cosine.value == pytest.approx(float(torch.cosine_similarity(oracle.g[0], oracle.r, dim=0)))
     assert [getattr(error, name).stderr for name in NUMBERS[:5]] == [0.0] * 5
     assert math.isinf(error.snr.value)

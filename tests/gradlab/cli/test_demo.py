@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from gradlab.store import open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = pytest.mark.slow
 
 
 def start(tmp_path, *options):
@@ -43,6 +44,7 @@ def page():
         browser.close()
 
 
+@pytest.mark.browser
 def test_the_field_follows_training_and_an_interrupt_leaves_a_complete_store(tmp_path, page):
     process, url = start(tmp_path, "--steps", "100000")
     try:
@@ -84,3 +86,58 @@ def test_a_whole_run_measures_everything(tmp_path):
         done = {m.probe for m in store.measurements() if m.status == "ok"}
     assert (run.status, run.step, run.environment, run.algorithm) == ("finished", 1500, "Reacher-v5", "TD3")
     assert {"field", "gradient", "curvature", "simulator"} <= done
+
+
+def children(process):
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    return [int(word) for word in listed.stdout.split()]
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    # Nobody may be there to collect what has ended.
+    return state != "Z"
+
+
+def until(true, what, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def until_measuring(tmp_path):
+    def measuring():
+        with open_store(tmp_path / "demo.db", readonly=True) as store:
+            return bool(store.measurements())
+
+    until(measuring, "nothing was measured", 120.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("ending", ["hang-up", "impatience", "kill"])
+def test_however_the_demo_ends_nothing_stays_behind(tmp_path, ending):
+    process, _ = start(tmp_path, "--steps", "100000", "--stay")
+    try:
+        until_measuring(tmp_path)
+        left = children(process)
+        assert len(left) == 2, "the dashboard and the worker"
+        if ending == "kill":
+            process.kill()
+        else:
+            process.send_signal(signal.SIGHUP if ending == "hang-up" else signal.SIGINT)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGHUP if ending == "hang-up" else signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    until(lambda: not any(map(alive, left)), "a process stays behind")
+    assert "Traceback" not in output
+    with open_store(tmp_path / "demo.db", readonly=True) as store:
+        (run,) = store.runs()
+    if ending != "kill":
+        assert process.returncode == 130
+        assert (run.status, run.message) == ("stopped", "interrupted by the user")

@@ -45,6 +45,19 @@ def test_unknown_environment(gradlab, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_refused_port_leaves_nothing(gradlab, tmp_path):
+    for port in (99999, -1):
+        check(gradlab("demo", "--port", port, "--no-browser"), str(port), "--port 0")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dashboard_over_what_is_no_store(gradlab, tmp_path):
+    check(gradlab("dashboard", tmp_path, "--port", 0, "--no-open"), "is a directory")
+    text = tmp_path / "notes.db"
+    text.write_text("these are notes\n" * 100)
+    check(gradlab("dashboard", text, "--port", 0, "--no-open"), "not a SQLite file")
+
+
 def test_discrete_actions(gradlab, tmp_path):
     check(gradlab("demo", "--env", "CartPole-v1", "--no-browser"), "CartPole-v1", "discrete", "Reacher-v5")
     assert list(tmp_path.iterdir()) == []
@@ -104,6 +117,9 @@ def test_usage_errors_exit_with_2(gradlab):
     code, message = gradlab("demo", "--steps", "0")
     assert code == 2
     assert "--steps" in message
+    code, message = gradlab("demo", "--seed", 2**32)
+    assert code == 2
+    assert "--seed" in message
     code, message = gradlab("demo", "--algo", "ppo")
     assert code == 2
     assert "td3" in message
