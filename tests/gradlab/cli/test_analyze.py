@@ -15,7 +15,7 @@ CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
 def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, algorithm):
     checkpoint = sorted(CHECKPOINTS.glob(f"*{algorithm}*.zip"))[-1]
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     store = tmp_path / "kept.db"
     monkeypatch.setattr(
         sys, "argv", ["gradlab", "analyze", str(checkpoint), "--env", "Reacher-v5", "--store", str(store)]
@@ -25,7 +25,7 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
     printed = capsys.readouterr().out
     assert stop.value.code == 0, printed
     assert "points the wrong way on" in printed
-    for word in ("against critic", "against simulator", "deterministic", "score-function", "ratio", "gap"):
+    for word in ("against critic", "against simulator", "deterministic", "score-function-baseline", "ratio", "gap"):
         assert word in printed, printed
     with open_store(store, readonly=True) as opened:
         (run,) = opened.runs()
