@@ -32,8 +32,44 @@ window.dash_clientside.gradlab = {
   say();
 })();
 
-document.addEventListener("visibilitychange", function () {
-  if (window.dash_clientside.set_props) {
-    window.dash_clientside.set_props("pulse", { disabled: document.hidden || window.gradlabLive === false });
-  }
-});
+(function () {
+  // The slider is made anew whenever a picture is added to it, which would end a drag and lose the keyboard's focus:
+  // nothing new is asked for while it is held, and the new one is given the focus that the old one had.
+  let held = false, focused = false;
+  const beat = function () {
+    if (!window.dash_clientside.set_props) return;
+    const disabled = held || document.hidden || window.gradlabLive === false;
+    window.dash_clientside.set_props("pulse", { disabled: disabled });
+  };
+  const within = function (event) {
+    return Boolean(event.target.closest && event.target.closest("#slider"));
+  };
+  const release = function () {
+    if (!held) return;
+    held = false;
+    beat();
+  };
+  document.addEventListener("visibilitychange", beat);
+  document.addEventListener("pointerdown", function (event) {
+    held = within(event);
+    if (held) beat();
+    else focused = false;
+  }, true);
+  document.addEventListener("pointerup", release, true);
+  document.addEventListener("pointercancel", release, true);
+  document.addEventListener("focusin", function (event) { focused = within(event); });
+  document.addEventListener("keydown", function (event) { if (event.key === "Tab") focused = false; }, true);
+
+  const watch = function () {
+    const slider = document.getElementById("slider");
+    if (!slider) {
+      setTimeout(watch, 100);
+      return;
+    }
+    new MutationObserver(function () {
+      const thumb = document.querySelector("#slider [role=slider]");
+      if (focused && thumb && document.activeElement === document.body) thumb.focus({ preventScroll: true });
+    }).observe(slider.parentElement, { childList: true });
+  };
+  watch();
+})();

@@ -184,6 +184,33 @@ def test_moving_the_slider_back_stops_following(recorder, open_page):
     page.get_by_text("step 4,000 (4 of 4)").wait_for()
 
 
+def test_a_new_picture_takes_the_slider_out_of_nobodys_hands(recorder, open_page):
+    for step in (1000, 2000, 3000):
+        recorder.record(step)
+    page = open_page()
+    drawn(page)
+    page.get_by_text("step 3,000 (3 of 3)").wait_for()
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("step 2,000 (2 of 3)").wait_for()
+    recorder.record(4000)
+    page.get_by_text("step 2,000 (2 of 4)").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("step 1,000 (1 of 4)").wait_for()
+    # The same with a mouse: what comes in while the thumb is held is shown when it is let go.
+    box = page.get_by_role("slider").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    recorder.record(5000)
+    page.wait_for_timeout(1500)
+    track = page.locator("#slider").bounding_box()
+    page.mouse.move(track["x"] + 0.66 * track["width"], y, steps=4)
+    page.get_by_text("step 3,000 (3 of ").wait_for()
+    page.mouse.up()
+    page.get_by_text("step 3,000 (3 of 5)").wait_for()
+
+
 def test_critic_state_reference_and_metrics_are_chosen(recorder, open_page):
     recorder.record(1000)
     page = open_page()
