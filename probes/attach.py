@@ -16,6 +16,7 @@ import gradlab
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.store import open_store
+from gradlab.store.url import parse
 from probes.defaults import default_probes
 from probes.monitor import Monitor
 from probes.probe import Probe, generator_for
@@ -101,6 +102,9 @@ def attach(
         raise GradlabError(f"probes: two have one name in {names}; give each its own")
 
     opened = open_store(store)
+    place = parse(store)
+    # In full: the worker may be started again after the program has changed its directory.
+    address = str(place.path) if place.path else place.url.render_as_string(hide_password=False)
     _warm_up(agent, chosen)
     run = opened.start_run(
         name,
@@ -120,7 +124,7 @@ def attach(
             },
         },
     )
-    return kind(source, chosen, opened, run, store_url=str(store), budget=budget, seed=seed, left_out=left_out)
+    return kind(source, chosen, opened, run, store_url=address, budget=budget, seed=seed, left_out=left_out)
 
 
 def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:

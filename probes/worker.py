@@ -90,6 +90,8 @@ def serve(inbox: IO[bytes], replies: IO[bytes]) -> None:
     from probes.outbox import Outbox
 
     torch.set_num_threads(1)
+    # It is the training process that makes a store; one that has been deleted is not for us to make again.
+    open_store(hello.store, readonly=True).close()
     with open_store(hello.store) as store:
         run = store.attach_run(hello.run)
         outbox = Outbox()

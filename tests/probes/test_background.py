@@ -144,3 +144,26 @@ def test_a_script_without_a_main_guard_runs_once_and_its_own_classes_travel(tmp_
     )
     assert done.stdout.count("started") == 1
     assert "{'far': " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_worker_started_again_finds_the_store_after_a_change_of_directory(agent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monitor = probes.attach(agent, "a.db", probes=[Remote(every=1)], budget=None)
+    until(monitor, lambda status: status.measured.get("remote", 0) >= 1)
+    monkeypatch.chdir("/")
+    monitor._background._process.kill()
+    before = monitor.status.measured["remote"]
+    until(monitor, lambda status: status.measured["remote"] > before + 1)
+    monitor.close()
+    assert monitor._background.restarts == 1
+
+
+@pytest.mark.slow
+def test_a_worker_makes_no_store_where_one_was_deleted(agent, tmp_path):
+    monitor = probes.attach(agent, tmp_path / "a.db", probes=[Remote(every=1)], budget=None)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    until(monitor, lambda status: bool(monitor._background.gone) or status.measured)
+    monitor.close()
+    assert not (tmp_path / "a.db").exists()
