@@ -153,6 +153,13 @@ class SqliteBackend(Backend):
         directory, name = self.path.parent, self.location.name
         if not directory.is_dir():
             raise GradlabError(f"store {name}: there is no directory {directory}; create it, or give another path")
+        for ending in ("-wal", "-journal"):
+            # SQLite would play a log without its file into the new one, and so destroy it. Looked for before the
+            # file, which a process that is making the same store puts there first.
+            if (log := Path(f"{self.path}{ending}")).exists() and not self.path.exists():
+                raise GradlabError(
+                    f"store {name}: is gone, but its log {log.name} is still there; delete that too, or give another path"
+                )
         draft = directory / f".{self.path.name}.{uuid.uuid4().hex}.new"
         try:
             draft.touch(exist_ok=False)

@@ -388,3 +388,18 @@ def test_what_a_killed_writer_left_can_be_read_without_permission_to_write(
         file.chmod(0o444)
     assert as_nobody(path, tmp_path)[0] == "ok 4 4"
     assert sorted(os.listdir(open_directory)) == left
+
+
+def test_a_log_left_by_a_deleted_store_is_not_played_into_a_new_one(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "a.db")
+    store.start_run("first")
+    log = (tmp_path / "a.db-wal").read_bytes()
+    assert log
+    store.close()
+    # As a killed run leaves it, and someone who then deletes the one file that has the store's name.
+    (tmp_path / "a.db").unlink()
+    (tmp_path / "a.db-wal").write_bytes(log)
+    assert "a.db-wal" in refused(tmp_path / "a.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db-wal"]
+    (tmp_path / "a.db-wal").unlink()
+    assert a_store(tmp_path / "a.db").exists()
