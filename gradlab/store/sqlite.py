@@ -158,7 +158,7 @@ class SqliteBackend(Backend):
             # file, which a process that is making the same store puts there first.
             if (log := Path(f"{self.path}{ending}")).exists() and not self.path.exists():
                 raise GradlabError(
-                    f"store {name}: is gone, but its log {log.name} is still there; delete that too, or give another path"
+                    f"store {name}: is gone, but its log {log.name} is not; delete that too, or give another path"
                 )
         draft = directory / f".{self.path.name}.{uuid.uuid4().hex}.new"
         try:
