@@ -6,9 +6,10 @@ from probes.defaults import default_probes
 from probes.field import Field
 from probes.gradient import Gradient
 from probes.landscape import Landscape
-from probes.monitor import Monitor, Status
+from probes.monitor import Monitor
 from probes.probe import GateClosedError, Probe
 from probes.simulator import Simulator
+from probes.status import Status
 
 __all__ = [
     "Curvature",

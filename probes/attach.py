@@ -15,7 +15,7 @@ import torch
 import gradlab
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.store import open_store
+from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
 from probes.defaults import default_probes
 from probes.monitor import Monitor
@@ -101,30 +101,37 @@ def attach(
     if len(set(names)) < len(names):
         raise GradlabError(f"probes: two have one name in {names}; give each its own")
 
-    opened = open_store(store)
     place = parse(store)
-    # In full: the worker may be started again after the program has changed its directory.
+    # In full: the store is opened again, here or by the worker, after the program may have changed its directory.
     address = str(place.path) if place.path else place.url.render_as_string(hide_password=False)
-    _warm_up(agent, chosen)
-    run = opened.start_run(
-        name,
-        algorithm=source.algorithm,
-        environment=source.environment,
-        library=source.library,
-        seed=seed,
-        config={
-            "probes": {probe.name: probe.config() for probe in chosen},
-            "left_out": left_out,
-            "budget": budget,
-            "model": dict(source.config),
-            "versions": {
-                "gradlab": gradlab.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+    config = {
+        "probes": {probe.name: probe.config() for probe in chosen},
+        "left_out": left_out,
+        "budget": budget,
+        "model": dict(source.config),
+        "versions": {
+            "gradlab": gradlab.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
         },
-    )
-    return kind(source, chosen, opened, run, store_url=address, budget=budget, seed=seed, left_out=left_out)
+    }
+
+    def open_run() -> tuple[Store, RunWriter]:
+        opened = open_store(address)
+        run = opened.start_run(
+            name,
+            algorithm=source.algorithm,
+            environment=source.environment,
+            library=source.library,
+            seed=seed,
+            config=config,
+        )
+        return opened, run
+
+    # Refuses a store that cannot be written before anything slow is done.
+    open_store(address).close()
+    _warm_up(agent, chosen)
+    return kind(source, chosen, open_run, store_url=address, budget=budget, seed=seed, left_out=left_out)
 
 
 def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:

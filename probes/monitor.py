@@ -8,8 +8,7 @@ import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,55 +22,19 @@ from probes.background import Background
 from probes.budget import Budget
 from probes.outbox import Outbox
 from probes.probe import Probe, generator_for
+from probes.schedule import Slot
 from probes.source import Source
+from probes.status import Status
 from probes.worker import Hello, Job
 
 log = logging.getLogger("gradlab")
 
-#: A probe that fails this often in a row is stopped.
-MAX_FAILURES = 3
 #: Seconds between looks at the clock's business: heartbeats, outcomes, measurements that wait for budget.
 _PAUSE = 0.25
 _HEARTBEAT = 2.0
 #: Seconds a store is given at the end to take the last records; one that is busy is waited for ten.
 _FLUSH = 15.0
 _TOO_FEW = "too few observations yet"
-
-
-@dataclass
-class Slot:
-    """A probe and where it stands in its schedule: since which step it is due, and which it last let go by."""
-
-    probe: Probe
-    due: int = 0
-    missed: int = 0
-    failures: int = 0
-    stopped: str = ""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a monitor has done so far.
-
-    Attributes:
-        step: the last training step it was told of.
-        measured: measurements taken, by probe.
-        skipped: measurements that fell due and were not taken, or whose gate was closed, by probe.
-        failed: measurements that raised, by probe.
-        cost: share of wall time spent in the training process.
-        stopped: probes that were stopped, with the reason.
-        left_out: probes that cannot measure this agent, with the reason.
-        lost: records the store did not take.
-    """
-
-    step: int
-    measured: dict[str, int]
-    skipped: dict[str, int]
-    failed: dict[str, int]
-    cost: float
-    stopped: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    lost: int = 0
 
 
 class Monitor:
@@ -83,8 +46,7 @@ class Monitor:
     Args:
         source: the training run.
         probes: what to measure.
-        store: an open store; the monitor closes it.
-        run: the run to write to.
+        open_run: opens the store and starts a run in it; the monitor closes both.
         budget: share of wall time, or None.
         seed: seed of the measurements' own randomness.
         left_out: probes that were refused, with the reason.
@@ -95,22 +57,30 @@ class Monitor:
         self,
         source: Source,
         probes: Sequence[Probe],
-        store: Store,
-        run: RunWriter,
+        open_run: Callable[[], tuple[Store, RunWriter]],
         *,
         store_url: str,
         budget: float | None = 0.03,
         seed: int = 0,
         left_out: dict[str, str] | None = None,
     ) -> None:
-        self.run = run
         self.left_out = dict(left_out or {})
         self._source = source
-        self._store = store
-        self._slots = [Slot(probe) for probe in probes]
-        self._budget = Budget(budget)
+        self._probes = tuple(probes)
+        self._open_run = open_run
+        self._store_url = store_url
+        self._share = budget
         self._seed = seed
-        self._random = np.random.default_rng(seed)
+        self.begin()
+        # A weak reference: the exit hook must not keep a discarded monitor alive.
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    def begin(self) -> None:
+        """Start a run: of its own accord when the monitor is made, and again to measure anew after ``close``."""
+        self._store, self.run = self._open_run()
+        self._slots = [Slot(probe) for probe in self._probes]
+        self._budget = Budget(self._share)
+        self._random = np.random.default_rng(self._seed)
         self._counts: dict[str, Counter[str]] = {"ok": Counter(), "skipped": Counter(), "failed": Counter()}
         self._outbox = Outbox()
         self._step = 0
@@ -119,10 +89,8 @@ class Monitor:
         self._beat = 0.0
         self._writing = 0.0
         self.closed = False
-        hello = Hello(path=list(sys.path), store=store_url, run=run.id, seed=seed)
+        hello = Hello(path=list(sys.path), store=self._store_url, run=self.run.id, seed=self._seed)
         self._background = Background(hello) if any(slot.probe.background for slot in self._slots) else None
-        # A weak reference: the exit hook must not keep a discarded monitor alive.
-        atexit.register(_close_at_exit, weakref.ref(self))
 
     # The training loop's side -------------------------------------------------------------------------------
 
@@ -200,7 +168,7 @@ class Monitor:
         broke = False
         # The longest overdue goes first, and what it cannot afford nobody else spends: no probe is starved.
         for slot in sorted(self._slots, key=lambda slot: slot.due):
-            if slot.stopped or step < slot.due:
+            if not slot.waits(step):
                 continue
             reason = self._obstacle(slot.probe, broke)
             broke = broke or (bool(reason) and not slot.probe.background)
@@ -210,15 +178,13 @@ class Monitor:
             if reason:
                 # The clock wakes the monitor again for a budget or a process; a step for observations.
                 wake = step + 1 if reason == _TOO_FEW else wake
-                # A measurement may come late, but not so late that the next one is due: then it is skipped.
-                if step >= slot.missed + slot.probe.every:
+                if slot.missed(step):
                     self._record(step, slot.probe, status="skipped", message=reason)
-                    slot.missed = step // slot.probe.every * slot.probe.every
                 continue
             begun = time.perf_counter()
             agent = agent or self._source.view().snapshot()
             self._measure(slot, agent, batch, step)
-            slot.due = slot.missed = (step // slot.probe.every + 1) * slot.probe.every
+            slot.taken(step)
             self._budget.charge(slot.probe.name, time.perf_counter() - begun)
         self._collect()
         self._budget.spent += self._outbox.seconds - self._writing
@@ -263,9 +229,7 @@ class Monitor:
         self._done(slot, tried.status, tried.message)
 
     def _done(self, slot: Slot, status: MeasurementStatus, message: str) -> None:
-        slot.failures = slot.failures + 1 if status == "failed" else 0
-        if slot.failures >= MAX_FAILURES:
-            slot.stopped = f"stopped after {MAX_FAILURES} failures in a row: {message}"
+        if slot.ended(status == "failed", message):
             log.warning("gradlab: probe %s %s", slot.probe.name, slot.stopped)
 
     def _collect(self) -> None:

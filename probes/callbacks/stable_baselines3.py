@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,6 @@ import gradlab
 from gradlab.adapters.stable_baselines3 import replay_observations
 from probes.monitor import Monitor
 from probes.source import Source
-
-log = logging.getLogger("gradlab")
 
 
 def knows(model: object) -> bool:
@@ -61,8 +58,9 @@ class CallbackMonitor(Monitor, BaseCallback):
         Monitor.__init__(self, *args, **options)
 
     def _on_training_start(self) -> None:
+        # Every learn() is a run of its own, since its steps may begin again at zero.
         if self.closed:
-            log.warning("gradlab: this monitor's run has ended; attach a new one to measure another learn()")
+            self.begin()
 
     def _on_step(self) -> bool:
         self.step(self.num_timesteps)
