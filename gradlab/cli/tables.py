@@ -41,6 +41,8 @@ def error_table(results: Sequence[Result]) -> Iterator[Table]:
         for estimator in estimators:
             cells = [cell(scalars.get(f"{estimator}/{metric}")) for metric in _COLUMNS]
             table.add_row(estimator, *cells)
+        table.caption = "± is one standard error; ~ marks what is not resolved from zero at 95 %"
+        table.caption_justify = "left"
         yield table
 
 
@@ -62,18 +64,21 @@ def finding(results: Sequence[Result]) -> str:
         wrong = (result.measurement.scalars if result.measurement else {}).get("deterministic/wrong_direction")
         if wrong is not None:
             return (
-                f"The critic's action gradient points the wrong way on {wrong.value:.0%} ± {wrong.stderr:.0%} "
-                f"of the states visited ({wrong.reference}, {wrong.objective}; {wrong.samples} episodes)."
+                f"The critic's action gradient points the wrong way on {cell(wrong)} of the states visited "
+                f"({wrong.reference}, {wrong.objective}; {wrong.samples} episodes)."
             )
     return "There is no simulator reference, so the critic itself is not judged; see below why."
 
 
 def cell(estimate: Estimate | None) -> str:
-    """A value with its standard error, short; ``~`` marks one whose interval spans zero."""
+    """A value with its standard error, short; ``~`` marks one whose interval spans zero; a share with its interval."""
     if estimate is None or math.isnan(estimate.value):
         return "unresolved"
     if math.isnan(estimate.stderr):
         return _number(estimate.value, 3)
+    if estimate.scale == "share":
+        low, high = estimate.interval()
+        return f"{estimate.value:.0%} ({low:.0%} to {high:.0%})"
     mark = "" if estimate.resolved or estimate.stderr == 0 else "~"
     return f"{mark}{_number(estimate.value, 3)} ± {_number(estimate.stderr, 1)}"
 

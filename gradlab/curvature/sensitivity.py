@@ -209,4 +209,4 @@ def share(mask: Tensor) -> Estimate:
     """
     count, successes = mask.numel(), int(mask.sum())
     centre = (successes + 2) / (count + 4)
-    return Estimate(successes / count, math.sqrt(centre * (1 - centre) / (count + 4)), count)
+    return Estimate(successes / count, math.sqrt(centre * (1 - centre) / (count + 4)), count, scale="share")
