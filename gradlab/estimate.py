@@ -85,21 +85,33 @@ class Estimate:
 
     @property
     def samples_to_resolve(self) -> float:
-        """About how many samples would make the interval exclude zero, were the value exact; inf if it is 0."""
+        """About how many samples would make the interval exclude zero, were the value exact; inf if it is 0.
+
+        Always more than ``samples`` where these do not resolve it.
+        """
         if self.value == 0 or not math.isfinite(self.stderr):
             return math.inf
-        # The standard error falls as 1/√n; 1.96 is the quantile at the large n this is asked for.
-        return math.ceil(self.samples * (1.959964 * self.stderr / self.value) ** 2)
+        half = 1.959964 * self.stderr
+        if self.ends is not None:
+            half = self.value - self.ends[0] if self.value > 0 else self.ends[1] - self.value
+        # Half the width falls as 1/√n; 1.96 is the quantile at the large n this is asked for.
+        enough = self.samples * (half / self.value) ** 2
+        if not math.isfinite(enough):
+            return math.inf
+        return math.ceil(enough) if self.resolved else max(math.ceil(enough), self.samples + 1)
 
     def widened(self, stderr: float, samples: int) -> Estimate:
-        """The same estimate with an independent error added in quadrature; it then rests on ``samples`` samples."""
+        """The same estimate with an independent error added in quadrature; it then rests on ``samples`` samples.
+
+        An error that is not known (NaN, or of fewer than two samples) leaves no interval.
+        """
         total = math.hypot(self.stderr, stderr) if math.isfinite(self.value) else math.nan
-        ends = self.ends
-        if ends is not None and math.isfinite(stderr) and samples > 1:
+        ends = None
+        if self.ends is not None and math.isfinite(stderr) and samples > 1:
             half = float(stdtrit(samples - 1, 0.975)) * stderr
             ends = (
-                self.value - math.hypot(self.value - ends[0], half),
-                self.value + math.hypot(ends[1] - self.value, half),
+                self.value - math.hypot(self.value - self.ends[0], half),
+                self.value + math.hypot(self.ends[1] - self.value, half),
             )
         return replace(self, stderr=total, samples=samples, ends=ends)
 
