@@ -85,9 +85,10 @@ def over_states(
     kernel = kernel or tangent_kernel(agent, obs)
     if kernel.matrix is None or len(episode) != len(obs):
         raise GradlabError(f"over_states: needs a full tangent kernel and one episode for each of {len(obs)} states")
-    keep = ref.valid
+    keep, truth, episode = (part.to(obs.device) for part in (ref.valid, ref.mean, episode))
     kernel = kernel if bool(keep.all()) else kernel.select(keep)
-    sums, count = _leave_out(kernel, v.detach()[:, keep].double(), ref.mean[keep], episode[keep])
+    draws = v.detach().to(obs.device, torch.float64)[:, keep]
+    sums, count = _leave_out(kernel, draws, truth[keep].double(), episode[keep])
     widened: dict[str, Any] = {}
     for name, statistic in _STATISTICS.items():
         estimate: Estimate = getattr(error, name)
@@ -111,7 +112,7 @@ def _leave_out(kernel: TangentKernel, v: Tensor, r: Tensor, episode: Tensor) -> 
         between = per_state @ groups
         return (between.sum() - between.sum(0) - between.sum(1) + between.diagonal()) / left**2
 
-    spread = torch.zeros(states, dtype=torch.float64)
+    spread = torch.zeros(states, dtype=torch.float64, device=r.device)
     if len(v) > 1:
         centred = v - mean
         spread = torch.einsum("dim,imn,din->i", centred, kernel.blocks, centred) / (len(v) - 1)

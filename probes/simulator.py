@@ -107,7 +107,7 @@ def wrong_direction(critic: Tensor, reference: ReferenceCotangent, episode: Tens
         0.25
     """
     keep = reference.valid
-    wrong = ((critic[keep].double() * reference.mean[keep]).sum(-1) < 0).double()
+    wrong = ((critic.to(reference.mean)[keep] * reference.mean[keep]).sum(-1) < 0).double()
     share = float(wrong.mean())
     sums = torch.zeros(int(episode.max()) + 1, dtype=torch.float64)
     sums.index_add_(0, episode[keep].long(), wrong - share)

@@ -1,5 +1,7 @@
 """Intervals over the distribution of states, against explicit leave-one-out loops and by their coverage."""
 
+import math
+
 import pytest
 import torch
 
@@ -97,3 +99,15 @@ def test_intervals_hold_the_truth_over_states(name):
         low, high = getattr(error, name).interval()
         held += low <= true <= high
     assert 180 <= held <= 196, held
+
+
+def test_one_episode_says_nothing_of_others():
+    agent = linear_agent(3, 2)
+    obs = torch.randn(6, 3, generator=torch.Generator().manual_seed(3)).double()
+    truth = torch.ones(6, 2).double()
+    v = truth + 0.1 * torch.randn(8, 6, 2, generator=torch.Generator().manual_seed(4)).double()
+    fixed = gradient_error(agent, obs, v, reference(truth))
+    wider = over_states(fixed, agent, obs, v, reference(truth), torch.zeros(6).long())
+    assert all(math.isfinite(end) for end in fixed.cosine.interval())
+    assert all(math.isnan(end) for end in wider.cosine.interval())
+    assert not wider.cosine.resolved
