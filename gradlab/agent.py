@@ -162,7 +162,9 @@ class Agent:
         parts = (self.actor, self.critics, self.target_critics)
         # One deepcopy, so that modules shared between actor and critics stay shared.
         other.actor, other.critics, other.target_critics = copy.deepcopy(parts)
-        for module in (other.actor, *other.critics, *other.target_critics):
+        for part in (other.actor, *other.critics, *other.target_critics):
+            # A critic may be a method of a module, which deepcopy has copied along with it.
+            module = getattr(part, "__self__", part)
             if isinstance(module, nn.Module):
                 for parameter in module.parameters():
                     parameter.grad = None
@@ -230,13 +232,22 @@ class Agent:
         return values.min(0).values if self.reduction == "min" else values.mean(0)
 
     def action_gradient(self, obs: Tensor, act: Tensor, *, critic: int | None = None) -> Tensor:
-        """∇_a Q(s, a), detached: act [..., B, p] → [..., B, p]."""
+        """∇_a Q(s, a), detached: act [..., B, p] → [..., B, p]; zero where Q does not depend on the action."""
         with torch.enable_grad():
             at = act.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.q(obs.detach(), at, critic=critic).sum(), at)
+            value = self.q(obs.detach(), at, critic=critic)
+            if not value.requires_grad:
+                return torch.zeros_like(act)
+            (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
         return gradient
 
     def _evaluate(self, critic: Callable[[Tensor, Tensor], Tensor], obs: Tensor, act: Tensor) -> Tensor:
+        if act.shape[-1] != self.action_size:
+            # Noise of the box's size would broadcast over the coordinates of the action and be silently wrong.
+            raise GradlabError(
+                f"actions: {act.shape[-1]} coordinates, but the action box has {self.action_size}; "
+                "give action_low and action_high one number per coordinate"
+            )
         shape = act.shape[:-1]
         rows_obs = obs.expand(*shape, obs.shape[-1]).reshape(-1, obs.shape[-1])
         rows_act = act.reshape(-1, act.shape[-1])

@@ -128,6 +128,14 @@ def sensitivity(
     if at.shape != (len(states), agent.action_size):
         raise GradlabError(f"act: shape {tuple(at.shape)}; expected {(len(states), agent.action_size)}")
 
+    try:
+        double.q(states[:1], at[:1], critic=critic)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise GradlabError(
+            f"critic: cannot be evaluated in float64 ({reason}); make it a module, not a function around one"
+        ) from error
+
     if scale is None:
         if derivatives.piecewise_linear(double, states, critic):
             raise GradlabError(

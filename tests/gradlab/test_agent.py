@@ -1,0 +1,61 @@
+"""Agents described by hand in ways that nearly fit."""
+
+import pytest
+import torch
+from torch import nn
+
+from gradlab import Agent, GradlabError, local_optima, sensitivity
+from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.policies import Gaussian
+from gradlab.references import CriticReference
+
+OBS = torch.linspace(-1, 1, 15).reshape(5, 3)
+
+
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Bilinear(3, 2, 1)
+
+    def forward(self, obs, act):
+        return self.layer(obs, act) - act.square().sum(-1, keepdim=True)
+
+
+def make_agent(critic, *, low=(-1.0, -1.0), high=(1.0, 1.0), **rest):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        actor = nn.Linear(3, 4 if rest else 2)
+    return Agent(actor, [critic], action_low=low, action_high=high, **rest)
+
+
+@pytest.mark.parametrize("estimator", [Deterministic(), ZerothOrder(), ScoreFunction(), Reparameterized()], ids=str)
+def test_a_box_of_another_size_than_the_action_is_refused(estimator):
+    for rest in ({}, {"policy": Gaussian()}):
+        agent = make_agent(Critic(), low=-1.0, high=1.0, **rest)
+        with pytest.raises(GradlabError, match="2 coordinates, but the action box has 1"):
+            estimator.draw(agent, OBS)
+
+
+def test_a_reference_for_a_box_of_another_size_is_refused():
+    with pytest.raises(GradlabError, match="2 coordinates, but the action box has 1"):
+        CriticReference(smoothing=0.1).cotangent(make_agent(Critic(), low=-1.0, high=1.0), OBS)
+
+
+def test_a_critic_that_ignores_the_action_has_no_gradient_and_no_optimum():
+    agent = make_agent(lambda obs, act: obs.sum(-1))
+    assert not Deterministic().draw(agent, OBS).any()
+    assert not ZerothOrder().draw(agent, OBS).any()
+    assert local_optima(agent, OBS, starts=4).count().tolist() == [0] * 5
+
+
+def test_a_method_of_a_module_is_a_critic_in_float64_too():
+    critic = Critic()
+    by_module, by_method = (sensitivity(make_agent(each), OBS) for each in (critic, critic.forward))
+    assert torch.equal(by_module.ratio, by_method.ratio)
+    assert critic.layer.weight.dtype == torch.float32
+
+
+def test_a_function_around_a_module_is_refused_where_float64_is_needed():
+    critic = Critic()
+    with pytest.raises(GradlabError, match="cannot be evaluated in float64"):
+        sensitivity(make_agent(lambda obs, act: critic(obs, act)), OBS)
