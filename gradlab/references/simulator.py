@@ -147,6 +147,7 @@ class SimulatorReference:
         Raises:
             GradlabError: the agent or the states do not fit the environment.
         """
+        _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
         noise = self._noise(pilot, len(states))
         size = pilot.policy.head_size(pilot.action_size)
@@ -171,6 +172,7 @@ class SimulatorReference:
         Raises:
             GradlabError: the agent, the states or the actions do not fit the environment.
         """
+        _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
         noise = self._noise(pilot, len(states))
         if actions is None:
@@ -275,6 +277,14 @@ class _Block:
     one_sided: Tensor
     value: Tensor
     value_stderr: Tensor
+
+
+def _refuse_bare(states: object) -> None:
+    if not isinstance(states, States):
+        raise GradlabError(
+            f"states: {type(states).__name__}, but an observation is not all of a state to go on from; "
+            "take States from simulator.visit(agent, count)"
+        )
 
 
 def _over_seeds(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -460,3 +460,11 @@ def test_wrong_input_is_one_line(reacher):
         with pytest.raises(GradlabError, match=message) as caught:
             attempt()
         assert "\n" not in str(caught.value)
+
+
+def test_observations_alone_are_no_states():
+    reference = SimulatorReference("Reacher-v5", horizon=2)
+    agent = Agent(nn.Linear(10, 2), [], action_low=[-1, -1], action_high=[1, 1])
+    for measure in (reference.cotangent, reference.values):
+        with pytest.raises(GradlabError, match=r"Tensor, but an observation is not all of a state.*visit"):
+            measure(agent, torch.zeros(3, 10))
