@@ -71,11 +71,16 @@ def finding(results: Sequence[Result]) -> str:
 
 
 def cell(estimate: Estimate | None) -> str:
-    """A value with its standard error, short; ``~`` marks one whose interval spans zero; a share with its interval."""
+    """A value with its standard error, short; ``~`` marks one whose interval spans zero; a share with its interval.
+
+    Example:
+        >>> cell(Estimate(2.0, 0.5, samples=64)), cell(Estimate(2.0, math.nan, samples=1))
+        ('2 ± 0.5', '2 (no interval)')
+    """
     if estimate is None or math.isnan(estimate.value):
         return "unresolved"
     if math.isnan(estimate.stderr):
-        return _number(estimate.value, 3)
+        return f"{_number(estimate.value, 3)} (no interval)"
     if estimate.scale == "share":
         low, high = estimate.interval()
         return f"{estimate.value:.0%} ({low:.0%} to {high:.0%})"
