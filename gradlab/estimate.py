@@ -8,6 +8,8 @@ from typing import Literal
 
 from scipy.special import stdtrit
 
+from gradlab.errors import GradlabError
+
 Scale = Literal["linear", "log", "inverse", "fisher", "share"]
 
 
@@ -51,13 +53,16 @@ class Estimate:
 
         On the ``log`` and ``fisher`` scales the standard error is carried over by the delta method and the
         ends are mapped back. Both ends are NaN when ``stderr`` is. ``ends`` is returned at the 95 % it is for.
+
+        Raises:
+            GradlabError: the level is not between 0 and 1.
         """
+        if not 0.0 < level < 1.0:
+            raise GradlabError(f"level is {level}; it must lie strictly between 0 and 1")
         if self.ends is not None and level == 0.95:
             return self.ends
         if self.samples < 2 or not math.isfinite(self.stderr):
             return math.nan, math.nan
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level is {level}; it must lie strictly between 0 and 1")
         quantile = float(stdtrit(self.samples - 1, 0.5 + level / 2))
         half = quantile * self.stderr
         if self.scale == "log" and self.value > 0:

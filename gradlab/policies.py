@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from gradlab.errors import GradlabError
+
 
 class Policy(ABC):
     """What turns a head into actions, in the critic's own action coordinates."""
@@ -69,7 +71,7 @@ class Deterministic(Policy):
 
     def log_prob(self, head: Tensor, act: Tensor) -> Tensor:
         """Refused: a point mass has no density."""
-        raise ValueError("a deterministic policy has no log-probability; use gradlab.policies.Gaussian around it")
+        raise GradlabError("a deterministic policy has no log-probability; use gradlab.policies.Gaussian around it")
 
 
 def _normal_log_prob(noise: Tensor, log_std: Tensor) -> Tensor:

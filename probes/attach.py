@@ -17,6 +17,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
+from probes.budget import Budget
 from probes.defaults import default_probes
 from probes.monitor import Monitor
 from probes.probe import Probe, generator_for
@@ -53,7 +54,8 @@ def attach(
         The monitor; its ``left_out`` names probes that cannot measure this agent, with the reason.
 
     Raises:
-        GradlabError: the model is of a kind gradlab does not know, or the store cannot be written.
+        GradlabError: the model is of a kind gradlab does not know, the budget is not a share, two probes have one
+            name, or the store cannot be written.
 
     Example:
         >>> import tempfile
@@ -70,6 +72,8 @@ def attach(
         ...     monitor.status.measured
         {'gradient': 1}
     """
+    # Refuses a budget that is none before a run is begun in the store.
+    Budget(budget)
     kind, source = Monitor, None
     if isinstance(model, Agent):
         source = Source(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from gradlab.errors import GradlabError
+
 
 class Budget:
     """A share of wall time that measurements in the training process may take.
@@ -15,6 +17,9 @@ class Budget:
     Args:
         share: the share, 0.03 for 3 %; None for no limit.
         clock: seconds, monotonic; for tests.
+
+    Raises:
+        GradlabError: the share is not one.
 
     Example:
         >>> now = 0.0
@@ -30,7 +35,7 @@ class Budget:
 
     def __init__(self, share: float | None, clock: Callable[[], float] = time.perf_counter) -> None:
         if share is not None and not 0.0 < share <= 1.0:
-            raise ValueError(f"budget is {share}; give a share of wall time between 0 and 1, or None for no limit")
+            raise GradlabError(f"budget is {share}; give a share of wall time between 0 and 1, or None for no limit")
         self.share = share
         self.spent = 0.0
         self._clock = clock

@@ -38,6 +38,9 @@ class Probe(ABC):
         every: training steps between two measurements.
         states: how many observations it measures at.
 
+    Raises:
+        GradlabError: one of them is below 1.
+
     Example:
         >>> from gradlab.estimate import Estimate
         >>> class MeanValue(Probe):
@@ -58,7 +61,7 @@ class Probe(ABC):
 
     def __init__(self, *, every: int, states: int) -> None:
         if every < 1 or states < 1:
-            raise ValueError(f"probe {self.name}: every={every} and states={states} must be at least 1")
+            raise GradlabError(f"probe {self.name}: every={every} and states={states} must be at least 1")
         self.every = every
         self.states = states
 

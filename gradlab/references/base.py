@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 
 
@@ -23,6 +24,9 @@ class ReferenceCotangent:
         valid: [B] bool, the states where its gate is open; components elsewhere are NaN and must be left out.
         samples: independent samples behind ``mean``; 0 when it is not a sample mean.
         diagnostics: per-state evidence for the gate, name → [B] tensor, and anything worth showing.
+
+    Raises:
+        GradlabError: shapes do not fit.
     """
 
     mean: Tensor
@@ -35,6 +39,14 @@ class ReferenceCotangent:
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2 or self.stderr.shape != self.mean.shape:
-            raise ValueError(f"mean {tuple(self.mean.shape)} and stderr {tuple(self.stderr.shape)} must be [B, m]")
+            raise GradlabError(
+                f"reference {self.name}: mean {tuple(self.mean.shape)} and stderr {tuple(self.stderr.shape)}; "
+                "both must be [states, m]"
+            )
         if self.valid.numel() == 0:
             object.__setattr__(self, "valid", torch.isfinite(self.mean).all(-1))
+        if self.valid.shape != self.mean.shape[:1] or self.valid.dtype != torch.bool:
+            raise GradlabError(
+                f"reference {self.name}: valid is {self.valid.dtype} {tuple(self.valid.shape)}; "
+                f"it must be one bool for each of {len(self.mean)} states"
+            )

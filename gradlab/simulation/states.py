@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradlab.errors import GradlabError
+
 
 @dataclass(frozen=True)
 class States:
@@ -37,7 +39,9 @@ class States:
     def __post_init__(self) -> None:
         sizes = {len(self.obs), len(self.snapshots), len(self.episode), len(self.step)}
         if len(sizes) != 1:
-            raise ValueError(f"obs, snapshots, episode and step must have one entry a state; they have {sorted(sizes)}")
+            raise GradlabError(
+                f"states: obs, snapshots, episode and step must have one entry a state; they have {sorted(sizes)}"
+            )
 
     def __len__(self) -> int:
         return len(self.snapshots)

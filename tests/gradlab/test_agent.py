@@ -6,8 +6,9 @@ from torch import nn
 
 from gradlab import Agent, GradlabError, local_optima, sensitivity
 from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.objective import Objective
 from gradlab.policies import Gaussian
-from gradlab.references import CriticReference
+from gradlab.references import CriticReference, ReferenceCotangent
 
 OBS = torch.linspace(-1, 1, 15).reshape(5, 3)
 
@@ -59,3 +60,12 @@ def test_a_function_around_a_module_is_refused_where_float64_is_needed():
     critic = Critic()
     with pytest.raises(GradlabError, match="cannot be evaluated in float64"):
         sensitivity(make_agent(lambda obs, act: critic(obs, act)), OBS)
+
+
+def test_a_reference_that_does_not_fit_together_is_refused():
+    mean, two = torch.zeros(5, 2).double(), torch.ones(2, dtype=torch.bool)
+    with pytest.raises(GradlabError, match="reference truth: mean"):
+        ReferenceCotangent(mean, mean[:2], "truth", Objective())
+    for valid in (two, torch.ones(5)):
+        with pytest.raises(GradlabError, match="one bool for each of 5 states"):
+            ReferenceCotangent(mean, mean, "truth", Objective(), valid)

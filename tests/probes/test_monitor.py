@@ -284,3 +284,10 @@ def test_a_program_that_ends_without_closing_says_how(tmp_path, deed, status, wo
         (info,) = store.runs()
     assert info.status == status
     assert word in info.message
+
+
+@pytest.mark.parametrize("budget", [0.0, 3.0, float("nan")])
+def test_a_budget_that_is_no_share_is_refused_before_anything_is_written(agent, tmp_path, budget):
+    with pytest.raises(gradlab.GradlabError, match="give a share of wall time"):
+        probes.attach(agent, store=tmp_path / "a.db", budget=budget)
+    assert not (tmp_path / "a.db").exists()
