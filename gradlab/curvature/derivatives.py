@@ -16,17 +16,9 @@ _ROWS = 8_192
 
 def action_gradient(agent: Agent, obs: Tensor, act: Tensor, critic: int | None) -> Tensor:
     """∇_a Q, detached: obs [N, n], act [N, p] → [N, p]; zero where Q does not depend on the action."""
-    parts = []
-    for o, a in zip(obs.split(_ROWS), act.split(_ROWS), strict=True):
-        with torch.enable_grad():
-            at = a.detach().requires_grad_()
-            value = agent.q(o, at, critic=critic)
-            if not value.requires_grad:
-                parts.append(torch.zeros_like(a))
-                continue
-            (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
-        parts.append(gradient.detach())
-    return torch.cat(parts)
+    # A chunk at a time, so that only its graph is held.
+    chunks = zip(obs.split(_ROWS), act.split(_ROWS), strict=True)
+    return torch.cat([agent.action_gradient(o, a, critic=critic) for o, a in chunks])
 
 
 def exact(agent: Agent, obs: Tensor, act: Tensor, critic: int | None) -> tuple[Tensor, Tensor]:
