@@ -177,7 +177,9 @@ def _values_and_gradients(agent: Agent, obs: Tensor, act: Tensor, critics: list[
         with torch.enable_grad():
             at = act.detach().requires_grad_()
             value = agent.q(obs, at, critic=index)
-            (gradient,) = torch.autograd.grad(value.sum(), at)
+            gradient = torch.zeros_like(act)
+            if value.requires_grad:
+                (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
         values.append(value.detach())
         gradients.append(gradient)
     return torch.stack(values), torch.stack(gradients)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators.deterministic import Deterministic
-from gradlab.estimators.heads import in_chunks
+from gradlab.estimators.heads import in_chunks, to_head
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.quadrature import gauss_hermite
@@ -170,11 +170,9 @@ def _product_rule(integrand: Integrand, obs: Tensor, size: int, nodes: int) -> T
 
 def _smoothed_draws(agent: Agent, obs: Tensor, offset: Tensor) -> Tensor:
     """∇_h Q(s, f(h) + offset) for offsets [D, B, p]."""
-    with torch.enable_grad():
-        head = agent.head(obs).detach()
-        at = head.expand(*offset.shape[:-1], head.shape[-1]).clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(agent.q(obs, agent.policy.mode(at) + offset).sum(), at)
-    return gradient
+    with torch.no_grad():
+        head = agent.head(obs)
+    return to_head(agent.policy, head, agent.action_gradient(obs, agent.policy.mode(head) + offset))
 
 
 def _softmax_gradient(agent: Agent, obs: Tensor, alpha: float) -> Tensor:

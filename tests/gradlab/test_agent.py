@@ -6,6 +6,7 @@ from torch import nn
 
 from gradlab import Agent, GradlabError, local_optima, sensitivity
 from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.landscape import field
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian
 from gradlab.references import CriticReference, ReferenceCotangent
@@ -46,6 +47,8 @@ def test_a_critic_that_ignores_the_action_has_no_gradient_and_no_optimum():
     agent = make_agent(lambda obs, act: obs.sum(-1))
     assert not Deterministic().draw(agent, OBS).any()
     assert not ZerothOrder().draw(agent, OBS).any()
+    assert not CriticReference(smoothing=0.1).cotangent(agent, OBS).mean.any()
+    assert not field(agent, OBS, resolution=3, arrows=3).gradient.values.any()
     assert local_optima(agent, OBS, starts=4).count().tolist() == [0] * 5
 
 
