@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -34,4 +36,6 @@ class Curvature(Probe):
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Medians over states, and the shares of states where the ratio means something."""
-        return Measurement(sensitivity(agent, obs, scale=self.scale).summary())
+        summary = sensitivity(agent, obs, scale=self.scale).summary()
+        objective = str(agent.objective)
+        return Measurement({name: replace(each, objective=objective) for name, each in summary.items()})

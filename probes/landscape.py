@@ -40,18 +40,19 @@ class Landscape(Probe):
         optima = local_optima(agent, obs, starts=self.starts, generator=generator)
         standing = gap(agent, obs, optima=optima)
         best_on_boundary = torch.stack([found[:1].any() for found in optima.on_boundary])
+        objective = str(agent.objective)
         return Measurement(
             {
-                "optima": mean_over_states(optima.count(self.threshold)),
-                "gap": mean_over_states(standing.gap),
-                "relative_gap": mean_over_states(standing.relative),
-                "best_basin_share": mean_over_states(standing.reaches_best, "share"),
-                "boundary_share": mean_over_states(best_on_boundary, "share"),
+                "optima": mean_over_states(optima.count(self.threshold), objective),
+                "gap": mean_over_states(standing.gap, objective),
+                "relative_gap": mean_over_states(standing.relative, objective),
+                "best_basin_share": mean_over_states(standing.reaches_best, objective, "share"),
+                "boundary_share": mean_over_states(best_on_boundary, objective, "share"),
             }
         )
 
 
-def mean_over_states(values: Tensor, scale: Scale = "linear") -> Estimate:
+def mean_over_states(values: Tensor, objective: str = "", scale: Scale = "linear") -> Estimate:
     """The mean of a per-state number [B] with its standard error; states are the samples.
 
     Example:
@@ -61,4 +62,4 @@ def mean_over_states(values: Tensor, scale: Scale = "linear") -> Estimate:
     numbers = values.double()
     count = numbers.numel()
     stderr = float(numbers.std() / count**0.5) if count > 1 else float("nan")
-    return Estimate(float(numbers.mean()), stderr, count, scale=scale)
+    return Estimate(float(numbers.mean()), stderr, count, objective=objective, scale=scale)

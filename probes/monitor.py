@@ -99,7 +99,8 @@ class Monitor:
 
         Args:
             step: environment steps so far; non-decreasing.
-            obs: observations [B, n] to measure at, where the monitor was not given a sampler.
+            obs: observations [B, n] to measure at, where the monitor was not given a sampler; a probe that wants
+                fewer takes the first, so they should be in random order.
         """
         if step < self._wake_step and time.perf_counter() < self._wake_time:
             self._step = step

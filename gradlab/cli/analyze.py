@@ -86,7 +86,7 @@ def _keep(run: object, step: int, result: Result) -> None:
         result.probe,
         result.measurement,
         cost=result.seconds,
-        where="inline",
+        where="background" if result.background else "inline",
         status=result.status,
         message=result.message,
     )
