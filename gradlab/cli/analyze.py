@@ -86,7 +86,8 @@ def _keep(run: object, step: int, result: Result) -> None:
         result.probe,
         result.measurement,
         cost=result.seconds,
-        where="background" if result.background else "inline",
+        # No training run waited for it.
+        where="background",
         status=result.status,
         message=result.message,
     )
