@@ -15,6 +15,8 @@ from probes.probe import Probe
 class Landscape(Probe):
     """Local optima of Q(s, ·), the actor's gap to the best, and whether ascent from the actor reaches it.
 
+    The search takes longer than the other measurements together, so it runs in the background process.
+
     Args:
         every: training steps between two measurements.
         states: number of states.
@@ -23,6 +25,7 @@ class Landscape(Probe):
     """
 
     name = "landscape"
+    background = True
 
     def __init__(self, *, every: int = 2000, states: int = 16, starts: int = 32, threshold: float = 0.01) -> None:
         super().__init__(every=every, states=states)

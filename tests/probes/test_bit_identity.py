@@ -40,12 +40,18 @@ class FieldHere(probes.Field):
     background = False
 
 
+class LandscapeHere(probes.Landscape):
+    """Likewise."""
+
+    background = False
+
+
 def everything_often():
     return [
         FieldHere(every=200, states=2, resolution=9, arrows=5, starts=4),
         probes.Gradient(every=200, states=16, draws=8),
         probes.Curvature(every=200, states=8),
-        probes.Landscape(every=400, states=4, starts=4),
+        LandscapeHere(every=400, states=4, starts=4),
         probes.Simulator("Reacher-v5", every=1000, states=4, draws=8, horizon=5),
     ]
 
@@ -66,6 +72,7 @@ def test_training_is_bit_identical_with_probes(tmp_path, name, steps):
     assert status.failed == {}, status
     assert status.measured["gradient"] >= steps // 200
     assert status.measured["field"] >= steps // 200
+    assert status.measured["landscape"] >= steps // 400
     assert len(without) > 200
 
 
