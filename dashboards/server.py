@@ -67,15 +67,19 @@ class Server:
 
     def stop(self) -> None:
         """Stops answering and lets go of the port and the store; does nothing the second time."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            from waitress import wasyncore
+        from waitress import wasyncore
 
-            # In the loop's own thread: closing a socket under its select() is an error.
-            self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map))
+        thread, self._thread = self._thread, None
+        watched = self._server._map
+        sockets = watched
+        if thread is not None:
+            # The loop ends when it has nothing left to watch, which its own thread must bring about. It closes nothing
+            # there: the loop may run this before the trigger is pulled, and workers pull it until they are shut down.
+            sockets = {}
+            self._server.trigger.pull_trigger(lambda: (sockets.update(watched), watched.clear()))
             thread.join(timeout=5)
         self._server.task_dispatcher.shutdown()
-        self._server.close()
+        wasyncore.close_all(sockets)
         self.app.server.config["GRADLAB_RECORDS"].close()
 
     def wait(self) -> None:

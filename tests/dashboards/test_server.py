@@ -123,3 +123,22 @@ def test_other_machines_need_the_token_once_and_a_cookie_from_then_on(store_path
         assert "SameSite=Strict" in cookie
         assert ask(server, path).status == 401
         assert ask(server, Cookie=cookie.split(";")[0]).status == 200
+
+
+def test_a_server_stops_though_its_loop_is_ahead_of_it(store_path, monkeypatch):
+    server = Server(str(store_path), port=0)
+    server.start()
+    thread, trigger = server._thread, server._server.trigger
+    pull = trigger._physical_pull
+
+    def late() -> None:
+        # A worker's pull wakes the loop, which also does what it was to be woken for next.
+        pull()
+        thread.join(timeout=5)
+        pull()
+
+    monkeypatch.setattr(trigger, "_physical_pull", late)
+    server.stop()
+    assert not thread.is_alive()
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", server.port))
