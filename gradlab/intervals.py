@@ -108,7 +108,10 @@ def cosine_interval(parallel: Interval, perpendicular: Interval, at: tuple[float
         one.append(0.0)
     two = [_cosine(p, end) for end in perpendicular]
     low = centre - math.hypot(centre - min([*one, centre]), centre - min([*two, centre]))
-    high = centre + math.hypot(max([*one, centre]) - centre, max([*two, centre]) - centre)
+    # The upper end's share of p is taken at the smallest q, since a cosine of one (q = 0) leaves p no say.
+    nearest = _cosine(p, perpendicular[0])
+    up = max(_cosine(end, perpendicular[0]) for end in (*parallel, p)) - nearest
+    high = centre + math.hypot(up, max([*two, centre]) - centre)
     return max(low, -1.0), min(high, 1.0)
 
 

@@ -14,7 +14,7 @@ from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 
 B, M, N = 64, 3, 8
-REPETITIONS = 200
+REPETITIONS = 1000
 
 #: name → (draws, kind of noise, its size, bias, the reference's standard error)
 REGIMES = {

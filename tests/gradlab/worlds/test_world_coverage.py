@@ -1,4 +1,4 @@
-"""On the worlds with known answers, 95 % intervals hold the truth in 90 to 98 % of 400 repetitions."""
+"""On the worlds with known answers, 95 % intervals hold the truth in 90 to 98 % of a thousand repetitions."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 from gradlab.worlds import GaussianPolynomial, LinearQuadratic, QuadraticBandit
 
-REPETITIONS = 400
+REPETITIONS = 1000
 
 
 def exact(mean):
