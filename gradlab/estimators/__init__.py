@@ -1,7 +1,7 @@
 """Policy-gradient estimators, one file per family: each draws cotangents [draws, states, m] at the head."""
 
 from gradlab.agent import Agent
-from gradlab.estimators.base import Estimator
+from gradlab.estimators.base import Estimator, TrajectoryEstimator
 from gradlab.estimators.deterministic import Deterministic
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.estimators.score_function import ScoreFunction
@@ -34,6 +34,7 @@ __all__ = [
     "Estimator",
     "Reparameterized",
     "ScoreFunction",
+    "TrajectoryEstimator",
     "ZerothOrder",
     "default_estimators",
 ]

@@ -1,4 +1,4 @@
-"""What every estimator is: something that draws cotangents."""
+"""What every estimator is: something that draws cotangents, at states or along trajectories."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.objective import Objective
+from gradlab.trajectories import Trajectories
 
 
 class Estimator(ABC):
@@ -51,9 +53,35 @@ class Estimator(ABC):
             generator.seed()
         return self._draw(agent, agent.observations(obs), draws, generator).detach()
 
+    def objective(self, agent: Agent) -> Objective:
+        """The objective whose gradient is estimated; the one the training run states, unless a subclass differs."""
+        return agent.objective
+
     @abstractmethod
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         """The draws [D, B, m] for checked input."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TrajectoryEstimator(ABC):
+    """Makes a cotangent of every step of whole episodes; an episode's gradient is Σ_t J_tᵀ v_t over its steps.
+
+    It estimates ∇J itself, with the discount weights γᵗ inside the cotangents, so that nothing is divided by the
+    number of states. Whole episodes are the independent samples.
+    """
+
+    #: Name in tables, stores and figures; short, lower case, with hyphens.
+    name: str
+
+    @abstractmethod
+    def cotangents(self, agent: Agent, trajectories: Trajectories) -> Tensor:
+        """Detached cotangents [N, m], one a step, in the agent's dtype."""
+
+    def objective(self, agent: Agent) -> Objective:
+        """The objective whose gradient is estimated; the one the training run states, unless a subclass differs."""
+        return agent.objective
 
     def __str__(self) -> str:
         return self.name

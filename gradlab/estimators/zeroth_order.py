@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators.base import Estimator
 from gradlab.estimators.heads import in_chunks, to_head
+from gradlab.objective import Objective
 
 Points = Literal[1, 2, "antithetic"]
 Directions = Literal["gaussian", "sphere"]
@@ -86,6 +88,10 @@ class ZerothOrder(Estimator):
             elif self.points == "antithetic":
                 change = (change - agent.q(obs, act - self.mu * noise)) / 2
         return to_head(agent.policy, head, (change / self.mu).unsqueeze(-1) * noise)
+
+    def objective(self, agent: Agent) -> Objective:
+        """The agent's without entropy, smoothed with radius μ."""
+        return replace(agent.objective, entropy=0.0, smoothing=self.mu)
 
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         shape = (draws, len(obs), agent.action_size)

@@ -1,6 +1,6 @@
 """Worlds: problems whose gradients, values and variances are known in closed form."""
 
-from gradlab.worlds.base import Hessians, Moments, World
+from gradlab.worlds.base import Admitted, Hessians, Moments, World
 from gradlab.worlds.gaussian_polynomial import GaussianPolynomial
 from gradlab.worlds.linear_quadratic import LinearQuadratic
 from gradlab.worlds.quadratic_bandit import QuadraticBandit, expected_absolute_cosine
@@ -11,6 +11,7 @@ WORLDS: tuple[type[World], ...] = (GaussianPolynomial, QuadraticBandit, LinearQu
 
 __all__ = [
     "WORLDS",
+    "Admitted",
     "GaussianPolynomial",
     "Hessians",
     "LinearQuadratic",

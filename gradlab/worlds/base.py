@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.estimators.base import Estimator, TrajectoryEstimator
+from gradlab.trajectories import Trajectories
 
 
 class Moments(NamedTuple):
@@ -27,6 +32,24 @@ class Hessians(NamedTuple):
 
     action: Tensor
     mixed: Tensor
+
+
+class Admitted(NamedTuple):
+    """An estimator that makes sense on a world, with what is known of one of its gradients in closed form.
+
+    One gradient is of one draw at the world's fixed states (divided by their number), or of one trajectory.
+
+    Attributes:
+        estimator: drawn at states or made from trajectories.
+        mean: its expectation as a flat vector over the agent's parameters, [P]; the objective's gradient when unbiased.
+        variance: trace of its covariance; None where no closed form is known.
+        truth: the gradient it is judged against, [P]; the objective's.
+    """
+
+    estimator: Estimator | TrajectoryEstimator
+    mean: Tensor
+    variance: float | None
+    truth: Tensor
 
 
 class World(ABC):
@@ -54,3 +77,19 @@ class World(ABC):
     @abstractmethod
     def agent(self) -> Agent:
         """The world's policy and its exact critic as a float64 agent; its gradients are ascent directions."""
+
+    def observations(self) -> Tensor:
+        """The fixed states [B, n] at which estimators are drawn in a calibration; one state of zeros by default."""
+        return self.agent().action_low.new_zeros(1, 1)
+
+    def trajectories(self, count: int, generator: torch.Generator) -> Trajectories:
+        """Independent episodes of the world's policy.
+
+        Raises:
+            GradlabError: the world has no time.
+        """
+        raise GradlabError(f"world {self.name}: is a single decision; it has no trajectories")
+
+    def admitted(self) -> Sequence[Admitted]:
+        """Every estimator that is to be checked on this world; none by default."""
+        return ()
