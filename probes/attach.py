@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import platform
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from probes.defaults import default_probes
 from probes.monitor import Monitor
 from probes.probe import Probe, generator_for
 from probes.source import Sampler, Source
+
+log = logging.getLogger("gradlab")
 
 
 def attach(
@@ -94,6 +97,7 @@ def attach(
         source = Source(view=lambda: agent, sample=sampler, environment=environment)
 
     agent = source.view()
+    _name_what_is_shared(agent)
     chosen, left_out = [], {}
     for probe in default_probes(source.environment) if probes is None else probes:
         reason = probe.refusal(agent)
@@ -136,6 +140,17 @@ def attach(
     open_store(address).close()
     _warm_up(agent, chosen)
     return kind(source, chosen, open_run, store_url=address, budget=budget, seed=seed, left_out=left_out)
+
+
+def _name_what_is_shared(agent: Agent) -> None:
+    """Say which critics a snapshot cannot copy: what they hold is the live run's own, and may change meanwhile."""
+    for number, critic in enumerate(agent.critics):
+        if not isinstance(getattr(critic, "__self__", critic), torch.nn.Module):
+            log.warning(
+                "gradlab: critic %d is a function, which a snapshot cannot copy; it is measured as training "
+                "leaves it at that moment: pass the module itself",
+                number,
+            )
 
 
 def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:

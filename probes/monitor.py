@@ -131,6 +131,9 @@ class Monitor:
         if self._background is not None:
             self._background.close(wait)
             self._collect()
+        for slot in self._slots:
+            if slot.obstacle and slot.waits(self._step):
+                self._record(self._step, slot.probe, status="skipped", message=f"{slot.obstacle} until the run ended")
         self._outbox.put(lambda: self.run.heartbeat(self._step))
         self._outbox.put(lambda: self.run.finish(status, message))
         self._outbox.close(_FLUSH)
@@ -179,6 +182,7 @@ class Monitor:
             if reason:
                 # The clock wakes the monitor again for a budget or a process; a step for observations.
                 wake = step + 1 if reason == _TOO_FEW else wake
+                slot.obstacle = reason
                 if slot.missed(step):
                     self._record(step, slot.probe, status="skipped", message=reason)
                 continue

@@ -20,6 +20,7 @@ class Slot:
     Attributes:
         due: step since which the next measurement is due.
         stopped: why the probe is not tried any more; empty while it is.
+        obstacle: why the measurement that is due has not been taken yet; empty when nothing is in its way.
 
     Example:
         >>> from probes.curvature import Curvature
@@ -35,6 +36,7 @@ class Slot:
         self.probe = probe
         self.due = 0
         self.stopped = ""
+        self.obstacle = ""
         self._waiting_since = 0
         self._failures = 0
 
@@ -44,6 +46,7 @@ class Slot:
 
     def taken(self, step: int) -> None:
         """A measurement was tried at this step."""
+        self.obstacle = ""
         self.due = self._waiting_since = (step // self.probe.every + 1) * self.probe.every
 
     def missed(self, step: int) -> bool:

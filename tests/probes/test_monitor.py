@@ -291,3 +291,30 @@ def test_a_budget_that_is_no_share_is_refused_before_anything_is_written(agent, 
     with pytest.raises(gradlab.GradlabError, match="give a share of wall time"):
         probes.attach(agent, store=tmp_path / "a.db", budget=budget)
     assert not (tmp_path / "a.db").exists()
+
+
+def test_a_measurement_still_waited_for_at_the_end_is_recorded_with_its_reason(agent, tmp_path):
+    with probes.attach(agent, store=tmp_path / "a.db", probes=[Count(every=100)], budget=None) as monitor:
+        for step in range(5):
+            monitor.step(step)  # nobody gives observations
+    assert monitor.status.skipped == {"count": 1}
+    with open_store(tmp_path / "a.db", readonly=True) as store:
+        found = [(m.step, m.status, m.message) for m in store.measurements()]
+    assert found == [(4, "skipped", "too few observations yet until the run ended")]
+
+
+def test_nothing_is_recorded_at_the_end_for_what_was_measured(agent, tmp_path):
+    with probes.attach(agent, store=tmp_path / "a.db", probes=[Count(every=100)], budget=None) as monitor:
+        monitor.step(0)
+        monitor.step(1, obs=observations())
+    assert monitor.status.skipped == {}
+
+
+def test_a_critic_that_cannot_be_copied_is_named_when_attaching(agent, tmp_path, caplog):
+    critic = Quadratic()
+    bare = gradlab.Agent(agent.actor, [lambda obs, act: critic(obs, act)], [-1, -1], [1, 1], obs_size=3)
+    with probes.attach(bare, store=tmp_path / "a.db", probes=[Count()]):
+        assert "critic 0 is a function" in caplog.text
+    caplog.clear()
+    with probes.attach(agent, store=tmp_path / "b.db", probes=[Count()]):
+        assert caplog.text == ""
