@@ -74,7 +74,7 @@ def interval_ends(
     """
     draws, total = moments.draws, float(moments.variance)
     known = draws if total > 0 else _KNOWN
-    square = _trace_of_square(total, spread.gram_squared / (draws - 1) ** 2, draws - 1)
+    square = trace_of_square(total, spread.gram_squared / (draws - 1) ** 2, draws - 1)
     pairs = (draws - 1) * draws
     error_noise = Noise(
         total / draws + noise.trace,
@@ -147,7 +147,7 @@ def _cosine_ends(
     # What is left of the scatter when its part along r is taken off.
     gram = spread.gram_squared - 2 * spread.gram_reference / norm + along**2
     rest = max(total - along / (draws - 1), 0.0)
-    rest_square = _trace_of_square(rest, max(gram, 0.0) / (draws - 1) ** 2, draws - 1)
+    rest_square = trace_of_square(rest, max(gram, 0.0) / (draws - 1) ** 2, draws - 1)
     tilt, scale = 1 - overlap / norm, overlap**2 / (norm * float(moments.true_squared))
     with_rest = spread.with_mean + tilt * spread.with_reference
     plug_in = max(float(moments.gradient_squared) + total / draws - parallel**2, 0.0)
@@ -170,7 +170,7 @@ def _cosine_ends(
     return min(max(low - traded, -1.0), value), max(min(high + traded, 1.0), value)
 
 
-def _trace_of_square(trace: float, plug_in: float, freedom: int) -> float:
+def trace_of_square(trace: float, plug_in: float, freedom: int) -> float:
     """Tr Σ² from tr S and tr S², without the bias (tr Σ)²/n of the latter (Z. Bai, H. Saranadasa 1996, section 3)."""
     if not trace > 0:
         return 0.0

@@ -28,6 +28,7 @@ class Estimate:
             ``share`` (Wilson) for proportions, which stays inside [0, 1] and has a width even at 0 and 1. Where the
             value lies outside the scale's domain the interval is linear.
         ends: the 95 % interval itself, where its maker knows better than any symmetric one.
+        caveat: what the number must never be shown without, such as a difference of objectives that was allowed.
 
     Example:
         >>> bias = Estimate(0.5, 0.1, samples=64, reference="critic")
@@ -47,6 +48,7 @@ class Estimate:
     objective: str = ""
     scale: Scale = "linear"
     ends: tuple[float, float] | None = None
+    caveat: str = ""
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided confidence interval from Student's t with ``samples - 1`` degrees of freedom.
@@ -121,18 +123,25 @@ class Estimate:
         return replace(self, stderr=total, samples=samples, ends=ends)
 
     def __str__(self) -> str:
-        about = f"{self.value} (no interval: n={self.samples})"
-        if math.isfinite(self.stderr):
-            digits = 2 if self.stderr == 0 else max(0, 1 - math.floor(math.log10(self.stderr)))
-            exact = self.stderr == 0
-            small = digits > 5 or abs(self.value) >= 1e6
-            number = f"{self.value:.3g}" if small or exact else f"{self.value:.{digits}f}"
-            error = f"{self.stderr:.2g}" if small or exact else f"{self.stderr:.{digits}f}"
-            about = f"{number} ± {error} (n={self.samples}"
-            if not self.resolved and math.isfinite(self.samples_to_resolve):
-                return f"unresolved: {about}; about {self.samples_to_resolve:.0f} samples would resolve it)"
-            about += f", against {self.reference})" if self.reference else ")"
-        return about
+        caveat = f"; {self.caveat}" if self.caveat else ""
+        if not math.isfinite(self.stderr):
+            return f"{self.value} (no interval: n={self.samples}{caveat})"
+        exact = self.stderr == 0
+        digits = 2 if exact else max(0, 1 - math.floor(math.log10(self.stderr)))
+        small = digits > 5 or abs(self.value) >= 1e6
+
+        def number(value: float) -> str:
+            return f"{value:.3g}" if small or exact else f"{value:.{digits}f}"
+
+        about = f"{number(self.value)} ± {self.stderr:.2g}" if small or exact else ""
+        about = about or f"{number(self.value)} ± {self.stderr:.{digits}f}"
+        if self.ends is not None and self.ends[0] < self.ends[1]:
+            # The ends are where the truth is; ± would give an impression that the maker knows to be wrong.
+            about = f"{number(self.value)} in [{number(self.ends[0])}, {number(self.ends[1])}]"
+        about += f" (n={self.samples}"
+        if not self.resolved and math.isfinite(self.samples_to_resolve):
+            return f"unresolved: {about}; about {self.samples_to_resolve:.0f} samples would resolve it{caveat})"
+        return about + (f", against {self.reference}" if self.reference else "") + f"{caveat})"
 
 
 def _wilson(share: float, stderr: float, samples: int, quantile: float) -> tuple[float, float]:

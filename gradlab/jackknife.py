@@ -134,14 +134,7 @@ def _without(
 def jackknife_variance(
     all_draws: Moments, left_out: LeftOut, statistic: Callable[[Moments], Tensor], correction: float = 1.0
 ) -> float:
-    """Sampling variance of a statistic over draws, by the jackknife corrected for its own bias.
-
-    The delete-one jackknife counts the quadratic part of a statistic twice, which is all there is of ‖bias‖² for an
-    unbiased estimator. The interactions of pairs, Q_de = Dθ − (D−1)(θ_d + θ_e) + (D−2)θ_de, measure that part, and
-    Σ_{d<e}(Q_de − Q̄)²/(D(D−1)) is taken off (B. Efron, C. Stein 1981, *The jackknife estimate of variance*,
-    section 5). What is left is kept above half of the delete-one value, below which no quadratic statistic lies, and
-    above half of the quadratic part: where ‖bias‖² is near zero the plain difference is noisy, and these floors
-    keep the intervals' coverage.
+    """Sampling variance of a statistic of moments over draws; see ``corrected_variance``.
 
     Args:
         all_draws: moments of all draws.
@@ -152,12 +145,39 @@ def jackknife_variance(
     Returns:
         The variance; NaN where the statistic is undefined with a draw left out.
     """
-    n = all_draws.draws
-    one = statistic(left_out.one)
+    two = None if left_out.two is None else statistic(left_out.two)
+    return corrected_variance(all_draws.draws, statistic(left_out.one), two, correction)
+
+
+def corrected_variance(n: int, one: Tensor, two: Tensor | None, correction: float = 1.0) -> float:
+    """Sampling variance of a statistic of n samples, by the jackknife corrected for its own bias.
+
+    The delete-one jackknife counts the quadratic part of a statistic twice, which is all there is of ‖bias‖² for an
+    unbiased estimator. The interactions of pairs, Q_de = Dθ − (D−1)(θ_d + θ_e) + (D−2)θ_de, measure that part, and
+    Σ_{d<e}(Q_de − Q̄)²/(D(D−1)) is taken off (B. Efron, C. Stein 1981, *The jackknife estimate of variance*,
+    section 5). What is left is kept above half of the delete-one value, below which no quadratic statistic lies, and
+    above half of the quadratic part: where ‖bias‖² is near zero the plain difference is noisy, and these floors
+    keep the intervals' coverage.
+
+    Args:
+        n: number of samples.
+        one: the statistic with each sample left out, [n].
+        two: the statistic with each pair left out, [n, n] (its diagonal is not looked at); None for no correction.
+        correction: share of the quadratic part that is taken off; less is more cautious.
+
+    Returns:
+        The variance; NaN where a value of ``one`` is.
+
+    Example:
+        >>> x = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64)
+        >>> mean_without = (x.sum() - x) / 2
+        >>> round(corrected_variance(3, mean_without, None), 6), round(float(x.var()) / 3, 6)
+        (2.333333, 2.333333)
+    """
     variance = (n - 1) / n * float((one - one.mean()).square().sum())
-    if left_out.two is None:
+    if two is None:
         return variance
-    pairs = (n - 2) * statistic(left_out.two) - (n - 1) * (one[:, None] + one[None, :])
+    pairs = (n - 2) * two - (n - 1) * (one[:, None] + one[None, :])
     # Both triangles at once; the diagonal is no pair.
     centre = pairs.fill_diagonal_(0.0).sum() / (n * (n - 1))
     twice = float((pairs - centre).fill_diagonal_(0.0).square_().sum()) / (2 * n * (n - 1))

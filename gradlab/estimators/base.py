@@ -51,11 +51,18 @@ class Estimator(ABC):
         if generator is None:
             generator = torch.Generator()
             generator.seed()
-        return self._draw(agent, agent.observations(obs), draws, generator).detach()
+        cotangents = self._draw(agent, agent.observations(obs), draws, generator).detach()
+        # What they estimate goes with them, so that no reference for something else is taken for theirs.
+        cotangents.objective = self.objective(agent)  # type: ignore[attr-defined]
+        return cotangents
 
     def objective(self, agent: Agent) -> Objective:
         """The objective whose gradient is estimated; the one the training run states, unless a subclass differs."""
         return agent.objective
+
+    def notes(self, agent: Agent, obs: Any) -> tuple[str, ...]:
+        """What a person should know of this estimator at these states [B, n], a line each; nothing by default."""
+        return ()
 
     @abstractmethod
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:

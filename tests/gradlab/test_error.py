@@ -31,7 +31,7 @@ def make_agent(seed: int = 0) -> tuple[Agent, Tensor]:
         for parameter in actor.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     obs = torch.randn(B, N, generator=generator, dtype=torch.float64)
-    return Agent(actor, [], [-1.0] * M, [1.0] * M), obs
+    return Agent(actor, [], [-1.0] * M, [1.0] * M, discount=0.9), obs
 
 
 def make_case(
@@ -286,7 +286,7 @@ def test_gradient_variance_against_explicit_loops() -> None:
 def test_float32_agrees_with_float64() -> None:
     agent, obs = make_agent()
     v, ref = make_case(16, 0.5, 0.5)
-    single = Agent(agent.snapshot().actor.float(), [], [-1.0] * M, [1.0] * M)
+    single = Agent(agent.snapshot().actor.float(), [], [-1.0] * M, [1.0] * M, discount=0.9)
     a, b = gradient_error(agent, obs, v, ref), gradient_error(single, obs.float(), v.float(), ref)
     for name in NUMBERS:
         assert getattr(b, name).value == pytest.approx(getattr(a, name).value, rel=1e-4)
