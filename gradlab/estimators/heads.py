@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradlab.policies import Policy
+from gradlab.policies import Deterministic, Policy
 
 #: Critic evaluations held at a time with their graph: two 256-wide layers keep about 100 MB.
 ROWS = 16_384
@@ -34,6 +34,9 @@ def to_head(policy: Policy, head: Tensor, at_action: Tensor) -> Tensor:
         >>> to_head(Gaussian(), torch.zeros(1, 2), torch.full((1, 1), 3.0))
         tensor([[3., 0.]])
     """
+    if type(policy) is Deterministic:
+        # The head is the action: nothing to differentiate, which a sweep over many draws would pay for each time.
+        return at_action.to(head)
     with torch.enable_grad():
         at = head.detach().expand(*at_action.shape[:-1], head.shape[-1]).clone().requires_grad_()
         (gradient,) = torch.autograd.grad(policy.mode(at), at, at_action.to(at))
