@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gradlab.critics import Critic, Reduction, check_reduction, evaluate, reduce, refuse_wrong_length
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Deterministic, Policy
 
 Head = Callable[[Any, Tensor], Tensor]
-Reduction = Literal["first", "min", "mean"]
 
 #: Rows a network is evaluated on at a time: activations of a 256-wide layer then stay near 16 MB.
 _ROWS = 16_384
@@ -39,13 +39,18 @@ class Agent:
         actor: module that owns the policy's parameters; ``head(actor, obs)`` gives the head [B, m]. By default
             the head is what the actor returns.
         critics: callables ``(obs [B, n], act [B, p]) -> [B]`` or ``[B, 1]``; modules, so that they can be copied.
+            Critics of quantiles give ``[B, quantiles]``, and only where ``quantiles`` says so.
         action_low: lower corner of the action box in the critic's coordinates, [p] or a number per coordinate.
         action_high: upper corner, likewise.
         discount: γ of the training objective.
         policy: what the head means; ``policies.Deterministic()`` (head = action) by default.
         head: how to get the head from the actor, a pure function without state.
-        reduction: which critic the actor follows: the ``first`` (DDPG, TD3), the ``min`` (SAC) or the ``mean``.
+        reduction: which critic the actor follows: the ``first`` (DDPG, TD3), the ``min`` (SAC), the ``mean`` (REDQ,
+            TQC), or ``truncated``: the mean of all critics' quantiles without the highest (TQC's targets).
         target_critics: slow copies of the critics, where the algorithm has them.
+        quantiles: number of quantiles of the return that a critic gives (TQC, QR-DQN); their mean is its value. None
+            for critics of the value itself.
+        drop_quantiles: how many of the highest quantiles per critic ``truncated`` leaves out.
         entropy: coefficient α of the entropy bonus in the actor's objective.
         env_low: lower corner of the environment's action box; the critic's by default.
         env_high: upper corner, likewise.
@@ -54,7 +59,8 @@ class Agent:
         library: name of the library, for people.
 
     Raises:
-        GradlabError: the box is empty, unbounded or of inconsistent shape, or the critics are not a sequence.
+        GradlabError: the box is empty, unbounded or of inconsistent shape, the critics are not a sequence, or the
+            reduction does not fit them.
 
     Example:
         >>> actor = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
@@ -70,7 +76,7 @@ class Agent:
     def __init__(
         self,
         actor: nn.Module,
-        critics: Sequence[Callable[[Tensor, Tensor], Tensor]],
+        critics: Sequence[Critic],
         action_low: Any,
         action_high: Any,
         discount: float = 0.99,
@@ -78,7 +84,9 @@ class Agent:
         policy: Policy | None = None,
         head: Head = _default_head,
         reduction: Reduction = "first",
-        target_critics: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        target_critics: Sequence[Critic] = (),
+        quantiles: int | None = None,
+        drop_quantiles: int = 0,
         entropy: float = 0.0,
         env_low: Any = None,
         env_high: Any = None,
@@ -88,14 +96,15 @@ class Agent:
     ) -> None:
         if callable(critics) or not all(callable(critic) for critic in critics):
             raise GradlabError("critics: expected a list of callables (obs, act) -> q; write critics=[critic]")
-        if reduction not in ("first", "min", "mean"):
-            raise GradlabError(f"reduction: {reduction!r} is none of 'first', 'min', 'mean'")
+        check_reduction(reduction, quantiles, drop_quantiles)
         self.actor = actor
         self.critics = tuple(critics)
         self.target_critics = tuple(target_critics)
         self.policy = policy or Deterministic()
         self._head = head
         self.reduction: Reduction = reduction
+        self.quantiles = quantiles
+        self.drop_quantiles = drop_quantiles
         self.discount = float(discount)
         self.entropy = float(entropy)
         self.obs_size = obs_size
@@ -199,8 +208,16 @@ class Agent:
         return tensor
 
     def head(self, obs: Tensor) -> Tensor:
-        """The head h_θ(s), [B, m], with its graph to the actor's parameters."""
-        return self._head(self.actor, obs)
+        """The head h_θ(s), [B, m], with its graph to the actor's parameters.
+
+        Raises:
+            GradlabError: the actor was made for observations of another length.
+        """
+        try:
+            return self._head(self.actor, obs)
+        except RuntimeError as error:
+            refuse_wrong_length(error, "actor", self.actor, obs.shape[-1], (obs.shape[-1],))
+            raise
 
     def action(self, obs: Tensor) -> Tensor:
         """The action without exploration, [B, p], in the critic's coordinates."""
@@ -208,40 +225,68 @@ class Agent:
 
     def q_all(self, obs: Tensor, act: Tensor, *, target: bool = False) -> Tensor:
         """Every critic's value: obs [B, n], act [..., B, p] → [critics, ..., B]."""
-        critics = self.target_critics if target else self.critics
-        return torch.stack([self._evaluate(critic, obs, act) for critic in critics])
+        values = self._values(obs, act, target=target)
+        return values if self.quantiles is None else values.mean(-1)
 
-    def q(self, obs: Tensor, act: Tensor, *, critic: int | None = None) -> Tensor:
+    def q(
+        self,
+        obs: Tensor,
+        act: Tensor,
+        *,
+        critic: int | None = None,
+        reduction: Reduction | None = None,
+        target: bool = False,
+    ) -> Tensor:
         """The value the actor follows: obs [B, n], act [..., B, p] → [..., B].
 
         Args:
             obs: observations [B, n].
             act: actions, any number of leading dimensions over the same B states.
-            critic: index of one critic instead of the agent's own reduction.
+            critic: index of one critic instead of a reduction of all.
+            reduction: another reduction than the agent's own.
+            target: of the target critics instead of the critics.
 
         Raises:
-            GradlabError: the agent has no critic.
+            GradlabError: the agent has no such critic, or a critic returns something unexpected.
         """
-        if not self.critics:
-            raise GradlabError("agent: has no critic of (obs, act); this measurement needs one")
-        if critic is not None:
-            return self._evaluate(self.critics[critic], obs, act)
-        if self.reduction == "first":
-            return self._evaluate(self.critics[0], obs, act)
-        values = self.q_all(obs, act)
-        return values.min(0).values if self.reduction == "min" else values.mean(0)
+        reduction = reduction or self.reduction
+        check_reduction(reduction, self.quantiles, self.drop_quantiles)
+        only = 0 if critic is None and reduction == "first" else critic
+        values = self._values(obs, act, target=target, only=only)
+        return reduce(values, "first" if only is not None else reduction, self.quantiles, self.drop_quantiles)
 
-    def action_gradient(self, obs: Tensor, act: Tensor, *, critic: int | None = None) -> Tensor:
-        """∇_a Q(s, a), detached: act [..., B, p] → [..., B, p]; zero where Q does not depend on the action."""
+    def action_gradient(
+        self,
+        obs: Tensor,
+        act: Tensor,
+        *,
+        critic: int | None = None,
+        reduction: Reduction | None = None,
+        target: bool = False,
+    ) -> Tensor:
+        """∇_a Q(s, a), detached: act [..., B, p] → [..., B, p]; arguments as for ``q``.
+
+        Zero where Q does not depend on the action, NaN where Q is NaN or infinite.
+        """
         with torch.enable_grad():
             at = act.detach().requires_grad_()
-            value = self.q(obs.detach(), at, critic=critic)
-            if not value.requires_grad:
-                return torch.zeros_like(act)
-            (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
-        return gradient
+            value = self.q(obs.detach(), at, critic=critic, reduction=reduction, target=target)
+            gradient = torch.zeros_like(act)
+            if value.requires_grad:
+                (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
+        return gradient.masked_fill(~torch.isfinite(value.detach()).unsqueeze(-1), torch.nan)
 
-    def _evaluate(self, critic: Callable[[Tensor, Tensor], Tensor], obs: Tensor, act: Tensor) -> Tensor:
+    def _values(self, obs: Tensor, act: Tensor, *, target: bool = False, only: int | None = None) -> Tensor:
+        """The chosen critics' values [chosen, ..., B], or their quantiles [chosen, ..., B, quantiles]."""
+        critics, kind = (self.target_critics, "target critic") if target else (self.critics, "critic")
+        if not critics:
+            raise GradlabError(f"agent: has no {kind} of (obs, act); this measurement needs one")
+        if only is not None and not 0 <= only < len(critics):
+            raise GradlabError(f"agent: has {len(critics)} {kind}s, numbered from 0, and no {only}; choose one of them")
+        chosen = range(len(critics)) if only is None else (only,)
+        return torch.stack([self._evaluate(critics[i], f"{kind} {i}", obs, act) for i in chosen])
+
+    def _evaluate(self, critic: Critic, name: str, obs: Tensor, act: Tensor) -> Tensor:
         if act.shape[-1] != self.action_size:
             # Noise of the box's size would broadcast over the coordinates of the action and be silently wrong.
             raise GradlabError(
@@ -252,8 +297,8 @@ class Agent:
         rows_obs = obs.expand(*shape, obs.shape[-1]).reshape(-1, obs.shape[-1])
         rows_act = act.reshape(-1, act.shape[-1])
         chunks = zip(rows_obs.split(_ROWS), rows_act.split(_ROWS), strict=True)
-        values = [critic(o, a).reshape(len(o)) for o, a in chunks]
-        return torch.cat(values).reshape(shape)
+        values = torch.cat([evaluate(critic, name, o, a, self.quantiles) for o, a in chunks])
+        return values.reshape(*shape, *values.shape[1:])
 
     # Coordinates -------------------------------------------------------------------------------------------
 
