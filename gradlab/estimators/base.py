@@ -14,6 +14,13 @@ from gradlab.objective import Objective
 from gradlab.trajectories import Trajectories
 
 
+def fresh_generator() -> torch.Generator:
+    """A generator of its own, freshly seeded; the global random state is neither read nor changed."""
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
 class Estimator(ABC):
     """Draws estimates of ∇_h F_s(h), one small vector per state: a *cotangent*.
 
@@ -41,6 +48,19 @@ class Estimator(ABC):
         Raises:
             GradlabError: the agent lacks what the estimator needs, or the observations do not fit.
         """
+        self.check(agent, draws)
+        generator = generator or fresh_generator()
+        cotangents = self._draw(agent, agent.observations(obs), draws, generator).detach()
+        # What they estimate goes with them, so that no reference for something else is taken for theirs.
+        cotangents.objective = self.objective(agent)  # type: ignore[attr-defined]
+        return cotangents
+
+    def check(self, agent: Agent, draws: int = 1) -> None:
+        """Refuse a number of draws below one, and an agent whose actions this estimator cannot perturb.
+
+        Raises:
+            GradlabError: it is so.
+        """
         if draws < 1:
             raise GradlabError(f"draws: {draws}; ask for at least one")
         if self.continuous_only and not agent.policy.continuous:
@@ -48,13 +68,6 @@ class Estimator(ABC):
                 f"estimator {self.name}: needs continuous actions, this agent's are discrete; "
                 "use a score-function estimator"
             )
-        if generator is None:
-            generator = torch.Generator()
-            generator.seed()
-        cotangents = self._draw(agent, agent.observations(obs), draws, generator).detach()
-        # What they estimate goes with them, so that no reference for something else is taken for theirs.
-        cotangents.objective = self.objective(agent)  # type: ignore[attr-defined]
-        return cotangents
 
     def objective(self, agent: Agent) -> Objective:
         """The objective whose gradient is estimated; the one the training run states, unless a subclass differs."""

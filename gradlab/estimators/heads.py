@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,7 @@ ROWS = 16_384
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], noise: Tensor, rows: int = ROWS) -> Tensor:
-    """``function`` applied to groups of draws of ``noise`` [D, B, ...], each of at most ``rows`` rows.
+    """``function`` applied to groups of draws of ``noise`` [D, ..., B, p], each of at most ``rows`` rows.
 
     All noise is drawn before it is split, so results do not depend on the size of a chunk.
 
@@ -22,7 +23,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], noise: Tensor, rows: int = R
         >>> in_chunks(lambda part: 2 * part, torch.ones(5, 3, 1), rows=6).shape
         torch.Size([5, 3, 1])
     """
-    size = max(1, rows // noise.shape[1])
+    size = max(1, rows // max(1, math.prod(noise.shape[1:-1])))
     return torch.cat([function(part).detach() for part in noise.split(size)])
 
 
