@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,7 +26,8 @@ class Trajectories:
         noise: ε the policy drew the actions with, as ``Policy.sample`` takes it, [N, p]; None if unknown.
 
     Raises:
-        GradlabError: lengths differ, an episode is empty, or the episodes are not in order.
+        GradlabError: lengths differ, an episode is empty or goes on after it terminated, the episodes are not in
+            order, or a number is NaN or infinite; such steps are counted, and the first is named.
 
     Example:
         >>> one, reward = torch.ones(4, 1), torch.tensor([1.0, 2.0, 3.0, 4.0])
@@ -46,14 +47,48 @@ class Trajectories:
     noise: Tensor | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(part) for part in (self.obs, self.act, self.reward, self.next_obs, self.terminated)}
+        noise = () if self.noise is None else (self.noise,)
+        parts = (self.obs, self.act, self.reward, self.next_obs, self.terminated, *noise)
+        lengths = {len(part) for part in parts}
         if lengths != {len(self.trajectory)} or len(self.trajectory) == 0:
             raise GradlabError(
                 f"trajectories: parts of {sorted(lengths | {len(self.trajectory)})} steps; they must be equal, not 0"
             )
+        if self.obs.ndim != 2 or self.next_obs.shape != self.obs.shape or self.act.ndim != 2 or self.reward.ndim != 1:
+            shapes = [tuple(part.shape) for part in (self.obs, self.act, self.reward, self.next_obs)]
+            raise GradlabError(
+                f"trajectories: obs, act, reward, next_obs have shapes {shapes}; expected [N, n], [N, p], [N], [N, n]"
+            )
         jumps = self.trajectory.diff()
         if int(self.trajectory[0]) != 0 or not bool(((jumps == 0) | (jumps == 1)).all()):
             raise GradlabError("trajectories: episode numbers must be 0 … R−1, each episode's steps together, in order")
+        if self.terminated.dtype != torch.bool:
+            raise GradlabError(f"trajectories: terminated is {self.terminated.dtype}; pass a mask of bool")
+        self._check_values()
+
+    def _check_values(self) -> None:
+        named = {"obs": self.obs, "act": self.act, "reward": self.reward, "next_obs": self.next_obs}
+        if self.noise is not None:
+            named["noise"] = self.noise
+        for name, part in named.items():
+            finite = torch.isfinite(part).reshape(len(part), -1).all(-1)
+            if not bool(finite.all()):
+                raise GradlabError(
+                    f"trajectories: NaN or infinite {name} in {self._located(~finite)}; leave those episodes out"
+                )
+        after = self.terminated & ~self.last
+        if bool(after.any()):
+            raise GradlabError(
+                f"trajectories: an episode goes on after it terminated, in {self._located(after)}; "
+                "number what follows as another episode"
+            )
+
+    def _located(self, rows: Tensor) -> str:
+        first = int(rows.nonzero()[0])
+        return (
+            f"{int(rows.sum())} of {len(rows)} steps, first in episode {int(self.trajectory[first])}, "
+            f"step {int(self.step[first])}"
+        )
 
     @property
     def count(self) -> int:
@@ -71,6 +106,18 @@ class Trajectories:
         lengths = self.lengths
         starts = lengths.cumsum(0) - lengths
         return torch.arange(len(self.trajectory), device=self.trajectory.device) - starts[self.trajectory]
+
+    @property
+    def last(self) -> Tensor:
+        """Whether a step is the last one of its episode, [N] bool."""
+        last = torch.ones_like(self.trajectory, dtype=torch.bool)
+        last[:-1] = self.trajectory.diff() == 1
+        return last
+
+    @property
+    def cut_off(self) -> Tensor:
+        """Whether a step is the last of an episode that had not terminated, [N] bool."""
+        return self.last & ~self.terminated
 
     @property
     def weights(self) -> Tensor:
@@ -92,12 +139,40 @@ class Trajectories:
 
     def accumulate(self, per_step: Tensor, factor: float) -> Tensor:
         """Σ_{k≥t} factor^{k−t} x_k within each episode, [N] → [N]."""
-        out = per_step.clone()
-        step, last = self.step, int(self.lengths.max())
-        # Backward over t, all episodes at once.
-        for t in range(last - 2, -1, -1):
-            rows = (step == t).nonzero().squeeze(-1)
-            rows = rows[rows + 1 < len(step)]
-            rows = rows[self.trajectory[rows + 1] == self.trajectory[rows]]
-            out[rows] = out[rows] + factor * out[rows + 1]
+        # Zeros after an episode's end, so that nothing leaks into it.
+        out = self.padded(per_step)
+        for t in range(out.shape[1] - 2, -1, -1):
+            out[:, t] += factor * out[:, t + 1]
+        return self.flattened(out)
+
+    def padded(self, per_step: Tensor) -> Tensor:
+        """[N, ...] as a table of episodes by steps, [R, T, ...] with T the longest; zeros after an episode's end."""
+        out = per_step.new_zeros(self.count, int(self.lengths.max()), *per_step.shape[1:])
+        out[self.trajectory, self.step] = per_step
         return out
+
+    def flattened(self, table: Tensor) -> Tensor:
+        """What ``padded`` has made, back as [N, ...]."""
+        return table[self.trajectory, self.step]
+
+    def select(self, episodes: Tensor) -> Trajectories:
+        """Some of the episodes, given as a mask [R] or as increasing indices, numbered anew.
+
+        Raises:
+            GradlabError: no episode is left.
+        """
+        keep = torch.zeros(self.count, dtype=torch.bool, device=self.trajectory.device)
+        keep[episodes] = True
+        if not bool(keep.any()):
+            raise GradlabError(f"trajectories: none of the {self.count} episodes is selected; select one at least")
+        rows = keep[self.trajectory]
+        return replace(
+            self,
+            obs=self.obs[rows],
+            act=self.act[rows],
+            reward=self.reward[rows],
+            next_obs=self.next_obs[rows],
+            terminated=self.terminated[rows],
+            trajectory=(keep.cumsum(0) - 1)[self.trajectory[rows]],
+            noise=None if self.noise is None else self.noise[rows],
+        )
