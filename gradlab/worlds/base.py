@@ -22,6 +22,18 @@ class Moments(NamedTuple):
     variance: float
 
 
+class GradientMoments(NamedTuple):
+    """Mean and variance of one gradient that is a vector.
+
+    Attributes:
+        mean: its expectation, in the shape of the parameters it is a gradient to.
+        variance: trace of its covariance.
+    """
+
+    mean: Tensor
+    variance: float
+
+
 class Hessians(NamedTuple):
     """Second derivatives of Q(s, a).
 

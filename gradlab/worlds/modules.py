@@ -82,3 +82,25 @@ def quadratic_form(vector: Tensor, matrix: Tensor) -> Tensor:
         tensor(5.)
     """
     return torch.einsum("...i,ij,...j->...", vector, matrix, vector)
+
+
+class TableCritic(nn.Module):
+    """Q(s, a) of one-hot states and one-hot actions (or points of the simplex, where it is linear).
+
+    Args:
+        table: Q, [S, A].
+
+    Example:
+        >>> TableCritic(torch.tensor([[1.0, 2.0]]))(torch.ones(1, 1), torch.tensor([[0.0, 1.0]]))
+        tensor([2.])
+    """
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table.detach().clone())
+
+    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Observations [..., S] and actions [..., A] → [...]."""
+        return ((obs @ self.table) * act).sum(-1)
