@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.checked import check
 from gradlab.confidence import ReferenceNoise
-from gradlab.errors import GradlabError
 from gradlab.gram import GradientError, assemble, error_from_gram
-from gradlab.inner_products import PAIRS, Label, Products
-from gradlab.objective import Objective, compare_objectives
-from gradlab.products import all_same, check_cotangents, check_draws, kernel_product
+from gradlab.inner_products import PAIRS, Products
+from gradlab.objective import Objective
+from gradlab.products import all_same
 from gradlab.references.base import ReferenceCotangent
-from gradlab.tangent import TangentKernel, tangent_kernel
+from gradlab.tangent import TangentKernel
 from gradlab.variance import gradient_variance
 
 __all__ = ["GradientError", "error_from_gram", "gradient_error", "gradient_variance"]
@@ -71,42 +71,18 @@ def gradient_error(
         >>> round(error.variance.value, 3), round(error.bias_squared.value, 3), error.cosine.value > 0.99
         (1.667, 1.833, True)
     """
-    obs = agent.observations(obs)
-    objective = objective or getattr(v, "objective", agent.objective)
-    caveat, notes = compare_objectives(objective, ref.objective, ref.name, allow_mismatch=allow_mismatch)
-    if len(ref.mean) != len(obs):
-        raise GradlabError(f"reference {ref.name}: has {len(ref.mean)} states, the batch has {len(obs)}")
-    valid = ref.valid.to(obs.device)
-    if not bool(valid.any()):
-        raise GradlabError(
-            f"reference {ref.name}: its gate is closed at all {len(obs)} states; nothing to compare with"
-        )
-    check_draws(v, len(obs), ref.mean.shape[1], valid)
-    r, stderr = (x.to(obs.device, torch.float64)[valid] for x in (ref.mean, ref.stderr))
-    bad = ~torch.isfinite(torch.stack([r, stderr])).all(-1).all(0)
-    if bool(bad.any()):
-        first = valid.nonzero().flatten()[bad].tolist()
-        raise GradlabError(
-            f"reference {ref.name}: NaN or infinite at {len(first)} states it calls valid, first state {first[0]}; "
-            "close its gate there"
-        )
-    if kernel is not None:
-        check_cotangents(v, kernel.states, kernel.head_size)
-        kernel = kernel if bool(valid.all()) else kernel.select(valid)
-    obs, draws = obs[valid], v.detach().to(obs.device)[:, valid]
-    kernel = kernel or tangent_kernel(agent, obs)
-
+    given = check(agent, obs, v, ref, kernel=kernel, objective=objective, allow_mismatch=allow_mismatch)
+    draws, r, kernel = given.draws, given.mean, given.kernel
     constant = all_same(draws)
     error = (draws[:1] if constant else draws).double() - r
     mean = error.mean(0)
     centred = error - mean if len(error) > 1 else torch.zeros_like(error)
     vectors = torch.cat([mean[None], r[None], centred])
-    product = kernel.product(vectors) if kernel.matrix is not None else kernel_product(agent, obs, vectors)
-    flat, against = vectors.flatten(1), product.flatten(1) / len(obs) ** 2
+    flat, against = vectors.flatten(1), given.product(vectors)
     inner = flat @ against[:2].T
     e, Ke = flat[2:], against[2:]
     # For parameter vectors a = Jᵀα/B and b = Jᵀβ/B: aᵀΩb = Σ_ik stderr_ik² (Kα)_ik (Kβ)_ik / B⁴.
-    scaled = (product * stderr).flatten(1) / len(obs) ** 2
+    scaled = against * given.stderr.flatten()
 
     def noise_along(c: Tensor) -> tuple[float, float]:
         vector = c.sum() * (scaled[0] + scaled[1]) + c @ scaled[2:]
@@ -125,21 +101,8 @@ def gradient_error(
         gram_squared=sum(float((rows @ Ke.T).square().sum()) for rows in e.split(PAIRS)),
         noise_along=noise_along,
     )
-    noise = _reference_noise(kernel, stderr, scaled, len(error))
-    words = str(ref.objective) + (f" ({caveat})" if caveat else "")
-    label = Label(ref.name, words, ref.samples, int(valid.sum()), (*notes, *_left_out(ref, valid)), caveat)
-    return assemble(products, noise, label)
-
-
-def _left_out(ref: ReferenceCotangent, valid: Tensor) -> tuple[str, ...]:
-    """Which states the reference has no word on, and how many of them because it is not a number."""
-    closed = (~valid).nonzero().flatten().tolist()
-    if not closed:
-        return ()
-    bad = int((~torch.isfinite(ref.mean).all(-1)).sum())
-    which = ", ".join(map(str, closed[:5])) + ("…" if len(closed) > 5 else "")
-    note = f"{len(closed)} of {len(valid)} states left out: {ref.name}'s gate is closed there (state {which})"
-    return (note + (f"; its value is NaN or infinite at {bad} of them" if bad else ""),)
+    noise = _reference_noise(kernel, given.stderr, scaled, len(error))
+    return assemble(products, noise, given.label)
 
 
 def _reference_noise(kernel: TangentKernel, stderr: Tensor, scaled: Tensor, draws: int) -> ReferenceNoise:

@@ -53,7 +53,8 @@ def _from_reference(products: Products, norms: Tensor, value: float, true: float
     if products.noise_along is None:
         # No component of the reference is noisier than √(tr Ω²), and tr Ω² is at most (tr Ω)².
         largest = math.sqrt(noise.square) if noise.square > 0 else noise.trace
-        return max(float(weights @ products.against(weights)) - value**2, 0.0) / true * largest
+        length = float((weights * products.against(weights)).sum())
+        return float(max(length - value**2, 0.0) / true * largest)
     along, cross = products.noise_along(weights)
     plug_in = along / true - 2 * value * cross / true**1.5 + value**2 * noise.reference / true**2
     # The plug-in's r is noisy too: half of its quadratic part is taken off, as of the cosine of the mean.
