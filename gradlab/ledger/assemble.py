@@ -1,0 +1,206 @@
+"""From the chain's gradients to the ledger: terms as combinations of waypoints, and the numbers of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.estimate import Estimate
+from gradlab.ledger.moments import Source, products
+from gradlab.ledger.pools import Pool
+from gradlab.ledger.result import ErrorLedger, Term, Vector
+from gradlab.ledger.statistics import Statistics
+from gradlab.ledger.targets import Targets
+
+#: Waypoints in the order of the chain → the term that ends there.
+_TERM_OF = {
+    "minibatch": "estimator noise",
+    "replay": "minibatch noise",
+    "on_policy": "state distribution",
+    "open": "closed gates",
+    "smoothing": "smoothing",
+    "entropy bonus": "entropy",
+    "critic error": "critic error",
+    "truncation": "truncation",
+    "entropy": "entropy",
+}
+#: Terms in the order they are shown.
+_TERMS = (
+    "estimator noise",
+    "minibatch noise",
+    "state distribution",
+    "closed gates",
+    "smoothing",
+    "critic error",
+    "truncation",
+    "entropy",
+)
+
+
+def assemble(
+    agent: Agent,
+    names: Sequence[str],
+    vectors: Tensor,
+    sources: Sequence[Source],
+    pools: dict[str, Pool],
+    targets: Targets,
+    draws: int,
+) -> ErrorLedger:
+    """The ledger of waypoints ``names`` with gradients ``vectors`` [K, P]."""
+    combinations = {name: torch.zeros(len(names), dtype=vectors.dtype) for name in _TERMS if _measured(name, names)}
+    for position in range(1, len(names)):
+        into = combinations[_TERM_OF[names[position]]]
+        into[position - 1] += 1
+        into[position] -= 1
+    ends = torch.eye(len(names), dtype=vectors.dtype)
+    rows = [*combinations.values(), ends[0] - ends[-1], ends[0], ends[-1]]
+    total, applied, truth = (len(rows) - 3, len(rows) - 2, len(rows) - 1)
+    matrix = torch.stack(rows)
+    title, objective = _end(pools, targets)
+    found = products(vectors.cpu(), [_on_cpu(source) for source in sources], matrix)
+    statistics = Statistics(found, matrix, title, objective, draws)
+    notes = _notes(names, pools, targets)
+    terms = []
+    for name in _TERMS:
+        note = notes.get(name, "")
+        if name not in combinations:
+            if name != "closed gates":
+                terms.append(_unmeasured(agent, name, note, targets, statistics))
+            continue
+        row = list(combinations).index(name)
+        vector = _unflatten(agent, combinations[name].to(vectors.device) @ vectors)
+        terms.append(_term(name, vector, statistics, row, total, truth, note))
+    whole = _unflatten(agent, vectors[0] - vectors[-1])
+    return ErrorLedger(
+        terms=tuple(terms),
+        total=_term("total", whole, statistics, total, total, truth, ""),
+        applied=_unflatten(agent, vectors[0]),
+        truth=_unflatten(agent, vectors[-1]),
+        truth_name=title,
+        truth_norm_squared=statistics.squared_norm(truth),
+        cosine=statistics.cosine(applied, truth),
+        norm_ratio=statistics.norm_ratio(applied, truth),
+        objective=objective,
+        states={name: len(pool) for name, pool in pools.items()},
+        closed=targets.closed,
+        notes=tuple(_remarks(pools, targets)),
+    )
+
+
+def _measured(term: str, names: Sequence[str]) -> bool:
+    return any(_TERM_OF.get(name) == term for name in names)
+
+
+def _on_cpu(source: Source) -> Source:
+    return replace(source, sums=source.sums.cpu(), weights=source.weights.cpu())
+
+
+def _unflatten(agent: Agent, row: Tensor) -> Vector:
+    named = agent.named_parameters()
+    parts = row.split([parameter.numel() for parameter in named.values()])
+    return {name: part.reshape(parameter.shape) for (name, parameter), part in zip(named.items(), parts, strict=True)}
+
+
+def _term(name: str, vector: Vector, statistics: Statistics, row: int, total: int, truth: int, note: str) -> Term:
+    squared = statistics.squared_norm(row)
+    return Term(
+        name,
+        vector,
+        norm_squared=squared,
+        norm=_root(squared),
+        cosine_with_total=statistics.cosine(row, total),
+        cosine_with_truth=statistics.cosine(row, truth),
+        share=statistics.share(row, total),
+        note=note,
+    )
+
+
+def _root(squared: Estimate) -> Estimate:
+    """The norm, on the same interval; NaN where the debiased square is not positive, unless it is exactly zero."""
+    value = math.sqrt(squared.value) if squared.value >= 0 else math.nan
+    stderr = squared.stderr / (2 * value) if value > 0 else (0.0 if squared.stderr == 0 else math.nan)
+    ends = None
+    if squared.ends is not None:
+        low, high = (math.sqrt(max(end, 0.0)) for end in squared.ends)
+        ends = (low, high)
+    return replace(squared, value=value, stderr=stderr, ends=ends)
+
+
+def _unmeasured(agent: Agent, name: str, note: str, targets: Targets, statistics: Statistics) -> Term:
+    if not _is_zero(name, targets):
+        return Term(name, note=note)
+    zero = {
+        key: torch.zeros_like(parameter, dtype=torch.float64) for key, parameter in agent.named_parameters().items()
+    }
+    none = statistics.nothing()
+    return Term(name, zero, none, none, share=none, note=note)
+
+
+def _is_zero(name: str, targets: Targets) -> bool:
+    """Whether a term is not there because nothing changes, rather than for want of a reference."""
+    steps = [step for step, term in _TERM_OF.items() if term == name]
+    return any(step in targets.same for step in steps) and not any(step in targets.absent for step in steps)
+
+
+# In words ------------------------------------------------------------------------------------------------------
+
+
+def _end(pools: dict[str, Pool], targets: Targets) -> tuple[str, str]:
+    """What the last waypoint is, and its objective."""
+    at = list(pools)[-1].replace("_", "-")
+    if not targets.found:
+        return f"the estimator's expectation at {at} states", ""
+    last = targets.found[-1]
+    title = {"critic": "critic's own gradient", "simulator": "simulator"}.get(last.title, last.title)
+    return f"{title} at {at} states", str(last.objective)
+
+
+def _notes(names: Sequence[str], pools: dict[str, Pool], targets: Targets) -> dict[str, str]:
+    """For each term: why it is missing and where it went, or why it is zero."""
+    absent = dict(targets.absent)
+    if "replay" not in pools:
+        absent["replay"] = "no replay states; pass replay=, observations of the buffer"
+    if "on_policy" not in pools:
+        absent["on_policy"] = "no on-policy states; pass on_policy=simulator.visit(agent, ...)"
+    order = list(_TERM_OF)
+    notes: dict[str, str] = {}
+    for step, why in absent.items():
+        later = [name for name in names if name in order and order.index(name) > order.index(step)]
+        # Without a pool of its own the rest of the chain is at other states, and the difference is in no term.
+        moved = not later or step == "on_policy" or (step == "replay" and "on_policy" not in pools)
+        where = "it is not part of the total" if moved else f"it is part of {_TERM_OF[later[0]]}"
+        _add(notes, _TERM_OF[step], f"{why}; {where}")
+    for step, why in targets.same.items():
+        if step not in names and _TERM_OF[step] not in notes and not _measured(_TERM_OF[step], names):
+            notes[_TERM_OF[step]] = f"none: {why}"
+    if targets.closed:
+        _add(
+            notes,
+            "closed gates",
+            f"{targets.closed} of {len(targets.open)} states are left out from here on ({'; '.join(targets.reasons)})",
+        )
+    return notes
+
+
+def _add(notes: dict[str, str], term: str, text: str) -> None:
+    notes[term] = f"{notes[term]}; {text}" if term in notes else text
+
+
+def _remarks(pools: dict[str, Pool], targets: Targets) -> list[str]:
+    remarks = list(targets.notes)
+    for name, pool in pools.items():
+        if name == "minibatch":
+            continue
+        label = name.replace("_", "-")
+        if pool.independent < 2:
+            remarks.append(f"{label}: all states are of one episode, so nothing tells of their sampling noise")
+        if not bool((pool.weights == pool.weights[0]).all()):
+            remarks.append(
+                f"{label}: weighed and normalised; {len(pool)} states weigh as much as {pool.effective:.1f} equal ones"
+            )
+    return remarks

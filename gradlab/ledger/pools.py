@@ -1,0 +1,156 @@
+"""The states that the ledger's gradients are taken at, their weights, and what is independent among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.ledger.moments import Source
+from gradlab.products import parameter_gradient
+from gradlab.simulation.states import States
+
+#: Most independent units that a pool is divided into; more states or episodes are put together.
+UNITS = 64
+
+
+@dataclass(frozen=True)
+class Pool:
+    """B states with weights, in independent units.
+
+    Attributes:
+        name: what they are, for people ("replay").
+        obs: [B, n], in the agent's dtype.
+        given: what the caller gave: the states themselves where they can be gone on from, or ``obs``.
+        weights: [B], float64, not negative.
+        unit: which unit a state belongs to, [B], 0 … n−1.
+        units: what the units are, for people ("episodes", "states").
+        independent: how many independent episodes or states there are.
+    """
+
+    name: str
+    obs: Tensor
+    given: States | Tensor
+    weights: Tensor
+    unit: Tensor
+    units: str
+    independent: int
+
+    def __len__(self) -> int:
+        return len(self.obs)
+
+    @property
+    def count(self) -> int:
+        """Number of units."""
+        return int(self.unit.max()) + 1
+
+    @property
+    def effective(self) -> float:
+        """How many equally weighted states weigh as much: (Σw)²/Σw² (L. Kish 1965)."""
+        return float(self.weights.sum() ** 2 / self.weights.square().sum())
+
+    def mean(self, agent: Agent, v: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The gradients Σ_i w_i J_iᵀ v_i / Σ_i w_i of cotangents [k, B, m], [k, P], in the model's dtype."""
+        weights = self.weights if weights is None else weights
+        scale = len(self) * weights / weights.sum(-1, keepdim=True)
+        return flat_gradients(agent, self.obs, v * scale.to(v)[..., None])
+
+    def source(self, agent: Agent, v: Tensor, weights: Tensor, waypoints: tuple[int, ...]) -> Source:
+        """The units' own sums Σ_i w_i J_iᵀ v_i, for cotangents [k, B, m] and weights [k, B]."""
+        sums, masses = [], []
+        for unit in range(self.count):
+            at = self.unit == unit
+            weighted = v[:, at] * (int(at.sum()) * weights[:, at]).to(v)[..., None]
+            sums.append(flat_gradients(agent, self.obs[at], weighted))
+            masses.append(weights[:, at].sum(-1))
+        return Source(torch.stack(sums), torch.stack(masses), waypoints, self.units)
+
+
+def flat_gradients(agent: Agent, obs: Tensor, v: Tensor) -> Tensor:
+    """(1/B) Σ_i J_iᵀ v_i of cotangents [k, B, m] as rows [k, P], parameters in the agent's order."""
+    gradients = parameter_gradient(agent, obs, v)
+    return torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1)
+
+
+def make_pool(agent: Agent, name: str, given: Any, weights: Any = None) -> Pool:
+    """A pool of the states given; a ``States`` is weighed by γᵗ where it is called on-policy and no weights are given.
+
+    Raises:
+        GradlabError: the observations do not fit, or the weights are not one number a state, none negative.
+    """
+    held = given if isinstance(given, States) else None
+    obs = agent.observations(given.obs if isinstance(given, States) else given)
+    if weights is None:
+        discounted = held is not None and name == "on_policy"
+        weights = agent.discount ** held.step.double() if held is not None and discounted else torch.ones(len(obs))
+    weights = torch.as_tensor(weights).to(device=obs.device, dtype=torch.float64)
+    if weights.shape != (len(obs),) or not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
+        raise GradlabError(
+            f"{name} weights: shape {tuple(weights.shape)} for {len(obs)} states; "
+            "give one finite number a state, none negative"
+        )
+    if not float(weights.sum()) > 0:
+        raise GradlabError(f"{name} weights: all are zero; at least one state must count")
+    labels = torch.arange(len(obs)) if held is None else held.episode.unique(return_inverse=True)[1]
+    independent = int(labels.max()) + 1
+    # Neighbours go to different units, so that units are alike.
+    return Pool(
+        name,
+        obs,
+        obs if held is None else held,
+        weights,
+        (labels % min(UNITS, independent)).to(obs.device),
+        "states" if held is None else "episodes",
+        independent,
+    )
+
+
+def minibatch_of(agent: Agent, minibatch: Any, replay: Any) -> tuple[Pool, Any, str]:
+    """The minibatch, the replay states that are left, and a note where the two may not be independent.
+
+    Given as positions in ``replay`` the minibatch's states are taken out of the pool, which leaves two
+    independent samples of the same buffer.
+
+    Raises:
+        GradlabError: the positions do not fit, or leave fewer than two states of the pool.
+    """
+    positions = minibatch if isinstance(minibatch, Tensor) and _are_positions(minibatch) else None
+    if positions is None:
+        pool = make_pool(agent, "minibatch", minibatch)
+        return pool, replay, "" if replay is None else _overlap(agent, pool, replay)
+    if replay is None:
+        raise GradlabError(
+            "minibatch: given as positions, but there is no replay pool; pass replay=..., or observations"
+        )
+    size = len(replay.obs if isinstance(replay, States) else replay)
+    if len(positions) == 0 or int(positions.min()) < 0 or int(positions.max()) >= size:
+        raise GradlabError(f"minibatch: positions must be some of 0 … {size - 1}, the states of the replay pool")
+    rest = torch.ones(size, dtype=torch.bool)
+    rest[positions.cpu()] = False
+    if int(rest.sum()) < 2:
+        raise GradlabError("replay: fewer than two states are not in the minibatch; pass a larger pool")
+    if isinstance(replay, States):
+        return make_pool(agent, "minibatch", replay[positions]), replay[rest], ""
+    obs = agent.observations(replay)
+    rest = rest.to(obs.device)
+    return make_pool(agent, "minibatch", obs[positions.to(obs.device)]), obs[rest], ""
+
+
+def _are_positions(value: Tensor) -> bool:
+    return value.ndim == 1 and not value.is_floating_point() and value.dtype != torch.bool
+
+
+def _overlap(agent: Agent, minibatch: Pool, replay: Any) -> str:
+    obs = agent.observations(replay.obs if isinstance(replay, States) else replay)
+    both = torch.cat([minibatch.obs, obs]).unique(dim=0, return_inverse=True)[1]
+    shared = int(torch.isin(both[: len(minibatch)], both[len(minibatch) :]).sum())
+    if shared == 0:
+        return ""
+    return (
+        f"{shared} of the minibatch's {len(minibatch)} observations are in the replay pool too; if these are the same "
+        "states, pass the minibatch as positions in replay, so that the two are independent samples"
+    )
