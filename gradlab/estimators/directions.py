@@ -67,7 +67,8 @@ class Sphere(Direction):
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
         """Normal numbers brought to length √p."""
         u = Gaussian().draw(shape, generator, like)
-        return u * (math.sqrt(shape[-1]) / torch.linalg.vector_norm(u, dim=-1, keepdim=True))
+        lengths: Tensor = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+        return u * (math.sqrt(shape[-1]) / lengths)
 
 
 class Rademacher(Direction):
