@@ -225,8 +225,8 @@ def gram_by_gradients(agent: Agent, trajectories: Episodes, v: Tensor, episodes:
         for where, there in gradient_chunks(agent, later, v[keep], size):
             here = there.double() if here is None else here
             rows, columns = slice(first, first + len(here)), slice(first + where.start, first + where.stop)
-            gram[rows, columns] = here @ there.double().T
-            gram[columns, rows] = gram[rows, columns].T
+            block = here @ there.double().T
+            gram[rows, columns], gram[columns, rows] = block, block.T
     return gram
 
 
