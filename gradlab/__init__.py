@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gradlab.objective import Objective
     from gradlab.store import open_store
     from gradlab.tangent import parameter_gradient, tangent_kernel
+    from gradlab.trajectories import Trajectories
+    from gradlab.trajectory_error import ParameterReference, trajectory_error
+    from gradlab.trajectory_gradients import trajectory_gradients
 
 __version__ = version("gradlab")
 
@@ -36,6 +39,8 @@ _HOMES = {
     "GradlabError": "gradlab.errors",
     "Measurement": "gradlab.measurement",
     "Objective": "gradlab.objective",
+    "ParameterReference": "gradlab.trajectory_error",
+    "Trajectories": "gradlab.trajectories",
     "gradient_error": "gradlab.error",
     "load": "gradlab.adapters",
     "local_optima": "gradlab.landscape",
@@ -43,6 +48,8 @@ _HOMES = {
     "parameter_gradient": "gradlab.tangent",
     "sensitivity": "gradlab.curvature",
     "tangent_kernel": "gradlab.tangent",
+    "trajectory_error": "gradlab.trajectory_error",
+    "trajectory_gradients": "gradlab.trajectory_gradients",
     "view": "gradlab.adapters",
 }
 
@@ -53,6 +60,8 @@ __all__ = [
     "GradlabError",
     "Measurement",
     "Objective",
+    "ParameterReference",
+    "Trajectories",
     "gradient_error",
     "load",
     "local_optima",
@@ -60,6 +69,8 @@ __all__ = [
     "parameter_gradient",
     "sensitivity",
     "tangent_kernel",
+    "trajectory_error",
+    "trajectory_gradients",
     "view",
 ]
 
