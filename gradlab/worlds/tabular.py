@@ -235,11 +235,12 @@ class TabularMDP(World):
 
     # By sampling ---------------------------------------------------------------------------------------------
 
-    def agent(self, step: int = 0) -> Agent:
+    def agent(self, step: int = 0, *, geometric: bool = False) -> Agent:
         """Softmax policy of a linear actor on one-hot states, weight θᵀ, and the table of Q as its critic, float64.
 
         Args:
             step: which step's Q; immaterial for an infinite horizon.
+            geometric: for episodes that end at random instead of being discounted: its discount is then 1.
         """
         states, actions = self.theta.shape
         actor = nn.Linear(states, actions, bias=False, dtype=torch.float64)
@@ -249,7 +250,7 @@ class TabularMDP(World):
             [TableCritic(self.q_values(step))],
             action_low=[0.0] * actions,
             action_high=[1.0] * actions,
-            discount=self.gamma,
+            discount=1.0 if geometric else self.gamma,
             policy=Softmax(),
             entropy=self.entropy,
             obs_size=states,
@@ -265,26 +266,28 @@ class TabularMDP(World):
         visits = self.visitation(normalized=True).detach()
         return self.observations()[torch.multinomial(visits, count, replacement=True, generator=generator)]
 
-    def process(self, steps: int | None = None) -> Process:
-        """What one episode of ``trajectories(steps=steps)`` is, for ``gradlab.worlds.tabular_moments``."""
-        return episode_process(self, steps)
+    def process(self, steps: int | None = None, *, geometric: bool = False) -> Process:
+        """What one episode of ``trajectories`` with these arguments is, for ``gradlab.worlds.tabular_moments``."""
+        return episode_process(self, steps, geometric=geometric)
 
-    def trajectories(self, count: int, generator: torch.Generator, steps: int | None = None) -> Trajectories:
+    def trajectories(
+        self, count: int, generator: torch.Generator, steps: int | None = None, *, geometric: bool = False
+    ) -> Trajectories:
         """Independent episodes of the policy; observations and actions one-hot, rewards without the entropy bonus.
 
         * Finite horizon: exactly T steps, discounted by γ, the last one terminal.
-        * Infinite horizon: after every step the episode ends with probability 1 − γ, and nothing is discounted
-          (``discount`` is 1). An end is terminal. E Σ_t r_t is then J, and Q, v and ∇J are the same: the
-          discount *is* the probability to go on, so an estimator that is unbiased without discount is unbiased here.
-        * ``steps``: cut after that many steps, discounted by γ, not terminal. Without bootstrapping this is
-          biased by the tail, γ^steps.
+        * Infinite horizon: cut, not ended, after ``steps`` steps, discounted by γ. Without bootstrapping they lack
+          their tail, a share γ^steps of the discounted mass; by default that is 1e-12, and a bias of that size.
+        * Infinite horizon, ``geometric``: after every step the episode ends with probability 1 − γ, terminally, and
+          nothing is discounted: E Σ_t r_t is then J, and Q, v and ∇J are the same, so that an estimator that is
+          unbiased without discount is unbiased here, exactly. They go with ``agent(geometric=True)``.
 
         The policy's Gumbel noise is kept with the steps.
 
         Raises:
-            GradlabError: ``steps`` is given although the horizon is finite, or below 1.
+            GradlabError: ``steps`` or ``geometric`` is given although the horizon is finite, or they contradict.
         """
-        return sample_episodes(self, count, generator, steps)
+        return sample_episodes(self, count, generator, steps, geometric=geometric)
 
     # Estimators ----------------------------------------------------------------------------------------------
 
@@ -301,10 +304,12 @@ class TabularMDP(World):
         """
         weight = self.q_values() + self.bonus - torch.as_tensor(baseline).double().expand(len(self.P)).unsqueeze(-1)
         score = torch.eye(weight.shape[1], dtype=torch.float64) - self.policy.unsqueeze(1)
-        mean = torch.einsum("sa,sa,sab->sb", self.policy, weight, score)
-        second = torch.einsum("sa,sa,sab->s", self.policy, weight.square(), score.square())
+        draws = weight.unsqueeze(-1) * score
+        mean = torch.einsum("sa,sab->sb", self.policy, draws)
+        # Centred before it is squared: with two actions the optimal baseline leaves no variance at all.
+        spread = torch.einsum("sa,sab->", self.policy, (draws - mean.unsqueeze(1)).square())
         states = len(weight)
-        return GradientMoments(mean / states, float((second.sum() - mean.square().sum()) / states**2))
+        return GradientMoments(mean / states, float(spread / states**2))
 
     def optimal_baseline(self) -> Tensor:
         """Per state, the b(s) of least variance: E[‖∇log π‖² (Q − τ log π)] / E‖∇log π‖², [S]."""

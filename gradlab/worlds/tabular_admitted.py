@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.estimators.base import TrajectoryEstimator
 from gradlab.estimators.score_function import ScoreFunction
-from gradlab.worlds.base import Admitted
+from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, Reinforce, TDError
+from gradlab.worlds.base import Admitted, GradientMoments
+from gradlab.worlds.tabular_moments import advantage_gradient, best_constant, return_gradient
 
 if TYPE_CHECKING:
     from gradlab.worlds.tabular import TabularMDP
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 def admitted(world: TabularMDP) -> list[Admitted]:
     """Score functions at every state, and trajectory estimators on whole episodes."""
-    return _at_states(world)
+    return [*_at_states(world), *_along_episodes(world)]
 
 
 def _at_states(world: TabularMDP) -> list[Admitted]:
@@ -34,6 +38,28 @@ def _at_states(world: TabularMDP) -> list[Admitted]:
         moments = world.score_function(baseline)
         out.append(Admitted(estimator, world.flat(moments.mean), moments.variance, truth))
     return out
+
+
+def _along_episodes(world: TabularMDP) -> list[Admitted]:
+    process, g = world.process(), world.gamma
+    v, zero = world.state_values().detach(), torch.zeros(len(world.P)).double()
+    cases: list[tuple[TrajectoryEstimator, GradientMoments]] = [
+        (Reinforce(), return_gradient(process)),
+        (Reinforce(best_constant(process)), return_gradient(process, None)),
+        (GPOMDP(), advantage_gradient(process, zero, zero, g, g)),
+        (GPOMDP(world.state_value), advantage_gradient(process, v, v, g, g)),
+    ]
+    if world.horizon is None:
+        # A stationary Q and v are those of every step only where there is no last one.
+        own = (world.q_values() + world.bonus).detach()
+        cases += [
+            (ActionValue(), advantage_gradient(process, zero, zero, 0.0, g, own=own)),
+            (ActionValue(world.state_value), advantage_gradient(process, zero, zero, 0.0, g, own=own - v[:, None])),
+            (TDError(world.state_value), advantage_gradient(process, v, v, 0.0, g, bootstrap=True)),
+            (GAE(0.5, world.state_value), advantage_gradient(process, v, v, 0.5 * g, g, bootstrap=True)),
+        ]
+    truth = world.flat(world.true_gradient()).detach()
+    return [Admitted(estimator, world.flat(moments.mean), moments.variance, truth) for estimator, moments in cases]
 
 
 def _with_table(table: Tensor, name: str) -> ScoreFunction:

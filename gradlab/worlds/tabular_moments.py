@@ -55,16 +55,26 @@ class Process:
         """π(a | s) P(s' | s, a), [S, A, S]."""
         return self.policy.unsqueeze(-1) * self.P
 
-    def backward(self) -> Iterator[tuple[tuple[float, bool], ...]]:
-        """For each step from the last to the first: (probability, whether the episode goes on) of what follows it."""
+    def backward(self) -> Iterator[tuple[bool, tuple[tuple[float, bool], ...]]]:
+        """For each step from the last to the first: whether it is the last one there can be, and what follows it.
+
+        That is (probability, whether the episode goes on) for every possibility.
+        """
         on = (self.survival, True), (1 - self.survival, False)
         steps = self.horizon or (math.ceil(math.log(_TAIL) / math.log(self.survival)) if self.survival > 0 else 1)
-        yield ((1.0, False),)
-        yield from itertools.repeat(on, steps - 1)
+        yield True, ((1.0, False),)
+        yield from itertools.repeat((False, on), steps - 1)
 
 
 def advantage_gradient(
-    process: Process, ahead: Tensor, behind: Tensor, carry: float, weight: float, *, own: Tensor | None = None
+    process: Process,
+    ahead: Tensor,
+    behind: Tensor,
+    carry: float,
+    weight: float,
+    *,
+    own: Tensor | None = None,
+    bootstrap: bool = False,
 ) -> GradientMoments:
     """Moments of Γ = Σ_t weightᵗ Ψ_t ∇log π(a_t | s_t) for a Ψ that is a sum over later steps.
 
@@ -84,6 +94,7 @@ def advantage_gradient(
         carry: what is kept of the next step's Ψ.
         weight: discount γ of the states' weights γᵗ, or 1 to leave them out.
         own: x_t as a function of (s, a) instead, [S, A]; then ``ahead`` and ``behind`` play no part.
+        bootstrap: whether ``ahead`` counts after the last step too, because the episode was cut off and not ended.
 
     Returns:
         Mean [S, A] and trace of the covariance of one episode's gradient.
@@ -93,10 +104,11 @@ def advantage_gradient(
     states, size = len(process.start), score.shape[-1]
     first, second, length = (torch.zeros(states, dtype=torch.float64) for _ in range(3))
     gradient, mixed = (torch.zeros(states, size, dtype=torch.float64) for _ in range(2))
-    for branches in process.backward():
+    for last, branches in process.backward():
         now = [torch.zeros_like(part) for part in (first, second, gradient, mixed, length)]
         for chance, alive in branches:
-            x = process.reward + process.discount * alive * ahead - behind[:, None, None]
+            valued = float(alive or (last and bootstrap))
+            x = process.reward + process.discount * valued * ahead - behind[:, None, None]
             if own is not None:
                 x = own.unsqueeze(-1).expand_as(joint)
             probability, on = chance * joint, float(alive)
@@ -154,7 +166,7 @@ def _return_moments(process: Process) -> tuple[Tensor, Tensor]:
     ended = torch.zeros(3, states, dtype=torch.float64)
     ended[0] = 1
     plain, vector, length = ended, torch.zeros(3, states, size).double(), torch.zeros(3, states).double()
-    for branches in process.backward():
+    for _, branches in process.backward():
         now = torch.zeros_like(plain), torch.zeros_like(vector), torch.zeros_like(length)
         for chance, alive in branches:
             after = plain if alive else ended

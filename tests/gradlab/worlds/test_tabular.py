@@ -8,7 +8,7 @@ import torch
 
 from gradlab import parameter_gradient
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, ScoreFunction
+from gradlab.estimators import Deterministic, Estimator, ScoreFunction
 from gradlab.worlds import TabularMDP
 from gradlab.worlds.tabular_moments import advantage_gradient, best_constant, return_gradient
 
@@ -241,7 +241,7 @@ def test_the_best_constant_has_the_least_variance():
 def test_without_end_the_moments_are_those_of_geometric_episodes():
     """Every expectation of the endless process: unbiased for the discounted ∇J although nothing is discounted."""
     world = seeded(8)
-    process, v = world.process(), world.state_values()
+    process, v = world.process(geometric=True), world.state_values()
     zero = torch.zeros(3).double()
     truth = world.true_gradient()
     for lam in (0.0, 0.5, 1.0):
@@ -269,14 +269,18 @@ def check(draws, mean, variance):
     error = draws.mean(0) - mean
     assert (error.abs() < 4.5 * draws.std(0) / math.sqrt(len(draws)) + 1e-12).all()
     squares = (draws - mean).square().flatten(1).sum(1)
-    assert abs(squares.mean() - variance) < 4.5 * squares.std() / math.sqrt(len(draws))
+    assert abs(squares.mean() - variance) < 4.5 * squares.std() / math.sqrt(len(draws)) + 1e-15
+
+
+def kind(horizon):
+    return {"geometric": True} if horizon is None else {}
 
 
 @pytest.mark.parametrize("horizon", [None, 6])
 def test_episodes(horizon):
     world = seeded(9, horizon=horizon)
-    runs = world.trajectories(20_000, torch.Generator().manual_seed(1))
-    assert runs.discount == (1.0 if horizon is None else world.gamma)
+    runs = world.trajectories(20_000, torch.Generator().manual_seed(1), **kind(horizon))
+    assert runs.discount == world.agent(**kind(horizon)).discount == (1.0 if horizon is None else world.gamma)
     ends = torch.cat([runs.trajectory.diff() == 1, torch.tensor([True])])
     assert torch.equal(runs.terminated, ends)
     assert torch.equal(runs.next_obs[~ends], runs.obs[1:][~ends[:-1]])
@@ -298,8 +302,8 @@ def test_episodes(horizon):
 @pytest.mark.parametrize("horizon", [None, 6])
 def test_moments_by_sampling(horizon):
     world = seeded(9, horizon=horizon)
-    runs = world.trajectories(40_000, torch.Generator().manual_seed(2))
-    scores, process, zero = scores_of(world, runs), world.process(), torch.zeros(3).double()
+    runs = world.trajectories(40_000, torch.Generator().manual_seed(2), **kind(horizon))
+    scores, process, zero = scores_of(world, runs), world.process(**kind(horizon)), torch.zeros(3).double()
     weighted = runs.weights[:, None, None] * scores
     got = advantage_gradient(process, zero, zero, process.discount, process.discount)
     check(runs.total(weighted * runs.rewards_to_go()[:, None, None]), got.mean, got.variance)
@@ -311,9 +315,10 @@ def test_moments_by_sampling(horizon):
 
 def test_without_a_future_one_step_is_all():
     world = seeded(14, gamma=0.0)
-    runs = world.trajectories(10, torch.Generator().manual_seed(0))
-    assert runs.lengths.tolist() == [1] * 10
-    assert torch.allclose(return_gradient(world.process()).mean, world.true_gradient())
+    for ending in ({}, {"geometric": True}):
+        runs = world.trajectories(10, torch.Generator().manual_seed(0), **ending)
+        assert runs.lengths.tolist() == [1] * 10
+        assert torch.allclose(return_gradient(world.process(**ending)).mean, world.true_gradient())
 
 
 def test_cut_episodes_lack_their_tail():
@@ -322,13 +327,42 @@ def test_cut_episodes_lack_their_tail():
     assert not runs.terminated.any()
     assert runs.lengths.unique().tolist() == [4]
     assert runs.discount == world.gamma
-    zero = torch.zeros(3).double()
+    zero, v = torch.zeros(3).double(), world.state_values()
     cut = advantage_gradient(world.process(4), zero, zero, 0.8, 0.8)
     truth = seeded(10, horizon=4)
     assert torch.allclose(cut.mean, truth.true_gradient())
     assert not torch.allclose(cut.mean, world.true_gradient(), rtol=0.05)
-    long = advantage_gradient(world.process(200), zero, zero, 0.8, 0.8)
-    assert torch.allclose(long.mean, world.true_gradient())
+    # What v says of the tail makes the last advantages right, but not the states that are no more visited.
+    mended = advantage_gradient(world.process(4), v, v, 0.8, 0.8, bootstrap=True)
+    visits = sum(0.8**t * torch.linalg.matrix_power(world.transition.T, t) @ world.alpha for t in range(4))
+    assert torch.allclose(mended.mean, visits[:, None] * world.policy * world.advantages())
+    # By default the tail is negligible.
+    assert world.trajectories(2, torch.Generator()).lengths.tolist() == [math.ceil(math.log(1e-12) / math.log(0.8))] * 2
+    whole = advantage_gradient(world.process(), zero, zero, 0.8, 0.8)
+    assert torch.allclose(whole.mean, world.true_gradient(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "world",
+    [seeded(15, horizon=5), seeded(15, horizon=5, entropy=0.2), seeded(16, actions=3, gamma=0.4)],
+    ids=["finite", "entropy", "infinite"],
+)
+def test_every_admitted_estimator(world):
+    agent, count = world.agent(), 40_000
+    runs = world.trajectories(count, torch.Generator().manual_seed(6))
+    admitted = world.admitted()
+    assert len({str(each.estimator) for each in admitted}) == len(admitted)
+    for each in admitted:
+        if isinstance(each.estimator, Estimator):
+            obs = world.observations()
+            draws = each.estimator.draw(agent, obs, count, torch.Generator().manual_seed(7))
+            gradients = parameter_gradient(agent, obs, draws)["weight"].flatten(1)
+        else:
+            v = each.estimator.cotangents(agent, runs)
+            gradients = runs.total(torch.einsum("na,ns->nas", v, runs.obs)).flatten(1)
+            assert torch.allclose(each.truth, world.flat(world.true_gradient()))
+        check(gradients, each.mean, each.variance)
+        assert torch.allclose(each.mean, each.truth, rtol=1e-9, atol=1e-12)
 
 
 def test_states_follow_the_visitation():
@@ -367,6 +401,12 @@ def test_the_optimal_baseline_is_not_the_value():
         assert best < world.score_function(world.optimal_baseline() - shift).variance
 
 
+def test_with_two_actions_the_optimal_baseline_leaves_no_variance():
+    world = seeded(17, states=4)
+    assert world.score_function(world.optimal_baseline()).variance < 1e-25
+    assert world.score_function(world.state_values()).variance > 1e-3
+
+
 def test_wrong_input():
     for changes, match in (
         ({"P": [[1.0, 0.0]]}, "must be"),
@@ -388,5 +428,9 @@ def test_wrong_input():
         Deterministic().draw(world.agent(), world.observations())
     with pytest.raises(GradlabError, match="steps"):
         world.trajectories(2, torch.Generator(), steps=0)
+    with pytest.raises(GradlabError, match="geometric"):
+        world.trajectories(2, torch.Generator(), steps=3, geometric=True)
+    with pytest.raises(GradlabError, match="infinite"):
+        TabularMDP(**LISTED, horizon=2).trajectories(2, torch.Generator(), geometric=True)
     with pytest.raises(GradlabError, match="outside"):
         TabularMDP(**LISTED, horizon=2).state_values(3)

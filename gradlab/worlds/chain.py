@@ -1,0 +1,190 @@
+"""A chain of independent rewards: the smallest problem on which trajectory estimators differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.estimators.base import TrajectoryEstimator
+from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, Reinforce, TDError
+from gradlab.policies import Gaussian
+from gradlab.trajectories import Trajectories
+from gradlab.worlds.base import Admitted, Hessians, Moments, World
+from gradlab.worlds.modules import ConstantActor, FixedLogStd
+from gradlab.worlds.rollout import Step, gather
+
+#: Half-width of the stated action box, in standard deviations; actions are not clipped.
+_WIDTH = 20.0
+
+
+class RewardChain(World):
+    """T steps, each with reward r_t = a_t ~ N(θ, σ²); nothing else happens. J = E Σ_t γᵗ r_t = θC, ∇J = C.
+
+    With c_t = γᵗ, C = Σ c_t, C₂ = Σ c_t² and C_t = Σ_{k≥t} c_k, an episode's gradient is a quadratic polynomial of the
+    noise, and
+
+    ======================  =======================================================================
+    estimator               variance of one episode's gradient
+    ======================  =======================================================================
+    REINFORCE, constant b   T (Cθ − b)²/σ² + T C₂ + C²
+    G(PO)MDP, baseline b_t  Σ_t (C_t θ − c_t b_t)²/σ² + Σ_t (t + 2) c_t²,  t = 0, 1, …
+    Q − b_t                 Σ_t (C_t θ − c_t b_t)²/σ² + 2 C₂
+    GAE(λ) with the true V  2 C₂ + Σ_{t<k} c_t² (γλ)^{2(k−t)}
+    ======================  =======================================================================
+
+    All are unbiased. The best constant for REINFORCE is Cθ = J, which makes its first term zero; the value function
+    V_t = C_t θ/c_t does so for the others. Observations are the step t, which the policy does not look at.
+
+    Args:
+        horizon: T.
+        theta: θ, the policy's mean and only parameter.
+        std: σ.
+        gamma: γ, in [0, 1].
+
+    Raises:
+        GradlabError: the horizon is below one, σ is not positive, or γ is out of range.
+
+    Example:
+        >>> world = RewardChain(horizon=10, theta=1.0)
+        >>> [m.variance for m in (world.reinforce(), world.reinforce(world.value()), world.gpomdp())]
+        [1200.0, 200.0, 450.0]
+    """
+
+    name = "reward-chain"
+
+    def __init__(self, horizon: int = 10, theta: float = 1.0, std: float = 1.0, gamma: float = 1.0) -> None:
+        if horizon < 1 or horizon != int(horizon):
+            raise GradlabError(f"reward-chain: horizon is {horizon}; it must be a whole number from 1")
+        if not (math.isfinite(std) and std > 0):
+            raise GradlabError(f"reward-chain: std is {std}; it must be positive")
+        if not 0 <= gamma <= 1:
+            raise GradlabError(f"reward-chain: gamma is {gamma}; it must lie in [0, 1]")
+        self.horizon, self.theta, self.std, self.gamma = int(horizon), float(theta), float(std), float(gamma)
+
+    # In closed form ------------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> Tensor:
+        """c_t = γᵗ, [T]."""
+        return self.gamma ** torch.arange(self.horizon, dtype=torch.float64)
+
+    @property
+    def state_values(self) -> Tensor:
+        """V_t = θ Σ_{k≥t} γ^{k−t}, [T + 1]; nothing after the end."""
+        terms = torch.cat([self.weights.cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64)])
+        return self.theta * terms
+
+    def state_value(self, obs: Tensor) -> Tensor:
+        """V at observations [N, 1], the steps → [N]: zero from the horizon on."""
+        step = obs[..., 0].round().long().clamp(0, self.horizon)
+        return self.state_values.to(obs)[step]
+
+    def value(self) -> float:
+        """J = θC."""
+        return self.theta * float(self.weights.sum())
+
+    def true_gradient(self) -> Tensor:
+        """∇J = C, shape [1]."""
+        return self.weights.sum().reshape(1)
+
+    def _moments(self, variance: Tensor) -> Moments:
+        return Moments(float(self.weights.sum()), float(variance))
+
+    def _excess(self, baseline: Tensor | float) -> Tensor:
+        """Σ_t (C_t θ − c_t b_t)²/σ²: what the mean of Ψ that the baseline leaves costs."""
+        left = self.state_values[:-1] - torch.as_tensor(baseline, dtype=torch.float64)
+        return (self.weights * left).square().sum() / self.std**2
+
+    def reinforce(self, baseline: float | None = 0.0) -> Moments:
+        """Moments of (G − b) Σ_t ε_t/σ; None is the best constant, E[G Z²]/E[Z²] = J."""
+        left = 0.0 if baseline is None else self.value() - baseline
+        total, squares = self.weights.sum(), self.weights.square().sum()
+        return self._moments(self.horizon * ((left / self.std) ** 2 + squares) + total**2)
+
+    def gpomdp(self, baseline: Tensor | float = 0.0) -> Moments:
+        """Moments of Σ_t γᵗ (R_t − b_t) ε_t/σ, R_t the reward-to-go; ``baseline`` is a number or [T]."""
+        step = torch.arange(self.horizon, dtype=torch.float64)
+        return self._moments(self._excess(baseline) + ((step + 2) * self.weights.square()).sum())
+
+    def action_value(self, baseline: Tensor | float = 0.0) -> Moments:
+        """Moments of Σ_t γᵗ (Q_t(a_t) − b_t) ε_t/σ with the exact Q_t(a) = a + γV_{t+1}."""
+        return self._moments(self._excess(baseline) + 2 * self.weights.square().sum())
+
+    def gae(self, lam: float) -> Moments:
+        """Moments of Σ_t γᵗ Â_t ε_t/σ, Â_t = Σ_k (γλ)^{k−t} δ_k with the exact V, so that δ_k = σε_k; λ = 0 is TD."""
+        step = torch.arange(self.horizon)
+        ahead = (step - step.unsqueeze(1)).clamp_min(0).double()  # k − t
+        later = ((self.gamma * lam) ** (2 * ahead)).triu(1).sum(1)
+        return self._moments((self.weights.square() * (2 + later)).sum())
+
+    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+        """∂Q/∂a = 1: act [B, 1] → [B, 1]."""
+        return torch.ones_like(act)
+
+    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+        """Zero: Q is linear in the action and has no term with the step and the action."""
+        return Hessians(act.new_zeros(*act.shape, act.shape[-1]), act.new_zeros(*act.shape, obs.shape[-1]))
+
+    # By sampling ---------------------------------------------------------------------------------------------
+
+    def agent(self) -> Agent:
+        """A Gaussian policy of mean θ, its only parameter, and the exact critic Q_t(a) = a + γV_{t+1}, float64."""
+        return Agent(
+            ConstantActor(torch.tensor([self.theta], dtype=torch.float64)),
+            [_ChainCritic(self)],
+            action_low=self.theta - _WIDTH * self.std,
+            action_high=self.theta + _WIDTH * self.std,
+            discount=self.gamma,
+            policy=Gaussian(),
+            head=FixedLogStd(torch.tensor([math.log(self.std)], dtype=torch.float64)),
+            obs_size=1,
+            algorithm=self.name,
+        )
+
+    def observations(self) -> Tensor:
+        """Every step once, [T, 1]."""
+        return torch.arange(self.horizon, dtype=torch.float64).unsqueeze(-1)
+
+    def trajectories(self, count: int, generator: torch.Generator) -> Trajectories:
+        """Independent episodes of T steps each, the last one terminal."""
+        noise = torch.randn(self.horizon, count, 1, generator=generator, dtype=torch.float64)
+        alive, steps = torch.ones(count, dtype=torch.bool), []
+        for t, eps in enumerate(noise):
+            act = self.theta + self.std * eps
+            now, following = (torch.full_like(eps, float(at)) for at in (t, t + 1))
+            steps.append(Step(now, act, act[:, 0], following, alive & (t + 1 == self.horizon), alive, eps))
+        return gather(steps, self.gamma)
+
+    def admitted(self) -> Sequence[Admitted]:
+        """Every trajectory estimator, without and with baselines."""
+        values = self.state_values[:-1]
+        cases: tuple[tuple[TrajectoryEstimator, Moments], ...] = (
+            (Reinforce(), self.reinforce()),
+            (Reinforce(self.value()), self.reinforce(None)),
+            (GPOMDP(), self.gpomdp()),
+            (GPOMDP(self.state_value), self.gpomdp(values)),
+            (ActionValue(), self.action_value()),
+            (ActionValue(self.state_value), self.action_value(values)),
+            (TDError(self.state_value), self.gae(0.0)),
+            (GAE(0.5, self.state_value), self.gae(0.5)),
+            (GAE(1.0, self.state_value), self.gae(1.0)),
+        )
+        truth = self.true_gradient()
+        return [Admitted(estimator, truth, moments.variance, truth) for estimator, moments in cases]
+
+
+class _ChainCritic(nn.Module):
+    """Q_t(a) = a + γV_{t+1}."""
+
+    def __init__(self, world: RewardChain) -> None:
+        super().__init__()
+        self.world = world
+
+    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Observations [N, 1] and actions [N, 1] → [N]."""
+        return act[..., 0] + self.world.gamma * self.world.state_value(obs + 1)
