@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.estimators.zeroth_order import Directions, Points
-from gradlab.worlds.base import Hessians, Moments, World
-from gradlab.worlds.modules import ConstantActor
+from gradlab.estimators.directions import ClippedGaussian, Direction
+from gradlab.worlds.base import GradientMoments
+from gradlab.worlds.direction_kinds import direction_kind
+from gradlab.worlds.polynomial_bandit import PolynomialBandit
+from gradlab.worlds.polynomials import Polynomial, clipped_normal_moment
 
 
-class QuadraticBandit(World):
-    """Q(a) = q₀ + gᵀδ + ½ δᵀHδ with δ = a − a₀, where a₀ is the deterministic actor's action.
+class QuadraticBandit(PolynomialBandit):
+    """Q(a) = q₀ + gᵀδ + ½ δᵀHδ with δ = a − a₀, where a₀ is the actor's (mean) action.
 
-    Smoothing does not move the gradient of a quadratic, so every zeroth-order estimator is unbiased for g here, and
-    they differ in variance alone.
+    Smoothing does not move the gradient of a quadratic, so every zeroth-order estimator along symmetric directions with
+    E uuᵀ = I is unbiased for g here, and they differ in variance alone.
 
     Args:
         g: gradient at the actor's action, [p].
         H: Hessian, [p, p], symmetric.
         q0: value at the actor's action.
         action: a₀, [p]; zero when None.
+        std: σ of a Gaussian policy, a number or [p]; None for a deterministic actor.
+        learn_std: whether σ is a parameter.
 
     Raises:
         GradlabError: shapes do not fit or H is not symmetric.
@@ -38,81 +41,80 @@ class QuadraticBandit(World):
 
     name = "quadratic-bandit"
 
-    def __init__(self, g: Any, H: Any, q0: float = 0.0, action: Any = None) -> None:
+    def __init__(
+        self, g: Any, H: Any, q0: float = 0.0, action: Any = None, std: Any = None, *, learn_std: bool = False
+    ) -> None:
         self.g = torch.as_tensor(g, dtype=torch.float64)
         self.H = torch.as_tensor(H, dtype=torch.float64)
         self.q0 = float(q0)
         size = self.g.numel()
-        self.a0 = torch.zeros(size).double() if action is None else torch.as_tensor(action, dtype=torch.float64)
-        if self.g.shape != (size,) or self.H.shape != (size, size) or self.a0.shape != (size,):
+        if self.g.shape != (size,) or self.H.shape != (size, size):
             raise GradlabError(
-                f"quadratic bandit: g {tuple(self.g.shape)}, H {tuple(self.H.shape)}, action {tuple(self.a0.shape)}; "
-                "they must be [p], [p, p] and [p]"
+                f"{self.name}: g {tuple(self.g.shape)}, H {tuple(self.H.shape)}; they must be [p] and [p, p]"
             )
         if not torch.allclose(self.H, self.H.T):
-            raise GradlabError("quadratic bandit: H is not symmetric; pass (H + H.T) / 2")
+            raise GradlabError(f"{self.name}: H is not symmetric; pass (H + H.T) / 2")
+        forms = [torch.tensor(self.q0, dtype=torch.float64), self.g, self.H]
+        super().__init__(Polynomial.from_forms(forms), action, std, learn_std=learn_std)
 
-    def q(self, act: Tensor) -> Tensor:
-        """Q(a): [..., p] → [...]."""
-        offset = act - self.a0
-        return self.q0 + offset @ self.g + 0.5 * torch.einsum("...i,ij,...j->...", offset, self.H, offset)
+    def zeroth_order_vector(
+        self, mu: float = 0.1, points: Any = 2, directions: str | Direction = "gaussian", count: int = 1
+    ) -> GradientMoments:
+        """Mean [p] and trace of the covariance of one draw, from the fourth and sixth moments of the direction u.
 
-    def value(self) -> float:
-        """Q at the actor's action."""
-        return self.q0
+        With S = (tr H)² + 2 tr H² and V = E[(gᵀu)²‖u‖²], W = E[(uᵀHu)²‖u‖²], X = E[uᵀHu ‖u‖²],
 
-    def true_gradient(self) -> Tensor:
-        """∇_a Q at the actor's action, which is the actor's parameter: g."""
-        return self.g.clone()
+        ============  ======================  ==================  ===========================
+        directions    V                       X                   W
+        ============  ======================  ==================  ===========================
+        gaussian      (p + 2) ‖g‖²            (p + 2) tr H        (p + 4) S
+        sphere        p ‖g‖²                  p tr H              p²/(p + 2) S
+        independent   (m₄ + (p−1)m₂²) ‖g‖²    (m₄ + (p−1)m₂²)·    c S + (m₆ + (p−1)m₄m₂ − 3c)
+                                              tr H                Σ H_ii², c = 2m₄m₂ + (p−2)m₂³
+        ============  ======================  ==================  ===========================
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
-        """The linear g + Hδ: act [B, p] → [B, p]; the state is immaterial."""
-        return self.g + (act - self.a0) @ self.H
+        where *independent* are coordinates of moments m_j: all 1 for Rademacher, the clipped normal's for the noise of
+        TD3, whose mean draw is m₂ g. antithetic = V − m₂²‖g‖²;  two-point = antithetic + μ²/4 W;
+        one-point = two-point + q₀² p m₂/μ² + q₀ X. Odd moments vanish. Along coordinates √p e_i they do not, and the
+        sum over i is taken as it stands. ``ScoreFunction`` of standard deviation μ has the Gaussian one-point
+        variance, with the value baseline the two-point one.
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
-        """H everywhere, and zero for the state."""
-        batch = len(act)
-        return Hessians(self.H.expand(batch, -1, -1), self.H.new_zeros(batch, len(self.g), obs.shape[-1]))
-
-    def zeroth_order(self, mu: float = 0.1, points: Points = 2, directions: Directions = "gaussian") -> Moments:
-        """Norm of the mean, ‖g‖, and trace of the covariance of one draw of ``ZerothOrder`` with these arguments.
-
-        With S = (tr H)² + 2 tr H², and from the fourth and sixth moments of the direction u,
-
-        ============  ==============================  ============================  =================
-        directions    E[(gᵀu)² ‖u‖²]                  E[(uᵀHu)² ‖u‖²]               E[uᵀHu ‖u‖²]
-        ============  ==============================  ============================  =================
-        gaussian      (p + 2) ‖g‖²                    (p + 4) S                     (p + 2) tr H
-        sphere        p ‖g‖²                          p²/(p + 2) S                  p tr H
-        ============  ==============================  ============================  =================
-
-        antithetic = first − ‖g‖²;  two-point = antithetic + μ²/4 · second;
-        one-point = two-point + q₀² p/μ² + q₀ · third. Odd moments vanish. ``ScoreFunction`` of standard deviation μ has
-        the one-point variance, with the value baseline the two-point one.
+        Raises:
+            GradlabError: an argument is none of these.
         """
+        kind = directions if isinstance(directions, str) else directions.name
+        univariate = _INDEPENDENT.get(kind)
+        if isinstance(directions, ClippedGaussian):
+            univariate = _clipped(directions.std, directions.limit)
+        if points not in (1, 2, "antithetic") or (univariate is None and kind not in ("gaussian", "sphere")):
+            return super().zeroth_order_vector(mu, points, directions, count)
         p, trace = len(self.g), float(self.H.trace())
         square, spread = float(self.g @ self.g), trace**2 + 2 * float((self.H @ self.H).trace())
-        if directions == "gaussian":
-            slope, bend, mixed = (p + 2) * square, (p + 4) * spread, (p + 2) * trace
+        second = 1.0
+        if kind == "gaussian":
+            slope, mixed, bend = (p + 2) * square, (p + 2) * trace, (p + 4) * spread
+        elif univariate is None:
+            slope, mixed, bend = p * square, p * trace, p**2 / (p + 2) * spread
         else:
-            slope, bend, mixed = p * square, p**2 / (p + 2) * spread, p * trace
-        variance = slope - square
+            second, fourth, sixth = (univariate(order) for order in (2, 4, 6))
+            diagonal = float(self.H.diagonal().square().sum())
+            pair = 2 * fourth * second + (p - 2) * second**3
+            slope, mixed = ((fourth + (p - 1) * second**2) * of for of in (square, trace))
+            bend = pair * spread + (sixth + (p - 1) * fourth * second - 3 * pair) * diagonal
+        variance = slope - second**2 * square
         if points != "antithetic":
             variance += mu**2 / 4 * bend
         if points == 1:
-            variance += self.q0**2 * p / mu**2 + self.q0 * mixed
-        return Moments(math.sqrt(square), variance)
+            variance += self.q0**2 * p * second / mu**2 + self.q0 * mixed
+        return GradientMoments(second * self.g, variance * direction_kind(directions).averaging(count, p))
 
-    def agent(self) -> Agent:
-        """A deterministic actor that gives a₀ in every state (a₀ is its only parameter), and Q as its critic."""
-        return Agent(
-            ConstantActor(self.a0),
-            [_Quadratic(self)],
-            action_low=self.a0 - 10.0,
-            action_high=self.a0 + 10.0,
-            discount=0.0,
-            algorithm=self.name,
-        )
+
+def _clipped(std: float = 0.2, limit: float = 0.5) -> Callable[[int], float]:
+    return lambda order: clipped_normal_moment(order, std, limit)
+
+
+#: Even moments by order of kinds of direction whose coordinates are independent.
+_INDEPENDENT: dict[str, Callable[[int], float]] = {"rademacher": lambda _: 1.0, "clipped": _clipped()}
 
 
 def expected_absolute_cosine(size: int) -> float:
@@ -125,12 +127,3 @@ def expected_absolute_cosine(size: int) -> float:
         0.339531
     """
     return math.exp(math.lgamma(size / 2) - math.lgamma((size + 1) / 2)) / math.sqrt(math.pi)
-
-
-class _Quadratic(nn.Module):
-    def __init__(self, world: QuadraticBandit) -> None:
-        super().__init__()
-        self.world = world
-
-    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
-        return self.world.q(act)

@@ -1,0 +1,84 @@
+"""What the variance of a score-function estimator depends on, for every constant baseline."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.estimators import ScoreFunction
+
+
+class ScoreMoments(NamedTuple):
+    """Moments of the reward f and the score s = ∇_θ log p(x), [P], at one state; those with f are about E f.
+
+    One draw is s (f − b). Centring at E f keeps the digits that a large f would cost.
+
+    Attributes:
+        value: E f.
+        spread: Var f.
+        gradient: E[s f], [P].
+        score: E s², [P], componentwise.
+        weighted: E[s² (f − E f)], [P].
+        weighted_square: E[s² (f − E f)²], [P].
+    """
+
+    value: float
+    spread: float
+    gradient: Tensor
+    score: Tensor
+    weighted: Tensor
+    weighted_square: Tensor
+
+    def variance(self, baseline: float | Tensor = 0.0) -> float:
+        """Trace of the covariance of s (f − b) for a constant b, a number or one a component [P].
+
+        With c = b − E f: Σ_i E[s_i² (f − E f)²] − 2 c_i E[s_i² (f − E f)] + c_i² E[s_i²] − (∂J/∂θ_i)².
+        """
+        shift = baseline - self.value
+        second = self.weighted_square - 2 * shift * self.weighted + shift**2 * self.score
+        return float((second - self.gradient**2).sum())
+
+    @property
+    def optimal_baseline(self) -> float:
+        """The number of least variance, b* = E[‖s‖² f] / E[‖s‖²] (Greensmith et al. 2004, section 3)."""
+        return self.value + float(self.weighted.sum() / self.score.sum())
+
+    @property
+    def optimal_baselines(self) -> Tensor:
+        """The number of least variance for each component, E[s_i² f] / E[s_i²], [P]."""
+        return self.value + self.weighted / self.score
+
+    def leave_one_out(self, samples: int) -> float:
+        """Trace of the covariance of (1/K) Σ_k s_k (f_k − mean of the other f), K = ``samples`` actions a draw.
+
+        This is the sample covariance of s and f, whose variance is, for each component,
+        μ₂₂/K − (K − 2)/(K (K − 1)) μ₁₁² + μ₂₀ μ₀₂/(K (K − 1)) (Kendall & Stuart, volume 1, chapter 13).
+
+        Raises:
+            GradlabError: there is no other action.
+        """
+        if samples < 2:
+            raise GradlabError(f"leave-one-out: {samples} action(s) a draw; it takes at least two")
+        K = samples
+        parts = self.weighted_square - (K - 2) / (K - 1) * self.gradient**2 + self.score * self.spread / (K - 1)
+        return float(parts.sum()) / K
+
+
+def with_constant(baseline: float, name: str, sigma: float | None = None) -> ScoreFunction:
+    """``ScoreFunction`` with a number as its baseline, under ``name``; around a deterministic actor with ``sigma``.
+
+    Example:
+        >>> with_constant(2.0, "score-function-optimal").name
+        'score-function-optimal'
+    """
+
+    def constant(_: Agent, obs: Tensor) -> Tensor:
+        return torch.full((len(obs),), baseline, dtype=obs.dtype, device=obs.device)
+
+    estimator = ScoreFunction(baseline=constant) if sigma is None else ScoreFunction(sigma, constant)
+    estimator.name = name
+    return estimator
