@@ -1,14 +1,31 @@
 """Policy-gradient estimators, one file per family: each draws cotangents [draws, states, m] at the head."""
 
 from gradlab.agent import Agent
+from gradlab.estimators.action_baselines import StateAction, Taylor
 from gradlab.estimators.base import Estimator, TrajectoryEstimator
+from gradlab.estimators.baselines import Baseline, LeaveOneOut, Optimal
+from gradlab.estimators.compatibility_gap import Compatibility, compatibility
+from gradlab.estimators.compatible import Compatible
 from gradlab.estimators.deterministic import Deterministic
+from gradlab.estimators.directions import ClippedGaussian, Direction
+from gradlab.estimators.gumbel_softmax import GumbelSoftmax
+from gradlab.estimators.mixed import Mixed
+from gradlab.estimators.naive import Naive
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.estimators.score_function import ScoreFunction
 from gradlab.estimators.zeroth_order import ZerothOrder
 
 #: Every family; a new one is its file and a line here.
-ESTIMATORS: tuple[type[Estimator], ...] = (Deterministic, ZerothOrder, ScoreFunction, Reparameterized)
+ESTIMATORS: tuple[type[Estimator], ...] = (
+    Deterministic,
+    ZerothOrder,
+    ScoreFunction,
+    Reparameterized,
+    GumbelSoftmax,
+    Naive,
+    Mixed,
+    Compatible,
+)
 
 
 def default_estimators(agent: Agent) -> tuple[Estimator, ...]:
@@ -30,11 +47,24 @@ def default_estimators(agent: Agent) -> tuple[Estimator, ...]:
 
 __all__ = [
     "ESTIMATORS",
+    "Baseline",
+    "ClippedGaussian",
+    "Compatibility",
+    "Compatible",
     "Deterministic",
+    "Direction",
     "Estimator",
+    "GumbelSoftmax",
+    "LeaveOneOut",
+    "Mixed",
+    "Naive",
+    "Optimal",
     "Reparameterized",
     "ScoreFunction",
+    "StateAction",
+    "Taylor",
     "TrajectoryEstimator",
     "ZerothOrder",
+    "compatibility",
     "default_estimators",
 ]
