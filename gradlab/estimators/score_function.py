@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -10,17 +11,29 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.estimators.action_baselines import Taylor
 from gradlab.estimators.base import Estimator
-from gradlab.estimators.heads import in_chunks, to_head
+from gradlab.estimators.baselines import Baseline, Constant, LeaveOneOut, OfState, Optimal, value_baseline
+from gradlab.estimators.decisions import decision_problem
+from gradlab.estimators.heads import in_chunks
 from gradlab.estimators.zeroth_order import check_radius
-from gradlab.policies import Gaussian, SquashedGaussian
+from gradlab.objective import Objective
 
-#: A baseline b(s): "none", "value" (Q at the mode), or a function (agent, obs [B, n]) -> [B].
-Baseline = Literal["none", "value"] | Callable[[Agent, Tensor], Tensor]
+BaselineName = Literal["none", "value", "leave-one-out", "optimal", "optimal-per-component", "taylor"]
+
+#: What every name stands for; a new one is a line here.
+BASELINES: dict[BaselineName, Callable[[], Baseline]] = {
+    "none": Constant,
+    "value": value_baseline,
+    "leave-one-out": LeaveOneOut,
+    "optimal": Optimal,
+    "optimal-per-component": lambda: Optimal(per_component=True),
+    "taylor": Taylor,
+}
 
 
 class ScoreFunction(Estimator):
-    """∇_h log π_h(a) · (Q(s, a) − α log π_h(a) − b(s)), a ~ π_h.
+    """∇_h log π_h(a) · (Q(s, a) − α log π_h(a) − b), a ~ π_h.
 
     A stochastic policy is taken as it is. Around a deterministic actor the policy is N(f(h), σ²I), whose score at
     a = f(h) + σu is u/σ, carried to the head by (∂f/∂h)ᵀ; the gradient is then that of the smoothed critic. Its entropy
@@ -28,9 +41,24 @@ class ScoreFunction(Estimator):
     by draw.
     Sources: Williams 1992 (REINFORCE); Sutton et al. 2000, theorem 1; baselines: Greensmith et al. 2004.
 
+    ===========================  ===========================================================================
+    ``baseline``                 b
+    ===========================  ===========================================================================
+    "none", a number             0, that number
+    "value"                      Q(s, mode)
+    a function                   b(s): (agent, obs [B, n]) → [B]
+    "leave-one-out"              for each of the draw's K actions, the mean weight of the others
+    "optimal"                    E[‖g‖² R]/E[‖g‖²], from pilot draws
+    "optimal-per-component"      the same for each coordinate of the head
+    "taylor"                     Q-Prop's b(s, a), the critic's tangent at the mode, with its correction
+    an instance of ``Baseline``  its own: ``StateAction(b)``, ``Optimal(pilots=1000)``, …
+    ===========================  ===========================================================================
+
     Args:
         sigma: standard deviation σ around a deterministic actor, in the critic's action units; unused otherwise.
-        baseline: b(s): "none", "value" (Q at the mode), or a function (agent, obs) -> [B].
+        baseline: one of the above.
+        samples: number K of actions that one draw averages over at every state; 1 by default, 2 where the baseline
+            needs others.
         entropy: include −α log π when the agent's objective has it; without, another objective is estimated.
 
     Raises:
@@ -45,54 +73,69 @@ class ScoreFunction(Estimator):
         >>> draws = ScoreFunction(0.1, "value").draw(agent, torch.zeros(1, 1), 4000, torch.Generator().manual_seed(0))
         >>> (draws.mean((0, 1)) - 1).abs() < 0.1
         tensor([True, True])
+        >>> ScoreFunction(baseline="leave-one-out", samples=4).name
+        'score-function-leave-one-out-4-actions'
     """
 
     continuous_only = False
 
-    def __init__(self, sigma: float = 0.1, baseline: Baseline = "none", *, entropy: bool = True) -> None:
-        if not callable(baseline) and baseline not in ("none", "value"):
-            raise GradlabError(f"score-function: baseline is {baseline!r}; choose 'none', 'value' or a function")
+    def __init__(
+        self,
+        sigma: float = 0.1,
+        baseline: BaselineName | float | Callable[[Agent, Tensor], Tensor] | Baseline = "none",
+        *,
+        samples: int | None = None,
+        entropy: bool = True,
+    ) -> None:
         self.sigma = check_radius("score-function", "sigma", sigma)
-        self.baseline: Baseline = baseline
+        self.baseline = _baseline(baseline)
+        self.samples = self.baseline.least_samples if samples is None else samples
+        if self.samples < self.baseline.least_samples:
+            raise GradlabError(
+                f"score-function{self.baseline.suffix}: samples is {samples}; this baseline needs at least "
+                f"{self.baseline.least_samples} actions in a draw"
+            )
         self.entropy = entropy
-        self.name = "score-function" if baseline == "none" else "score-function-baseline"
+        self.name = "score-function" + self.baseline.suffix
+        if self.samples > self.baseline.least_samples:
+            self.name += f"-{self.samples}-actions"
         if not entropy:
             self.name += "-without-entropy"
 
     def at_noise(self, agent: Agent, obs: Tensor, noise: Tensor) -> Tensor:
-        """The draws [D, B, m] for given noise [D, B, p], as ``agent.policy.noise`` makes it."""
-        with torch.no_grad():
-            head = agent.head(obs)
-            if agent.policy.stochastic:
-                act, log_prob = agent.policy.sample(head, noise)
-            else:
-                act = agent.policy.mode(head) + self.sigma * noise
-            weight = agent.q(obs, act) - self._baseline(agent, obs, head)
-            if self.entropy and agent.entropy and agent.policy.stochastic:
-                weight = weight - agent.entropy * log_prob
-        if not agent.policy.stochastic:
-            return to_head(agent.policy, head, weight.unsqueeze(-1) * (noise / self.sigma))
-        return weight.unsqueeze(-1) * _score(agent, head, noise)
+        """The draws [D, B, m] for given noise [D·K, B, p], as ``agent.policy.noise`` makes it; K rows to a draw.
 
-    def _baseline(self, agent: Agent, obs: Tensor, head: Tensor) -> Tensor:
-        if callable(self.baseline):
-            return self.baseline(agent, obs)
-        if self.baseline == "value":
-            return agent.q(obs, agent.policy.mode(head))
-        return torch.zeros_like(head[:, 0])
+        Raises:
+            GradlabError: the rows are not a multiple of K.
+        """
+        if len(noise) % self.samples:
+            raise GradlabError(
+                f"estimator {self.name}: {len(noise)} rows of noise; each draw takes {self.samples}, so give a multiple"
+            )
+        problem = decision_problem(agent, obs, self.sigma, entropy=self.entropy)
+        weighting = self.baseline.weighting(problem)
+        grouped = noise.unflatten(0, (-1, self.samples))
+        return in_chunks(lambda part: weighting(problem.decide(part)).mean(1), grouped)
+
+    def objective(self, agent: Agent) -> Objective:
+        """The agent's; around a deterministic actor without entropy and smoothed with radius σ."""
+        if not agent.policy.stochastic:
+            return replace(agent.objective, entropy=0.0, smoothing=self.sigma)
+        return replace(agent.objective, entropy=agent.entropy if self.entropy else 0.0)
 
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-        noise = agent.policy.noise((draws, len(obs), agent.action_size), generator, obs)
-        return in_chunks(lambda part: self.at_noise(agent, obs, part), noise)
+        noise = agent.policy.noise((draws * self.samples, len(obs), agent.action_size), generator, obs)
+        return self.at_noise(agent, obs, noise)
 
 
-def _score(agent: Agent, head: Tensor, noise: Tensor) -> Tensor:
-    """∇_h log π_h(a) at the actions drawn with ``noise``, by automatic differentiation: [D, B, m]."""
-    # Squashing is a fixed bijection, so the score is that of the Gaussian beneath it; taking it there avoids the
-    # artanh of an action that has rounded to the face of the box.
-    policy = Gaussian() if isinstance(agent.policy, SquashedGaussian) else agent.policy
-    with torch.enable_grad():
-        at = head.detach().expand(*noise.shape[:-1], head.shape[-1]).clone().requires_grad_()
-        act = policy.sample(at.detach(), noise)[0]
-        (score,) = torch.autograd.grad(policy.log_prob(at, act).sum(), at)
-    return score
+def _baseline(given: object) -> Baseline:
+    if isinstance(given, Baseline):
+        return given
+    if isinstance(given, str) and given in BASELINES:
+        return BASELINES[given]()
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return Constant(given)
+    if callable(given) and not isinstance(given, type):
+        return OfState(given)
+    names = ", ".join(repr(name) for name in BASELINES)
+    raise GradlabError(f"score-function: baseline is {given!r}; choose {names}, a number, a function or a Baseline")

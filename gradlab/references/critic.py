@@ -15,8 +15,8 @@ from gradlab.errors import GradlabError
 from gradlab.estimators.deterministic import Deterministic
 from gradlab.estimators.heads import in_chunks, to_head
 from gradlab.estimators.reparameterized import Reparameterized
+from gradlab.quadrature import gauss_hermite
 from gradlab.references.base import ReferenceCotangent
-from gradlab.references.quadrature import gauss_hermite
 
 #: A function of states [B, n] and noise [D, B, p] that gives D cotangents a state, [D, B, m].
 Integrand = Callable[[Tensor, Tensor], Tensor]
@@ -36,13 +36,16 @@ class CriticReference:
 
     * Deterministic policy: ∂f/∂h · ∇_a Q, exact.
     * Softmax: the sum over actions, exact.
-    * Gaussian policies and smoothing: Gauss–Hermite quadrature of the reparameterised gradient up to two action
-      coordinates. Its gate is a second, coarser rule: where the two differ by more than ``tolerance`` of the root mean
-      square cotangent (kinks of a ReLU critic converge slowly), or with more coordinates, noise is sampled instead:
-      ``replicates`` independently shifted Sobol sequences of ``points`` draws each (Cranley & Patterson 1976), which on
-      256-wide ReLU critics had a tenth of the variance of as many independent draws or antithetic pairs. The standard
-      error is the difference of the two rules, or that of the mean of the replicates; ``diagnostics["method"]`` says
-      which. Sampling evaluates the critic in its own dtype.
+    * Every other policy, and smoothing: Gauss–Hermite quadrature of the reparameterised gradient over the standard
+      normal noise that the policy maps, up to two action coordinates. Its gate is a second, coarser rule: where the two
+      differ by more than ``tolerance`` of the root mean square cotangent (kinks of a ReLU critic converge slowly), or
+      with more coordinates, noise is sampled instead: ``replicates`` independently shifted Sobol sequences of
+      ``points`` draws each (Cranley & Patterson 1976), which on 256-wide ReLU critics had a tenth of the variance of as
+      many independent draws or antithetic pairs. The standard error is the difference of the two rules, or that of the
+      mean of the replicates; ``diagnostics["method"]`` says which. Sampling evaluates the critic in its own dtype.
+      Derivatives of Q miss its jumps: a critic that is discontinuous in the action has no reference here.
+
+    States where the critic is not finite come back as NaN and not valid.
 
     Args:
         entropy: include −α log π when the agent's objective has it; without, it is the gradient of another objective.
@@ -130,9 +133,10 @@ class CriticReference:
             for nodes in (self.nodes, 3 * self.nodes // 4)
         )
         difference = (fine - coarse).abs()
-        scale = fine.square().sum(-1).mean().sqrt()
-        largest = torch.linalg.vector_norm(difference, dim=-1).max()
-        return fine, difference, bool(largest <= self.tolerance * scale)
+        # Where the critic is not finite no rule helps; those states are left out of the gate and come back as NaN.
+        finite = torch.isfinite(fine).all(-1) & torch.isfinite(difference).all(-1)
+        size, apart = (torch.linalg.vector_norm(part[finite], dim=-1) for part in (fine, difference))
+        return fine, difference, bool((apart <= self.tolerance * size.square().mean().sqrt()).all())
 
     def _replicates(self, agent: Agent, obs: Tensor) -> Tensor:
         """Independent unbiased cotangents [replicates, B, m], float64, each the mean over one shifted sequence."""
@@ -148,9 +152,9 @@ class CriticReference:
         return draws.reshape(self.points, self.replicates, *draws.shape[1:]).mean(0)
 
     def _result(self, agent: Agent, mean: Tensor, stderr: Tensor, method: str, samples: int = 0) -> ReferenceCotangent:
-        objective = replace(
-            agent.objective, entropy=agent.entropy if self.entropy else 0.0, smoothing=float(self.smoothing)
-        )
+        # The entropy of a deterministic policy, or of a Gaussian of fixed width, has no gradient.
+        alpha = agent.entropy if self.entropy and agent.policy.stochastic else 0.0
+        objective = replace(agent.objective, entropy=alpha, smoothing=float(self.smoothing))
         return ReferenceCotangent(
             mean.detach().double(),
             stderr.detach().double(),
