@@ -17,15 +17,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradlab.adapters import load, view
     from gradlab.agent import Agent
+    from gradlab.comparison import Comparison, compare
     from gradlab.curvature import sensitivity
-    from gradlab.error import GradientError, gradient_error
+    from gradlab.curve import Sweep, sweep
+    from gradlab.error import GradientError, error_from_gram, gradient_error, gradient_variance
     from gradlab.errors import GradlabError
     from gradlab.estimate import Estimate
     from gradlab.landscape import local_optima
     from gradlab.measurement import Measurement
+    from gradlab.minibatch import NoiseScale, noise_scale
     from gradlab.objective import Objective
+    from gradlab.sign import wrong_direction
+    from gradlab.split import VarianceSplit, variance_split
+    from gradlab.states import over_states
     from gradlab.store import open_store
     from gradlab.tangent import parameter_gradient, tangent_kernel
+    from gradlab.views import error_by_coordinate, error_by_layer
     from gradlab.trajectories import Trajectories
     from gradlab.trajectory_error import ParameterReference, trajectory_error
     from gradlab.trajectory_gradients import trajectory_gradients
@@ -34,44 +41,72 @@ __version__ = version("gradlab")
 
 _HOMES = {
     "Agent": "gradlab.agent",
+    "Comparison": "gradlab.comparison",
     "Estimate": "gradlab.estimate",
     "GradientError": "gradlab.error",
     "GradlabError": "gradlab.errors",
     "Measurement": "gradlab.measurement",
+    "NoiseScale": "gradlab.minibatch",
     "Objective": "gradlab.objective",
     "ParameterReference": "gradlab.trajectory_error",
+    "Sweep": "gradlab.curve",
     "Trajectories": "gradlab.trajectories",
+    "VarianceSplit": "gradlab.split",
+    "compare": "gradlab.comparison",
+    "error_by_coordinate": "gradlab.views",
+    "error_by_layer": "gradlab.views",
+    "error_from_gram": "gradlab.error",
     "gradient_error": "gradlab.error",
+    "gradient_variance": "gradlab.error",
     "load": "gradlab.adapters",
     "local_optima": "gradlab.landscape",
+    "noise_scale": "gradlab.minibatch",
     "open_store": "gradlab.store",
+    "over_states": "gradlab.states",
     "parameter_gradient": "gradlab.tangent",
     "sensitivity": "gradlab.curvature",
+    "sweep": "gradlab.curve",
     "tangent_kernel": "gradlab.tangent",
     "trajectory_error": "gradlab.trajectory_error",
     "trajectory_gradients": "gradlab.trajectory_gradients",
+    "variance_split": "gradlab.split",
     "view": "gradlab.adapters",
+    "wrong_direction": "gradlab.sign",
 }
 
 __all__ = [
     "Agent",
+    "Comparison",
     "Estimate",
     "GradientError",
     "GradlabError",
     "Measurement",
+    "NoiseScale",
     "Objective",
     "ParameterReference",
+    "Sweep",
     "Trajectories",
+    "VarianceSplit",
+    "compare",
+    "error_by_coordinate",
+    "error_by_layer",
+    "error_from_gram",
     "gradient_error",
+    "gradient_variance",
     "load",
     "local_optima",
+    "noise_scale",
     "open_store",
+    "over_states",
     "parameter_gradient",
     "sensitivity",
+    "sweep",
     "tangent_kernel",
     "trajectory_error",
     "trajectory_gradients",
+    "variance_split",
     "view",
+    "wrong_direction",
 ]
 
 

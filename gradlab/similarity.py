@@ -59,7 +59,7 @@ def _from_reference(products: Products, norms: Tensor, value: float, true: float
     plug_in = along / true - 2 * value * cross / true**1.5 + value**2 * noise.reference / true**2
     # The plug-in's r is noisy too: half of its quadratic part is taken off, as of the cosine of the mean.
     quadratic = value**2 * noise.square / (2 * true**2)
-    return max(plug_in - quadratic / 2, quadratic / 2)
+    return float(max(plug_in - quadratic / 2, quadratic / 2))
 
 
 def pairwise_cosine(products: Products, norms: Tensor, label: Label) -> Estimate:

@@ -1,0 +1,261 @@
+"""Two estimators side by side: which has the smaller error here, by how much, and from which batch size on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.optimize import brentq
+from scipy.special import stdtrit
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.checked import Checked, check
+from gradlab.error import GradientError, gradient_error
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.estimators.base import Estimator
+from gradlab.paired import Errors, common_draws, seed_from
+from gradlab.references.base import ReferenceCotangent
+from gradlab.tangent import TangentKernel, tangent_kernel
+
+#: Batch sizes between which a crossing is looked for.
+_SMALLEST, _LARGEST = 1.0, 1e12
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Estimator a against estimator b, at the same states and with common random numbers.
+
+    Attributes:
+        first: name of a.
+        second: name of b.
+        difference: MSE(a) − MSE(b) of one minibatch gradient of these B states.
+        ratio: MSE(a)/MSE(b).
+        bias_squared: ‖bias_a‖² − ‖bias_b‖².
+        variance: V_a − V_b, of a gradient from one draw at one state (B times that of the minibatch).
+        better: the name of the one with the smaller MSE; empty where that is unresolved.
+        crossing: the batch size B at which ‖bias_a‖² + V_a/B = ‖bias_b‖² + V_b/B; infinite where there is none.
+        verdict: the comparison over all batch sizes, in words.
+        errors: the error of a and that of b.
+        notes: what a person should know.
+    """
+
+    first: str
+    second: str
+    difference: Estimate
+    ratio: Estimate
+    bias_squared: Estimate
+    variance: Estimate
+    better: str
+    crossing: Estimate
+    verdict: str
+    errors: tuple[GradientError, GradientError]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.first} against {self.second}: {self.better or 'neither'} has the smaller mean squared error here\n"
+            f"difference  {self.difference}\nratio       {self.ratio}\n{self.verdict}"
+        )
+
+
+def compare(
+    a: Estimator,
+    b: Estimator,
+    agent: Agent,
+    obs: Any,
+    ref: ReferenceCotangent,
+    draws: int = 64,
+    generator: torch.Generator | None = None,
+    *,
+    kernel: TangentKernel | None = None,
+    allow_mismatch: bool = False,
+) -> Comparison:
+    """Compare two estimators' mean squared errors, paired draw by draw under common random numbers.
+
+    Draw d of either estimator is made from the same seed, so what noise they share cancels in the difference of
+    ‖g_d − r‖². The noise of the reference cancels in its mean, and adds 4(w̄_a − w̄_b)ᵀΩ(w̄_a − w̄_b) to its variance.
+    Standard errors: the jackknife over whole draws, of both estimators at once; bias-corrected
+    (``gradlab.jackknife``). Variances are those of draws at these states, independent over states, so that they fall
+    as 1/B; that of sampling states is the same for both where their means are.
+
+    The curves ‖bias‖² + V/B cross at B* = (V_b − V_a)/(‖bias_a‖² − ‖bias_b‖²). Its interval holds the batch sizes at
+    which the difference of the curves is not resolved (E. Fieller 1954), so it may have no upper end.
+
+    Args:
+        a: the first estimator.
+        b: the second.
+        agent: the agent; neither changed nor given gradients. Pass a snapshot.
+        obs: observations [B, n].
+        ref: the reference at the same states.
+        draws: independent draws of each, four or more.
+        generator: source of the common seed.
+        kernel: ``tangent_kernel(agent, obs)``, to share it.
+        allow_mismatch: compare with a reference for another objective all the same, and say so.
+
+    Raises:
+        GradlabError: fewer than four draws, or what ``gradient_error`` raises.
+
+    Example:
+        >>> from gradlab.estimators import ZerothOrder
+        >>> from gradlab.references import CriticReference
+        >>> class Critic(torch.nn.Module):
+        ...     def forward(self, obs, act):
+        ...         return 3.0 + act.sum(-1) - act.square().sum(-1)
+        >>> agent = Agent(torch.nn.Linear(2, 3), [Critic()], action_low=[-1] * 3, action_high=[1] * 3)
+        >>> obs = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+        >>> ref, generator = CriticReference().cotangent(agent, obs), torch.Generator().manual_seed(1)
+        >>> found = compare(ZerothOrder(0.1, points=1), ZerothOrder(0.1, points=2), agent, obs, ref, 64, generator)
+        >>> found.better, found.ratio.value > 10
+        ('zeroth-order-2', True)
+    """
+    if draws < 4:
+        raise GradlabError(f"compare: {draws} draws; an interval needs at least four")
+    obs = agent.observations(obs)
+    kernel = kernel or tangent_kernel(agent, obs)
+    seed = seed_from(generator)
+    given, errors = [], []
+    for estimator in (a, b):
+        v = common_draws(estimator, agent, obs, draws, seed)
+        given.append(check(agent, obs, v, ref, kernel=kernel, allow_mismatch=allow_mismatch))
+        errors.append(gradient_error(agent, obs, v, ref, kernel=kernel, allow_mismatch=allow_mismatch))
+    return _Paired(*given).result(_name(a, b, 0), _name(a, b, 1), errors[0], errors[1])
+
+
+def _name(a: Estimator, b: Estimator, which: int) -> str:
+    # Two of a kind, of another radius say, may carry one name.
+    name = (a, b)[which].name
+    return name if a.name != b.name else f"{name} ({'ab'[which]})"
+
+
+class _Paired:
+    """θ = (Δ‖bias‖², ΔV), V per state, and the two matrices that the corrected jackknife makes its variances of."""
+
+    def __init__(self, a: Checked, b: Checked) -> None:
+        self.label, self.states = a.label, len(a.obs)
+        self.draws = len(a.draws)
+        self.of = Errors.of(a), Errors.of(b)
+        left_out = [errors.left_out() for errors in self.of]
+        scale = torch.tensor([1.0, self.states], dtype=torch.float64)
+        value, one, two = (
+            (x - y) * scale.to(x).reshape(2, *[1] * (x.ndim - 1)) for x, y in zip(*left_out, strict=True)
+        )
+        n = self.draws
+        self.value = value
+        centred = one - one.mean(1, keepdim=True)
+        self.plain = (n - 1) / n * (centred @ centred.T)
+        pairs = (n - 2) * two - (n - 1) * (one[:, :, None] + one[:, None, :])
+        diagonal = torch.eye(n, dtype=torch.bool, device=pairs.device)
+        pairs = pairs.masked_fill(diagonal, 0.0)
+        pairs = (pairs - pairs.sum((1, 2), keepdim=True) / (n * (n - 1))).masked_fill(diagonal, 0.0).flatten(1)
+        self.quadratic = pairs @ pairs.T / (2 * n * (n - 1))
+        # MSE = ‖bias‖² + variance of one minibatch gradient, of all draws and with each left out.
+        self.mse = [(float(x[0].sum()), x[1].sum(0)) for x in left_out]
+        # What the reference's noise does to the difference: 4 dᵀΩd, d = w̄_a − w̄_b, less what d's own noise adds.
+        stderr = a.stderr.flatten()
+        self.stderr = stderr
+        shift = (self.of[0].mean - self.of[1].mean) * stderr
+        spread = (self.of[0].centred - self.of[1].centred) * stderr
+        own = float(spread.square().sum()) / (n * (n - 1))
+        self.from_reference = 4 * max(float(shift.square().sum()) - own, 0.0)
+
+    @staticmethod
+    def _at(batch: float, like: Tensor) -> Tensor:
+        return torch.tensor([1.0, 1.0 / batch], dtype=like.dtype, device=like.device).reshape(2, *[1] * (like.ndim - 1))
+
+    def variance(self, x: Tensor) -> float:
+        """Of x·θ, with the floors of ``gradlab.jackknife.corrected_variance``."""
+        plain, quadratic = float(x @ self.plain @ x), float(x @ self.quadratic @ x)
+        return max(plain - quadratic, plain / 2, quadratic / 2) + self.from_reference * float(x[0]) ** 2
+
+    def estimate(self, x: Tensor) -> Estimate:
+        return Estimate(
+            float(x @ self.value),
+            math.sqrt(self.variance(x)),
+            self.draws,
+            self.label.reference,
+            self.label.objective,
+            caveat=self.label.caveat,
+        )
+
+    def result(self, first: str, second: str, a: GradientError, b: GradientError) -> Comparison:
+        unit = torch.eye(2, dtype=torch.float64, device=self.value.device)
+        difference = self.estimate(self._at(self.states, self.value))
+        crossing, verdict = self.crossing(first, second)
+        better = (first if difference.value < 0 else second) if difference.resolved else ""
+        notes = dict.fromkeys((*a.notes, *b.notes))
+        return Comparison(
+            first,
+            second,
+            difference,
+            self.ratio(),
+            self.estimate(unit[0]),
+            self.estimate(unit[1]),
+            better,
+            crossing,
+            verdict,
+            (a, b),
+            tuple(notes),
+        )
+
+    def ratio(self) -> Estimate:
+        n = self.draws
+        (top, top_without), (bottom, bottom_without) = self.mse
+        if not (top > 0 and bottom > 0):
+            return Estimate(math.nan, math.nan, n, self.label.reference, self.label.objective)
+        without = top_without / bottom_without
+        over_draws = (n - 1) / n * float((without - without.mean()).square().sum())
+        # ∂(MSE_a/MSE_b)/∂r = −2 w̄_a/MSE_b + 2 w̄_b MSE_a/MSE_b².
+        slope = 2 * (self.of[0].mean / bottom - self.of[1].mean * top / bottom**2) * self.stderr
+        stderr = math.sqrt(over_draws + float(slope.square().sum()))
+        words = self.label
+        return Estimate(top / bottom, stderr, n, words.reference, words.objective, "log", caveat=words.caveat)
+
+    def crossing(self, first: str, second: str) -> tuple[Estimate, str]:
+        """B*, with the batch sizes at which the curves are not told apart, and what that means."""
+        bias, variance = (float(x) for x in self.value)
+        point = -variance / bias if bias * variance < 0 else math.inf
+        quantile = float(stdtrit(self.draws - 1, 0.975))
+
+        def told_apart(log_batch: float) -> float:
+            """Above zero where the difference at this batch size is resolved."""
+            x = self._at(math.exp(log_batch), self.value)
+            stderr = math.sqrt(self.variance(x))
+            return abs(float(x @ self.value)) - quantile * stderr
+
+        grid = torch.linspace(math.log(_SMALLEST), math.log(_LARGEST), 400).tolist()
+        resolved = [told_apart(x) > 0 for x in grid]
+        label = self.label
+
+        def estimate(low: float, high: float) -> Estimate:
+            stderr = math.nan
+            if bias != 0 and math.isfinite(point):
+                # ∂B*/∂θ = (−B*, −1)/Δ‖bias‖² for B* = −ΔV/Δ‖bias‖².
+                slope = torch.tensor([-point, -1.0], dtype=torch.float64).to(self.value) / bias
+                stderr = math.sqrt(self.variance(slope))
+            ends = (min(low, point), max(high, point))
+            return Estimate(point, stderr, self.draws, label.reference, label.objective, ends=ends, caveat=label.caveat)
+
+        def ahead(log_batch: float) -> str:
+            return first if float(self._at(math.exp(log_batch), self.value) @ self.value) < 0 else second
+
+        if all(resolved):
+            at_ends = ahead(grid[0]), ahead(grid[-1])
+            if at_ends[0] == at_ends[1]:
+                return estimate(math.inf, math.inf), f"they never cross: {at_ends[0]} is better at every batch size"
+            # The doubt is narrower than the grid.
+            return estimate(point, point), f"{at_ends[0]} is better below a batch of {point:.3g}, {at_ends[1]} above"
+        doubt = [k for k, sure in enumerate(resolved) if not sure]
+        low = _SMALLEST if doubt[0] == 0 else math.exp(brentq(told_apart, grid[doubt[0] - 1], grid[doubt[0]]))
+        high = math.inf
+        if doubt[-1] + 1 < len(grid):
+            high = math.exp(brentq(told_apart, grid[doubt[-1]], grid[doubt[-1] + 1]))
+        below = f"{ahead(grid[0])} is better below a batch of {low:.3g}" if doubt[0] > 0 else ""
+        above = f"{ahead(grid[-1])} is better above a batch of {high:.3g}" if math.isfinite(high) else ""
+        between = f"unresolved from {low:.3g} to {high:.3g}" if math.isfinite(high) else f"unresolved from {low:.3g} on"
+        if not (below or above):
+            between = "unresolved at every batch size"
+        return estimate(low, high), "; ".join(part for part in (below, between, above) if part)

@@ -1,0 +1,266 @@
+"""Where the variance of a policy gradient comes from: states, actions, trajectories."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.products import check_cotangents, kernel_product
+from gradlab.tangent import TangentKernel, tangent_kernel
+
+
+@dataclass(frozen=True)
+class VarianceSplit:
+    """The variance of one sample's gradient J_sᵀ v(s, a, τ), split by the law of total variance.
+
+    Attributes:
+        state: tr Var_s E[g | s].
+        action: E_s tr Var_a E[g | s, a]; with draws [actions, states, m] all that is random at a state.
+        trajectory: E_{s,a} tr Var_τ[g | s, a]; None where the draws have no such dimension.
+        total: tr Var g, of which the parts are the sum, exactly.
+        gradient_squared: ‖E g‖².
+        states: number of states.
+        notes: what a person should know.
+    """
+
+    state: Estimate
+    action: Estimate
+    trajectory: Estimate | None
+    total: Estimate
+    gradient_squared: Estimate
+    states: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = {"state": self.state, "action": self.action, "trajectory": self.trajectory, "total": self.total}
+        return "\n".join(f"{name:10} {part}" for name, part in parts.items() if part is not None)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Sums over the states of each group, [groups]: what the parts are made of, and who is paired with whom."""
+
+    size: Tensor  # number of states
+    squared: Tensor  # Σ_i ‖J_iᵀ v̄_i‖², debiased
+    action: Tensor
+    trajectory: Tensor
+    within: Tensor  # ‖G_e‖², G_e = Σ_{i∈e} J_iᵀ v̄_i
+    across: Tensor  # G_e·Σ_f G_f
+
+
+def variance_split(
+    agent: Agent,
+    obs: Any,
+    v: Tensor,
+    *,
+    episode: Tensor | None = None,
+    kernel: TangentKernel | None = None,
+) -> VarianceSplit:
+    """Split the variance of a single-sample gradient into state, action (or perturbation) and trajectory parts.
+
+    By a nested analysis of variance on gradients in parameter space, of which only inner products are formed: with
+    ‖x‖_i² = xᵀK_ii x, v̄_ia the mean over trajectories and v̄_i that over actions too,
+
+        trajectory = (1/S) Σ_i (1/A) Σ_a (1/(T−1)) Σ_τ ‖v_iaτ − v̄_ia‖_i²
+        action     = (1/S) Σ_i (1/(A−1)) Σ_a ‖v̄_ia − v̄_i‖_i² − trajectory/T
+        state      = (1/S) Σ_i ‖v̄_i‖_i² − action/A − trajectory/(AT) − ‖E g‖²
+
+    and ‖E g‖² the mean of inner products between different states (episodes, where they are given). Each is unbiased,
+    hence may be negative, and their sum is exactly the unbiased estimate of the whole. A minibatch of B independent
+    samples has 1/B of it. Standard errors: the jackknife over states, or episodes.
+
+    Source: G. Tucker et al. 2018, *The mirage of action-dependent baselines*, section 3, equations (3)–(5).
+
+    Args:
+        agent: the agent; neither changed nor given gradients. Pass a snapshot.
+        obs: observations [S, n], independent draws of states (independent over episodes, where those are given).
+        v: nested independent draws, [actions, states, m] or [actions, trajectories, states, m]: trajectories
+            are drawn anew for every action, actions for every state.
+        episode: which episode a state is of, [S] integers; every state its own when None.
+        kernel: ``tangent_kernel(agent, obs)``, to share it; its blocks do where every state is its own episode.
+
+    Raises:
+        GradlabError: shapes do not fit, or a draw is not finite (counted and located).
+
+    Example:
+        >>> agent = Agent(torch.nn.Linear(1, 1, bias=False), [], action_low=[-1], action_high=[1])
+        >>> normal = torch.randn(8, 200, 1, generator=torch.Generator().manual_seed(0))
+        >>> split = variance_split(agent, torch.ones(200, 1), torch.linspace(-1, 1, 200)[:, None] + 2 * normal)
+        >>> round(split.state.value, 1), round(split.action.value, 1), split.trajectory
+        (0.4, 4.1, None)
+        >>> split.total.value == split.state.value + split.action.value
+        True
+    """
+    return summarize(leave_groups_out(agent, obs, v, episode=episode, kernel=kernel))
+
+
+@dataclass(frozen=True)
+class LeftOutParts:
+    """The parts of a variance split by name: of all groups of states, and with each left out.
+
+    Attributes:
+        value: name → number.
+        without: name → [groups].
+        groups: number of groups.
+        states: number of states.
+        shape: actions and trajectories at a state; trajectories 0 where there is no such dimension.
+    """
+
+    value: dict[str, float]
+    without: dict[str, Tensor]
+    groups: int
+    states: int
+    shape: tuple[int, int]
+
+    def covariance(self, a: str, b: str) -> float:
+        """Of two parts, by the jackknife; NaN for fewer than three groups."""
+        if self.groups < 3:
+            return math.nan
+        one, two = (self.without[name] - self.without[name].mean() for name in (a, b))
+        return (self.groups - 1) / self.groups * float(one @ two)
+
+    def estimate(self, name: str) -> Estimate:
+        """One part, with the jackknife's standard error."""
+        return Estimate(self.value[name], math.sqrt(self.covariance(name, name)), self.groups)
+
+
+def leave_groups_out(
+    agent: Agent, obs: Any, v: Tensor, *, episode: Tensor | None = None, kernel: TangentKernel | None = None
+) -> LeftOutParts:
+    """What ``variance_split`` is made of; its arguments and errors."""
+    obs = agent.observations(obs)
+    nested = v[:, None] if v.ndim == 3 else v
+    if nested.ndim != 4 or 0 in nested.shape:
+        raise GradlabError(
+            f"nested draws: shape {tuple(v.shape)}; expected [actions, states, m] or [actions, trajectories, states, m]"
+        )
+    _check_finite(nested)
+    kernel = kernel or tangent_kernel(agent, obs)
+    check_cotangents(nested, kernel.states, kernel.head_size)
+    if kernel.states != len(obs) or (episode is not None and len(episode) != len(obs)):
+        raise GradlabError(
+            f"variance split: {len(obs)} observations, a kernel of {kernel.states} states"
+            + ("" if episode is None else f" and {len(episode)} episode numbers")
+            + "; they must be of the same states"
+        )
+    member = torch.arange(len(obs)) if episode is None else episode.unique(return_inverse=True)[1]
+    levels = _levels(agent, obs, nested.detach().to(kernel.blocks), kernel, member.to(kernel.blocks.device))
+    groups = len(levels.size)
+    everything, without = (_parts(levels, len(obs), removed) for removed in (0.0, 1.0))
+    return LeftOutParts(
+        {name: float(numbers[0]) for name, numbers in everything.items()},
+        without,
+        groups,
+        len(obs),
+        (nested.shape[0], nested.shape[1] if v.ndim == 4 else 0),
+    )
+
+
+def _parts(levels: _Levels, states: int, removed: float) -> dict[str, Tensor]:
+    """The parts with each group removed once, or not at all (0.0), [groups]."""
+
+    def left(x: Tensor) -> Tensor:
+        return x.sum() - removed * x
+
+    def pairs(x: Tensor) -> Tensor:
+        # Over pairs of different groups: a group takes its row and its column with it.
+        return x.sum() - 2 * removed * x
+
+    size = left(levels.size)
+    gradient = pairs(levels.across - levels.within) / pairs(levels.size * (states - levels.size))
+    action, trajectory = left(levels.action) / size, left(levels.trajectory) / size
+    state = left(levels.squared) / size - gradient
+    return {
+        "state": state,
+        "action": action,
+        "trajectory": trajectory,
+        "total": state + action + trajectory,
+        "gradient_squared": gradient,
+    }
+
+
+def _check_finite(v: Tensor) -> None:
+    bad = ~torch.isfinite(v).all(-1)
+    if bool(bad.any()):
+        action, _, state = (int(x) for x in bad.nonzero()[0])
+        raise GradlabError(
+            f"nested draws: NaN or infinite in {int(bad.sum())} of {bad.numel()} samples at "
+            f"{int(bad.flatten(0, 1).any(0).sum())} of {v.shape[2]} states, first at action {action}, state {state}; "
+            "mend the estimator or leave those states out"
+        )
+
+
+def _levels(agent: Agent, obs: Tensor, v: Tensor, kernel: TangentKernel, member: Tensor) -> _Levels:
+    actions, trajectories = v.shape[:2]
+    of_action = v.mean(1)
+    of_state = of_action.mean(0)
+
+    def squared(x: Tensor) -> Tensor:
+        """Σ over draws of ‖J_iᵀ x_i‖², per state."""
+        return torch.einsum("dim,imn,din->i", x, kernel.blocks, x)
+
+    nothing = torch.full_like(of_state[:, 0], math.nan)
+    inner = nothing
+    if trajectories > 1:
+        deviations = (v - of_action[:, None]).flatten(0, 1)
+        inner = squared(deviations) / (actions * (trajectories - 1))
+    outer = squared(of_action - of_state) / (actions - 1) if actions > 1 else nothing
+    # Without a dimension for trajectories (one of each) the action part holds them, and nothing is taken off.
+    below = inner if trajectories > 1 else torch.zeros_like(inner)
+    action = outer - below / trajectories
+    at_state = squared(of_state[None]) - (action / actions + below / (actions * trajectories))
+    count = int(member.max()) + 1
+    groups = torch.zeros(count, len(obs), dtype=v.dtype, device=v.device)
+    groups[member, torch.arange(len(obs), device=member.device)] = 1.0
+    within, across = _between(agent, obs, of_state, kernel, groups)
+    return _Levels(
+        size=groups.sum(1),
+        squared=groups @ at_state,
+        action=groups @ action,
+        trajectory=groups @ below,
+        within=within,
+        across=across,
+    )
+
+
+def _between(agent: Agent, obs: Tensor, v: Tensor, kernel: TangentKernel, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """‖G_e‖² and G_e·Σ_f G_f for each group."""
+    product = kernel.product if kernel.matrix is not None else lambda x: kernel_product(agent, obs, x)
+    per_state = (product(v[None])[0] * v).sum(-1)
+    if len(groups) == len(obs):
+        return groups @ torch.einsum("im,imn,in->i", v, kernel.blocks, v), groups @ per_state
+    masked = groups[:, :, None] * v
+    return (product(masked) * masked).sum((1, 2)), groups @ per_state
+
+
+def summarize(parts: LeftOutParts) -> VarianceSplit:
+    """The parts as estimates."""
+    actions, trajectories = parts.shape
+    notes = []
+    if parts.groups < 3:
+        notes.append(f"{parts.groups} independent groups of states: no interval; give at least three")
+    if actions < 2:
+        notes.append("one draw at each state: its variance is not told from that of states; draw at least two")
+    if trajectories == 1:
+        notes.append("one trajectory for each action: the action part holds that of trajectories; draw at least two")
+    trajectory = None
+    if trajectories:
+        trajectory = parts.estimate("trajectory")
+        if trajectories == 1:
+            trajectory = Estimate(math.nan, math.nan, parts.groups)
+    return VarianceSplit(
+        parts.estimate("state"),
+        parts.estimate("action"),
+        trajectory,
+        parts.estimate("total"),
+        parts.estimate("gradient_squared"),
+        parts.states,
+        tuple(notes),
+    )
