@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from gradlab.states import over_states
     from gradlab.store import open_store
     from gradlab.tangent import parameter_gradient, tangent_kernel
-    from gradlab.views import error_by_coordinate, error_by_layer
     from gradlab.trajectories import Trajectories
     from gradlab.trajectory_error import ParameterReference, trajectory_error
     from gradlab.trajectory_gradients import trajectory_gradients
+    from gradlab.views import error_by_coordinate, error_by_layer
 
 __version__ = version("gradlab")
 
