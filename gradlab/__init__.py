@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradlab.errors import GradlabError
     from gradlab.estimate import Estimate
     from gradlab.landscape import local_optima
+    from gradlab.ledger import ErrorLedger, error_ledger
     from gradlab.measurement import Measurement
     from gradlab.minibatch import NoiseScale, noise_scale
     from gradlab.objective import Objective
@@ -42,6 +43,7 @@ __version__ = version("gradlab")
 _HOMES = {
     "Agent": "gradlab.agent",
     "Comparison": "gradlab.comparison",
+    "ErrorLedger": "gradlab.ledger",
     "Estimate": "gradlab.estimate",
     "GradientError": "gradlab.error",
     "GradlabError": "gradlab.errors",
@@ -56,6 +58,7 @@ _HOMES = {
     "error_by_coordinate": "gradlab.views",
     "error_by_layer": "gradlab.views",
     "error_from_gram": "gradlab.error",
+    "error_ledger": "gradlab.ledger",
     "gradient_error": "gradlab.error",
     "gradient_variance": "gradlab.error",
     "load": "gradlab.adapters",
@@ -77,6 +80,7 @@ _HOMES = {
 __all__ = [
     "Agent",
     "Comparison",
+    "ErrorLedger",
     "Estimate",
     "GradientError",
     "GradlabError",
@@ -91,6 +95,7 @@ __all__ = [
     "error_by_coordinate",
     "error_by_layer",
     "error_from_gram",
+    "error_ledger",
     "gradient_error",
     "gradient_variance",
     "load",

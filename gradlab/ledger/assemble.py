@@ -58,12 +58,10 @@ def assemble(
         into[position - 1] += 1
         into[position] -= 1
     ends = torch.eye(len(names), dtype=vectors.dtype)
-    rows = [*combinations.values(), ends[0] - ends[-1], ends[0], ends[-1]]
-    total, applied, truth = (len(rows) - 3, len(rows) - 2, len(rows) - 1)
-    matrix = torch.stack(rows)
+    applied, truth = ends[0], ends[-1]
+    total = applied - truth
     title, objective = _end(pools, targets)
-    found = products(vectors.cpu(), [_on_cpu(source) for source in sources], matrix)
-    statistics = Statistics(found, matrix, title, objective, draws)
+    statistics = Statistics(products(vectors.cpu(), [_on_cpu(source) for source in sources]), title, objective, draws)
     notes = _notes(names, pools, targets)
     terms = []
     for name in _TERMS:
@@ -72,9 +70,9 @@ def assemble(
             if name != "closed gates":
                 terms.append(_unmeasured(agent, name, note, targets, statistics))
             continue
-        row = list(combinations).index(name)
-        vector = _unflatten(agent, combinations[name].to(vectors.device) @ vectors)
-        terms.append(_term(name, vector, statistics, row, total, truth, note))
+        c = combinations[name]
+        vector = _unflatten(agent, c.to(vectors.device) @ vectors)
+        terms.append(_term(name, vector, statistics, c, total, truth, note))
     whole = _unflatten(agent, vectors[0] - vectors[-1])
     return ErrorLedger(
         terms=tuple(terms),
@@ -106,16 +104,19 @@ def _unflatten(agent: Agent, row: Tensor) -> Vector:
     return {name: part.reshape(parameter.shape) for (name, parameter), part in zip(named.items(), parts, strict=True)}
 
 
-def _term(name: str, vector: Vector, statistics: Statistics, row: int, total: int, truth: int, note: str) -> Term:
-    squared = statistics.squared_norm(row)
+def _term(
+    name: str, vector: Vector, statistics: Statistics, c: Tensor, total: Tensor, truth: Tensor, note: str
+) -> Term:
+    squared = statistics.squared_norm(c)
     return Term(
         name,
         vector,
         norm_squared=squared,
         norm=_root(squared),
-        cosine_with_total=statistics.cosine(row, total),
-        cosine_with_truth=statistics.cosine(row, truth),
-        share=statistics.share(row, total),
+        # The total's own would say nothing.
+        cosine_with_total=None if name == "total" else statistics.cosine(c, total),
+        cosine_with_truth=statistics.cosine(c, truth),
+        share=statistics.share(c, total),
         note=note,
     )
 

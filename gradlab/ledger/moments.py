@@ -13,9 +13,8 @@ treats a ratio as such a mean of its pseudo-values; for equal weights that is ex
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -66,76 +65,91 @@ class Source:
 
 @dataclass(frozen=True)
 class Products:
-    """What is known of waypoints x_k and pseudo-values e_u, u counting the units of all sources.
+    """What is known of waypoints x_k and pseudo-values e_r; row r is one waypoint of one unit.
+
+    Rows are ordered by source, then unit, then waypoint.
 
     Attributes:
         plug_in: x_k·x_l, [K, K]; holds the waypoints' noise.
-        cross: x_k·e_ul, [U, K, K].
-        squares: e_uk·e_ul, [U, K, K].
-        grams: for each combination c of waypoints, Σ_kl c_k c_l e_uk·e_vl, [C, U, U].
-        sizes: units of each source; they follow one another in u.
-        unknown: waypoints whose noise nothing tells of, [K] bool.
+        cross: e_r·x_k, [R, K].
+        gram: e_r·e_s, [R, R].
+        unit: which unit a row belongs to, [R], counted over all sources.
+        waypoint: which waypoint a row belongs to, [R].
+        sizes: units of each source.
+        unknown: waypoints whose noise nothing tells of, [K] bool; their rows are zero.
     """
 
     plug_in: Tensor
     cross: Tensor
-    squares: Tensor
-    grams: Tensor
+    gram: Tensor
+    unit: Tensor
+    waypoint: Tensor
     sizes: tuple[int, ...]
     unknown: Tensor
 
+    def by_unit(self) -> tuple[Tensor, Tensor]:
+        """e_uk·x_l and e_uk·e_ul for each unit u, [U, K, K] both; zero for waypoints that are not the unit's own."""
+        units, count = sum(self.sizes), len(self.plug_in)
+        cross, squares = (self.plug_in.new_zeros(units, count, count) for _ in range(2))
+        cross[self.unit, self.waypoint] = self.cross
+        same = self.unit[:, None] == self.unit
+        one, two = same.nonzero(as_tuple=True)
+        squares[self.unit[one], self.waypoint[one], self.waypoint[two]] = self.gram[one, two]
+        return cross, squares
 
-def products(waypoints: Tensor, sources: Sequence[Source], combinations: Tensor) -> Products:
+    def gram_of(self, combination: Tensor) -> Tensor:
+        """Inner products of the units' own Σ_k c_k e_uk, [U, U]."""
+        fold = self.plug_in.new_zeros(sum(self.sizes), len(self.unit))
+        fold[self.unit, torch.arange(len(self.unit))] = combination[self.waypoint]
+        return fold @ self.gram @ fold.T
+
+
+def products(waypoints: Tensor, sources: Sequence[Source]) -> Products:
     """All inner products, a block of parameters at a time.
 
     Args:
         waypoints: [K, P], float64.
         sources: of their noise; a waypoint that belongs to none is exact.
-        combinations: [C, K], float64; those whose noise is to be known in full.
 
     Example:
         >>> rows = torch.tensor([[[1.0]], [[3.0]]])
         >>> source = Source(rows, torch.ones(2, 1).double(), (0,), "draws")
-        >>> found = products(source.means(), [source], torch.ones(1, 1).double())
-        >>> found.plug_in.item(), found.squares.flatten().tolist()
-        (4.0, [1.0, 1.0])
+        >>> found = products(source.means(), [source])
+        >>> found.plug_in.item(), found.gram.tolist()
+        (4.0, [[1.0, -1.0], [-1.0, 1.0]])
     """
     count, parameters = waypoints.shape
-    sizes = tuple(source.units for source in sources)
-    units = sum(sizes)
+    unit, waypoint = _labels(sources)
     unknown = torch.zeros(count, dtype=torch.bool)
     for source in sources:
         if not source.known:
             unknown[list(source.waypoints)] = True
     plug_in = waypoints.new_zeros(count, count)
-    cross, squares = (waypoints.new_zeros(units, count, count) for _ in range(2))
-    grams = waypoints.new_zeros(len(combinations), units, units)
-    for columns in _blocks(parameters, max(1, _NUMBERS // max(1, units * count))):
+    cross, gram = waypoints.new_zeros(len(unit), count), waypoints.new_zeros(len(unit), len(unit))
+    step = max(1, _NUMBERS // max(1, len(unit)))
+    for start in range(0, parameters, step):
+        columns = slice(start, min(start + step, parameters))
         at = waypoints[:, columns]
         plug_in += at @ at.T
-        if units == 0:
-            continue
-        noise = at.new_zeros(units, count, at.shape[1])
-        for source, rows in zip(sources, _slices(sizes), strict=True):
-            if source.known:
-                noise[rows, list(source.waypoints)] = source.pseudo_values(columns)
-        cross += (noise @ at.T).mT
-        squares += noise @ noise.mT
-        for gram, combination in zip(grams, combinations, strict=True):
-            _add_gram(gram, torch.einsum("k,ukp->up", combination, noise))
-    return Products(plug_in, cross, squares, grams, sizes, unknown)
+        noise = torch.cat([at.new_zeros(0, at.shape[1]), *(_rows(source, columns) for source in sources)])
+        cross += noise @ at.T
+        gram += noise @ noise.T
+    sizes = tuple(source.units for source in sources)
+    return Products(plug_in, cross, gram, unit, waypoint, sizes, unknown)
 
 
-def _add_gram(gram: Tensor, noise: Tensor) -> None:
-    # Most combinations see one or two of the sources; the rest of the rows are zero.
-    rows = noise.abs().sum(1).nonzero().squeeze(1)
-    gram[rows[:, None], rows] += noise[rows] @ noise[rows].T
+def _labels(sources: Sequence[Source]) -> tuple[Tensor, Tensor]:
+    """The unit and the waypoint of every row."""
+    units, waypoints, before = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, dtype=torch.long)], 0
+    for source in sources:
+        own = torch.tensor(source.waypoints)
+        units.append(torch.arange(before, before + source.units).repeat_interleave(len(own)))
+        waypoints.append(own.repeat(source.units))
+        before += source.units
+    return torch.cat(units), torch.cat(waypoints)
 
 
-def _blocks(total: int, size: int) -> Iterable[slice]:
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
-
-
-def _slices(sizes: Sequence[int]) -> list[slice]:
-    ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
-    return [slice(start, end) for start, end in pairwise(ends)]
+def _rows(source: Source, columns: slice) -> Tensor:
+    if source.known:
+        return source.pseudo_values(columns).flatten(0, 1)
+    return torch.zeros(source.units * len(source.waypoints), columns.stop - columns.start, dtype=torch.float64)

@@ -25,7 +25,7 @@ class Term:
         vector: the term itself, like ``agent.named_parameters()``, float64; None where it could not be measured.
         norm_squared: ‖b‖² without the noise of b's own estimate; may be negative.
         norm: its square root, NaN where that is not positive; the interval is there all the same.
-        cosine_with_total: cosine with the total error.
+        cosine_with_total: cosine with the total error; None for the total itself.
         cosine_with_truth: cosine with the gradient at the end of the chain.
         share: b·total/‖total‖², debiased; negative where the term undoes some of the others. Shares add up to one.
         note: why there is no vector and what to give, why it is zero, or what else it holds.
@@ -147,7 +147,7 @@ def _cell(estimate: Estimate | None) -> str:
         return "–"
     low, high = estimate.interval()
     if not math.isfinite(estimate.value):
-        return f"unresolved, below {high:.3g}" if math.isfinite(high) else "unresolved"
+        return f"unresolved [{low:.2g}, {high:.2g}]" if math.isfinite(low) else "unresolved"
     if estimate.stderr == 0:
         return f"{estimate.value:.3g}"
     return (

@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gradlab.estimate import Estimate, Scale
-from gradlab.intervals import Noise, squared_norm_interval
+from gradlab.intervals import Noise, cosine_interval, squared_norm_interval
 from gradlab.ledger.moments import Products
 
-Statistic = Callable[[Callable[[Tensor, Tensor], Tensor]], Tensor]
+#: Aᵀ M b for two combinations of waypoints.
+Inner = Callable[[Tensor, Tensor], Tensor]
 
 
 class Statistics:
-    """Estimates of functions of the debiased inner products.
+    """Estimates of functions of the debiased inner products of combinations of waypoints, each [K].
+
+    Where units scatter with heavy tails, the spread they show is itself uncertain: each source counts for
+    2n/(κ − 1) degrees of freedom, κ the kurtosis, if that is fewer than n − 1, and sources are put together
+    as F. Satterthwaite 1946 did. ``samples`` of an estimate is one more than that, which need not be a number of units.
 
     Args:
         found: inner products of waypoints and pseudo-values.
-        combinations: [C, K]; ``found.grams`` belong to them.
         reference: what the total is against, in words.
         objective: of the total, in words.
         samples: how many an estimate without noise is said to rest on.
@@ -35,96 +40,99 @@ class Statistics:
         >>> from gradlab.ledger.moments import Source, products
         >>> rows = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]], [[2.0, 0.0]]])
         >>> source = Source(rows, torch.ones(3, 1).double(), (0,), "draws")
-        >>> one = torch.ones(1, 1).double()
-        >>> statistics = Statistics(products(source.means(), [source], one), one)
-        >>> round(statistics.squared_norm(0).value, 6)  # the mean of 1·3, 1·2 and 3·2
+        >>> statistics = Statistics(products(source.means(), [source]))
+        >>> round(statistics.squared_norm(torch.ones(1).double()).value, 6)  # the mean of 1·3, 1·2 and 3·2
         3.666667
     """
 
-    def __init__(
-        self, found: Products, combinations: Tensor, reference: str = "", objective: str = "", samples: int = 2
-    ) -> None:
-        self.combinations = combinations
-        self._reference, self._objective = reference, objective
-        self._unknown = found.unknown
-        self._exact = max(samples, 2)
+    def __init__(self, found: Products, reference: str = "", objective: str = "", samples: int = 2) -> None:
         self._found = found
+        self._reference, self._objective = reference, objective
+        self._exact = max(samples, 2)
+        cross, squares = found.by_unit()
+        #: e_uk·x_l of each source's units.
+        self._cross = self._split(cross)
         #: Covariance (K × K inner products) of the waypoints' noise, source by source.
-        self._noise = [part.sum(0) / (len(part) * max(len(part) - 1, 1)) for part in self._split(found.squares)]
+        self._noise = [part.sum(0) / (len(part) * max(len(part) - 1, 1)) for part in self._split(squares)]
         self._debiased = found.plug_in - sum(self._noise, start=torch.zeros_like(found.plug_in))
-        self._left_out = self._leave_one_out()
+        self._left_out = [
+            self._without_each(*parts) for parts in zip(self._cross, self._split(squares), self._noise, strict=True)
+        ]
 
     def _split(self, by_unit: Tensor) -> list[Tensor]:
         """One part for each source."""
         return list(by_unit.split(self._found.sizes)) if self._found.sizes else []
 
-    def _leave_one_out(self) -> list[Tensor]:
-        """The debiased matrix with each unit left out, [n, K, K] for each source, in closed form."""
-        out = []
-        sources = zip(self._split(self._found.cross), self._split(self._found.squares), self._noise, strict=True)
-        for cross, squares, noise in sources:
-            n = len(squares)
-            if n < 3:
-                # Without one of two units nothing tells of noise any more.
-                out.append(torch.full_like(squares, torch.nan))
-                continue
-            plug_in = -(cross + cross.mT) / (n - 1) + squares / (n - 1) ** 2
-            rest = (squares.sum(0) - squares * n / (n - 1)) / ((n - 1) * (n - 2))
-            out.append(self._debiased + plug_in + noise - rest)
-        return out
+    def _without_each(self, cross: Tensor, squares: Tensor, noise: Tensor) -> Tensor:
+        """The debiased matrix with each unit of one source left out, [n, K, K], in closed form."""
+        n = len(squares)
+        if n < 3:
+            # Without one of two units nothing tells of noise any more.
+            return torch.full_like(squares, torch.nan)
+        plug_in = -(cross + cross.mT) / (n - 1) + squares / (n - 1) ** 2
+        rest = (squares.sum(0) - squares * n / (n - 1)) / ((n - 1) * (n - 2))
+        return self._debiased + plug_in + noise - rest
 
     # What is asked for -------------------------------------------------------------------------------------
 
-    def squared_norm(self, term: int) -> Estimate:
+    def squared_norm(self, c: Tensor) -> Estimate:
         """‖b‖² of a combination, without the noise of its estimate; may be negative."""
-        c = self.combinations[term]
         if self._is_unknown(c):
             return self._new(math.nan, math.nan, 1)
-        value = float(_form(self._debiased, c, c))
-        plug_in = float(_form(self._found.plug_in, c, c))
+        value, plug_in = (float(_form(matrix, c, c)) for matrix in (self._debiased, self._found.plug_in))
         traces = [float(_form(noise, c, c)) for noise in self._noise]
         trace = math.fsum(traces)
         if not trace > 0:
             return self._new(plug_in, 0.0, self._exact, ends=(plug_in, plug_in))
-        square = self._trace_of_square(term, traces)
-        along = 0.0
-        for cross in self._split(self._found.cross):
-            if len(cross) > 1:
-                along += float(_form(cross, c, c).square().sum()) / (len(cross) * (len(cross) - 1))
-        # ``along`` holds tr Ω² itself, since b̂ has the noise it is multiplied with.
-        stderr = math.sqrt(max(4 * along - 2 * square, 2 * along, square))
-        samples = self._samples(traces)
-        low, high = squared_norm_interval(plug_in, Noise(trace, square, along), samples)
+        square = self._trace_of_square(c, traces)
+        # With these projections on b̂ the unit's effect on ‖b̂‖² is linear.
+        along = [_form(cross, c, c) for cross in self._cross]
+        variance = math.fsum(float(part.square().sum()) / (len(part) * max(len(part) - 1, 1)) for part in along)
+        # It holds tr Ω² itself, since b̂ has the noise it is multiplied with.
+        stderr = math.sqrt(max(4 * variance - 2 * square, 2 * variance, square))
+        samples = self._samples(traces, along)
+        low, high = squared_norm_interval(plug_in, Noise(trace, square, variance), samples)
         # An interval that reaches down to "none" goes on to where the symmetric one ends.
         low = min(value, value - 1.959964 * stderr) if low == 0 else low
         return self._new(value, stderr, samples, ends=(low, max(high, value)))
 
-    def cosine(self, a: int, b: int) -> Estimate:
-        """Cosine of two combinations; NaN where a debiased squared norm is not positive."""
-        one, two = self.combinations[a], self.combinations[b]
+    def cosine(self, a: Tensor, b: Tensor) -> Estimate:
+        """Cosine of two combinations; NaN where a debiased squared norm is not positive.
 
-        def statistic(inner: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            return inner(one, two) / (_root(inner(one, one)) * _root(inner(two, two)))
+        Near ±1 and where a is hardly more than its noise, the jackknife knows too little. The interval therefore
+        holds also that from the intervals of a's part along b and of the squared norm of the rest of it.
+        """
 
-        return self._estimate(statistic, (one, two), "fisher")
+        def statistic(inner: Inner) -> Tensor:
+            return inner(a, b) / (_root(inner(a, a)) * _root(inner(b, b)))
 
-    def share(self, part: int, whole: int) -> Estimate:
+        found = self._estimate(statistic, (a, b), "fisher")
+        sizes = [float(_form(self._found.plug_in, c, c)) for c in (a, b)]
+        if self._is_unknown(a, b) or min(sizes) == 0 or not float(_form(self._debiased, b, b)) > 0:
+            return found
+        along = self._estimate(lambda inner: inner(a, b) / _root(inner(b, b)), (a, b), "linear")
+        rest = self.squared_norm(a - float(_form(self._debiased, a, b) / _form(self._debiased, b, b)) * b)
+        if not (math.isfinite(along.stderr) and math.isfinite(rest.stderr)):
+            return found
+        low, high = rest.interval()
+        low, high = cosine_interval(along.interval(), (max(low, 0.0), high), (along.value, max(rest.value, 0.0)))
+        own = found.interval()
+        if math.isfinite(own[0]) and self.squared_norm(a).resolved:
+            low, high = min(low, max(own[0], -1.0)), max(high, min(own[1], 1.0))
+        # The estimate is not clipped, so it may lie beyond one; the interval holds it all the same.
+        if math.isfinite(found.value):
+            low, high = min(low, found.value), max(high, found.value)
+        return replace(found, ends=(low, high))
+
+    def share(self, part: Tensor, whole: Tensor) -> Estimate:
         """The part's inner product with the whole, over the whole's squared norm; parts that add up share 1."""
-        one, two = self.combinations[part], self.combinations[whole]
+        return self._estimate(
+            lambda inner: inner(part, whole) / _root(inner(whole, whole)).square(), (part, whole), "linear"
+        )
 
-        def statistic(inner: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            return inner(one, two) / _root(inner(two, two)).square()
-
-        return self._estimate(statistic, (one, two), "linear")
-
-    def norm_ratio(self, a: int, b: int) -> Estimate:
+    def norm_ratio(self, a: Tensor, b: Tensor) -> Estimate:
         """‖a‖/‖b‖; NaN where a debiased squared norm is not positive."""
-        one, two = self.combinations[a], self.combinations[b]
-
-        def statistic(inner: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            return _root(inner(one, one)) / _root(inner(two, two))
-
-        return self._estimate(statistic, (one, two), "log")
+        return self._estimate(lambda inner: _root(inner(a, a)) / _root(inner(b, b)), (a, b), "log")
 
     def nothing(self) -> Estimate:
         """A zero that is exact: nothing was there to be measured."""
@@ -143,49 +151,56 @@ class Statistics:
         return Estimate(value, stderr, samples, self._reference, self._objective, scale, ends)
 
     def _is_unknown(self, *combinations: Tensor) -> bool:
-        return any(bool((self._unknown & (c != 0)).any()) for c in combinations)
+        return any(bool((self._found.unknown & (c != 0)).any()) for c in combinations)
 
-    def _estimate(self, statistic: Statistic, involved: tuple[Tensor, ...], scale: Scale) -> Estimate:
+    def _estimate(self, statistic: Callable[[Inner], Tensor], involved: tuple[Tensor, ...], scale: Scale) -> Estimate:
         if self._is_unknown(*involved):
             return self._new(math.nan, math.nan, 1)
         value = float(statistic(lambda a, b: _form(self._debiased, a, b)))
-        variances = []
+        deviations = []
         for left_out in self._left_out:
             values = statistic(lambda a, b, matrix=left_out: _form(matrix, a, b))  # type: ignore[misc]
-            n = len(values)
-            # A unit that none of the waypoints asked about has seen changes nothing.
-            variances.append((n - 1) / n * float((values - values.mean()).square().sum()))
+            deviations.append(values - values.mean())
+        variances = [(len(part) - 1) / len(part) * float(part.square().sum()) for part in deviations]
         stderr = math.sqrt(math.fsum(variances)) if math.isfinite(value) else math.nan
         if scale == "fisher" and not abs(value) + 1.5 * stderr < 1:
             # artanh never reaches one, which is the truth of two vectors in the same direction.
             scale = "linear"
-        return self._new(value, stderr, self._samples(variances), scale)
+        return self._new(value, stderr, self._samples(variances, deviations), scale)
 
-    def _samples(self, variances: list[float]) -> int:
-        """One more than the degrees of freedom of a sum of variances (F. Satterthwaite 1946)."""
+    def _samples(self, variances: list[float], deviations: list[Tensor]) -> int:
+        """One more than the degrees of freedom of a sum of variances, each from the units' deviations."""
         total = math.fsum(variances)
         if not (math.isfinite(total) and total > 0):
             return self._exact if total == 0 else min(self._found.sizes)
-        parts = zip(variances, self._found.sizes, strict=True)
-        spread = math.fsum(variance**2 / (n - 1) for variance, n in parts if variance > 0)
+        spread = 0.0
+        for variance, part in zip(variances, deviations, strict=True):
+            spread += variance**2 / _freedom(part) if variance > 0 else 0.0
         return 1 + math.floor(total**2 / spread + 1e-9)
 
-    def _trace_of_square(self, term: int, traces: list[float]) -> float:
+    def _trace_of_square(self, c: Tensor, traces: list[float]) -> float:
         """Tr Ω² of a combination, from the pairs of its units.
 
         Within a source the plug-in holds (tr Ω)²/f, f its degrees of freedom, which is taken off (Z. Bai, H. Saranadasa
         1996, section 3); sources are independent of each other, so between two of them it is right as it is.
         """
-        gram, sizes = self._found.grams[term], self._found.sizes
+        sizes = self._found.sizes
         scale = [n * (n - 1) for n in sizes]
         square = 0.0
-        for i, rows in enumerate(gram.split(sizes)):
+        for i, rows in enumerate(self._found.gram_of(c).split(sizes)):
             for j, part in enumerate(rows.split(sizes, dim=1)):
                 if not (traces[i] > 0 and traces[j] > 0):
                     continue
                 plug_in = float(part.square().sum()) / (scale[i] * scale[j])
                 square += plug_in if i != j else _debiased_square(traces[i], plug_in, sizes[i] - 1)
         return square
+
+
+def _freedom(deviations: Tensor) -> float:
+    """Degrees of freedom of the variance of n numbers whose mean is zero."""
+    n, second = len(deviations), float(deviations.square().mean())
+    excess = float(deviations.pow(4).mean()) / second**2 - 1 if second > 0 else 0.0
+    return min(n - 1.0, max(2 * n / excess, 2.0)) if excess > 0 else n - 1.0
 
 
 def _debiased_square(trace: float, plug_in: float, freedom: int) -> float:

@@ -89,6 +89,11 @@ def targets_at(
     notes: list[str] = []
     _agree(f"estimator {estimator.name}", applied, trained, notes, allow_mismatch, entropy=False)
     _agree("objective", stated, trained, notes, allow_mismatch, entropy=False)
+    if applied.entropy not in (0.0, trained.entropy):
+        raise GradlabError(
+            f"estimator {estimator.name}: has {_entropy(applied)}, the training objective {_entropy(trained)}; "
+            "only leaving the bonus out altogether can be told apart"
+        )
     absent: dict[str, str] = {}
     same: dict[str, str] = {}
     found: list[tuple[str, ReferenceCotangent]] = []
