@@ -13,16 +13,18 @@ from gradlab.errors import GradlabError
 
 
 class Direction(ABC):
-    """A law of directions u in p dimensions with mean zero and E uuᵀ = c·I.
+    """A law of directions u in p dimensions with E uuᵀ = c·I.
 
-    A zeroth-order estimate is a multiple of u. On a linear critic its mean is c·∇_a Q: c is its scale, and its
-    direction is right whatever c is.
+    A zeroth-order estimate is a multiple of u. From differences of a linear critic its mean is c·∇_a Q: c is its scale,
+    and its direction is right whatever c is.
     """
 
     #: Name in tables; short, lower case, with hyphens.
     name: str
     #: The second moment c, the same in any number of dimensions.
     second_moment: float = 1.0
+    #: Whether −u is as likely as u, so that Q(a) and its curvature cancel on average without a second point.
+    symmetric: bool = True
 
     @abstractmethod
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
@@ -90,7 +92,9 @@ class Rademacher(Direction):
 class Coordinate(Direction):
     """√p·e_i, i uniform: one coordinate at a time, in steps of √p·μ.
 
-    A group of ``count`` holds different coordinates; with ``count`` = p it is the full difference quotient.
+    A group of ``count`` holds different coordinates; with ``count`` = p it is the full difference quotient. Without a
+    random sign odd moments do not vanish: forward differences keep (√p·μ/2)·∂²Q/∂a_i² on average, as difference
+    quotients do, and one point keeps Q(a)/(√p·μ), which makes it useless.
 
     Example:
         >>> Coordinate().draw((1, 4, 4), torch.Generator().manual_seed(0), torch.zeros(0)).sum(1)
@@ -98,6 +102,7 @@ class Coordinate(Direction):
     """
 
     name = "coordinate"
+    symmetric = False
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
         """Coordinates without replacement within a group."""

@@ -31,8 +31,8 @@ class Mixed(Estimator):
     own, so that α is independent of the draws it weighs, and the mixture is unbiased where both parts are. Where the
     parts differ (a pathwise gradient across a jump of Q) the mean is the same mixture of their means: a small variance
     is no evidence against bias, and a deterministic ``first`` always gets α = 1.
-    Sources: Suh et al. 2022, "Do differentiable simulators give better policy gradients?", arXiv 2202.00817, section 5
-    (α-order batched gradient); Parmas et al. 2018, "PIPPS", arXiv 1902.01240, section 3.2 (inverse variance).
+    Sources: Suh et al. 2022, "Do differentiable simulators give better policy gradients?", arXiv 2202.00817
+    (α-order batched gradient); Parmas et al. 2018, "PIPPS", arXiv 1902.01240 (total propagation: inverse variance).
 
     Args:
         first: the first-order estimator (``Deterministic``, ``Reparameterized``, ...).

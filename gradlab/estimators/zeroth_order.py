@@ -50,7 +50,8 @@ class ZerothOrder(Estimator):
     Directions have E uuᵀ = c·I (``gradlab.estimators.directions``); c = 1, so that all are unbiased for a linear Q,
     except for "clipped", the noise as CPG's public code draws it: expected scale c = .0391, right direction. With
     Gaussian directions all three are unbiased for the gradient of the smoothed critic E_u[Q(a + μu)], hence biased by
-    O(μ²) for ∇_a Q. Perturbed actions are not clipped to the action box; ``off_support`` counts those outside.
+    O(μ²) for ∇_a Q; along coordinates forward differences are biased by O(μ), one point by Q/μ. Perturbed actions are
+    not clipped to the action box; ``off_support`` counts those outside.
 
     Args:
         mu: radius μ, in the critic's action units.
@@ -160,6 +161,11 @@ class ZerothOrder(Estimator):
             lines.append(
                 f"{self.name}: {percent} of the perturbed actions leave the action box, where the critic was never "
                 "trained; take a smaller mu"
+            )
+        if self.points == 1 and not self.directions.symmetric:
+            lines.append(
+                f"{self.name}: values at one side of the action do not cancel, which biases it by about Q/mu; "
+                "take points=2 or 'antithetic'"
             )
         scale = self.directions.second_moment
         if scale != 1:
