@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.policies import Gaussian
-from gradlab.worlds.base import Hessians, World
+from gradlab.trajectories import Trajectories
+from gradlab.worlds.base import Admitted, Hessians, World
+from gradlab.worlds.linear_quadratic_admitted import admitted, sigma_points
+from gradlab.worlds.linear_quadratic_episodes import root, sample_episodes, steps_until
 from gradlab.worlds.modules import FixedLogStd, QuadraticCritic, quadratic_form
-
-#: Discounted mass of the steps that sampling states leaves out.
-_TAIL = 1e-12
 
 
 class LinearQuadratic(World):
@@ -212,6 +213,10 @@ class LinearQuadratic(World):
             + self.gamma * (quadratic_form(following, P) + constant)
         )
 
+    def state_value(self, obs: Tensor, step: int = 0) -> Tensor:
+        """Expected reward-to-go V(s) = −sᵀP_t s − constant of the policy: obs [N, n] → [N]."""
+        return -(quadratic_form(obs, self.cost_to_go(step)) + self._constant(step))
+
     def action_gradient(self, obs: Tensor, act: Tensor, step: int = 0) -> Tensor:
         """∂Q/∂a of the reward-to-go: obs [B, n], act [B, p] → [B, p]."""
         hessians = self._hessians(self.cost_to_go(step + 1))
@@ -246,13 +251,45 @@ class LinearQuadratic(World):
         The first state is drawn from N(0, Σ₀). The steps of an infinite horizon are cut where what is left
         weighs less than 1e-12.
         """
-        steps = self.horizon or max(1, math.ceil(math.log(_TAIL) / math.log(self.gamma)))
+        steps = self.horizon or steps_until(self.gamma)
         weights = self.gamma ** torch.arange(steps, dtype=torch.float64)
         step = torch.multinomial(weights, count, replacement=True, generator=generator)
-        values, vectors = torch.linalg.eigh(torch.stack(self._moments(steps)).detach())
-        roots = vectors * values.clamp_min(0).sqrt().unsqueeze(-2)
+        roots = torch.stack([root(moment) for moment in self._moments(steps)])
         normal = torch.randn(count, len(self.A), generator=generator, dtype=torch.float64)
         return torch.einsum("bij,bj->bi", roots[step], normal)
+
+    def trajectories(self, count: int, generator: torch.Generator, steps: int | None = None) -> Trajectories:
+        """Independent episodes of the policy, rewards being minus costs, discounted by γ.
+
+        A finite horizon is exact: T steps, the last one terminal. An infinite one is cut, not ended, after ``steps``
+        steps; by default where γᵗ ≤ 1e-12, so that what is missing is a share of that size. The first state is drawn
+        from N(0, Σ₀); the policy's noise ε is kept unless the policy is deterministic.
+
+        Raises:
+            GradlabError: ``steps`` is given although the horizon is finite, or below 1.
+        """
+        return sample_episodes(self, count, generator, steps)
+
+    def observations(self) -> Tensor:
+        """States [2n, n] whose mean square is Σ = Σ_t γᵗ E[s sᵀ] exactly, so that gradients at them are ∇J itself.
+
+        Over a finite horizon, where Q changes with the step, it is Σ₀, that of the first step's states.
+        """
+        return sigma_points(self._observed().detach())
+
+    def _observed(self) -> Tensor:
+        return self.state_moments() if self.horizon is None else self.sigma0
+
+    def gradient_at_observations(self) -> Tensor:
+        """The mean gradient over ``observations`` with the critic of ``agent()``, [p, n].
+
+        It is ∇J, or the first of its terms Σ_t γᵗ 2 E_t Σ_t over a finite horizon.
+        """
+        return 2 * self.advantage_matrix() @ self._observed()
+
+    def admitted(self) -> Sequence[Admitted]:
+        """Zeroth-order, score-function and pathwise estimators at the states; episodes of a short finite horizon."""
+        return admitted(self)
 
     @property
     def mass(self) -> float:

@@ -5,12 +5,16 @@ import math
 
 import pytest
 import torch
+from scipy.integrate import quad
+from scipy.stats import norm
 
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.estimators import Deterministic, Estimator, Reparameterized, ScoreFunction, ZerothOrder
 from gradlab.policies import Gaussian
 from gradlab.references import CriticReference
+from gradlab.references.quadrature import gauss_hermite
 from gradlab.worlds import LinearQuadratic
+from gradlab.worlds.linear_quadratic_episodes import best_constant, return_gradient, reward_to_go_gradient
 
 SCALAR = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.95, "K": 0.4, "sigma0": 1.0}
 ONE = torch.ones(1, 1).double()
@@ -227,6 +231,190 @@ def test_critic_reference_is_exact():
     assert torch.allclose(reference.mean, torch.cat([mean, wide.expand_as(mean)], -1), rtol=1e-10)
 
 
+# Episodes ----------------------------------------------------------------------------------------------------
+
+
+def test_state_value_is_the_mean_of_q():
+    for horizon in (None, 5):
+        world = LinearQuadratic(**matrices(), horizon=horizon)
+        obs = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        explore = sigma_points(torch.diag(world.policy_std**2))
+        for step in (0, 2):
+            actions = -(obs @ world.K.T) + explore.unsqueeze(1)
+            assert torch.allclose(world.state_value(obs, step), world.q(obs, actions, step).mean(0))
+        start = sigma_points(world.sigma0)
+        assert world.state_value(start).mean().item() == pytest.approx(-world.value())
+
+
+@pytest.mark.parametrize(("horizon", "std"), [(None, [0.3, 0.7]), (6, [0.3, 0.7]), (6, 0.0)])
+def test_episodes(horizon, std):
+    world = LinearQuadratic(**matrices(policy_std=torch.tensor(std)), horizon=horizon)
+    count = 4_000
+    runs = world.trajectories(count, torch.Generator().manual_seed(20))
+    T = math.ceil(math.log(1e-12) / math.log(0.9)) if horizon is None else horizon
+    assert runs.lengths.unique().tolist() == [T]
+    assert runs.discount == world.gamma
+    last = torch.arange(T).repeat(count) == T - 1
+    assert torch.equal(runs.terminated, last & (horizon is not None))
+    assert torch.equal(runs.next_obs[~last], runs.obs[1:][~last[:-1]])
+    returns = runs.returns()
+    assert abs(returns.mean() + world.value()) < 4 * returns.std() / math.sqrt(count)
+    moments = runs.total(runs.weights[:, None, None] * torch.einsum("ni,nj->nij", runs.obs, runs.obs))
+    error = moments.mean(0) - world.state_moments()
+    assert (error.abs() < 4.5 * moments.std(0) / math.sqrt(count)).all()
+    driven = runs.next_obs - runs.obs @ world.A.T - runs.act @ world.B.T
+    products = torch.einsum("ni,nj->nij", driven, driven)
+    assert ((products.mean(0) - world.noise).abs() < 4.5 * products.std(0) / math.sqrt(len(driven)) + 1e-12).all()
+    mean = -(runs.obs @ world.K.T)
+    if std == 0.0:
+        assert runs.noise is None
+        assert torch.allclose(runs.act, mean)
+    else:
+        assert torch.allclose(runs.act, mean + world.policy_std * runs.noise)
+
+
+def test_gradient_through_the_unrolled_cost():
+    """Brute force: the same noise, the cost differentiated through every step, averaged over episodes."""
+    world, count = LinearQuadratic(**matrices(), horizon=5), 20_000
+    runs = world.trajectories(count, torch.Generator().manual_seed(21))
+    table = [part.reshape(count, 5, -1) for part in (runs.obs, runs.noise, runs.next_obs, runs.act)]
+    obs, noise = table[:2]
+    disturbance = table[2] - obs @ world.A.T - table[3] @ world.B.T
+    K = world.K.expand(count, 2, 3).clone().requires_grad_()
+    state, cost = obs[:, 0], torch.zeros(count).double()
+    for t in range(5):
+        act = world.policy_std * noise[:, t] - torch.einsum("bpn,bn->bp", K, state)
+        quadratic = torch.einsum("bi,ij,bj->b", state, world.Q, state) + torch.einsum("bi,ij,bj->b", act, world.R, act)
+        cost = cost + world.gamma**t * quadratic
+        state = state @ world.A.T + act @ world.B.T + disturbance[:, t]
+    assert torch.allclose(-cost, runs.returns())
+    (gradients,) = torch.autograd.grad(cost.sum(), K)
+    error = gradients.mean(0) - world.true_gradient()
+    assert (error.abs() < 4.5 * gradients.std(0) / math.sqrt(count)).all()
+
+
+def scores_of(world, runs):
+    """∇log π(a | s) to the weight −K, by its definition."""
+    noise = (runs.act + runs.obs @ world.K.T) / world.policy_std**2
+    return torch.einsum("np,ns->nps", noise, runs.obs)
+
+
+def check(gradients, mean, variance):
+    gradients, mean, count = gradients.flatten(1), mean.flatten(), len(gradients)
+    error = gradients.mean(0) - mean
+    assert (error.abs() < 4.5 * gradients.std(0) / math.sqrt(count) + 1e-9).all()
+    squares = (gradients - mean).square().sum(1)
+    assert abs(squares.mean() - variance) < 4.5 * squares.std() / math.sqrt(count) + 1e-9
+
+
+def small(**changes):
+    parts = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.8, "K": 0.4, "policy_std": 0.5, "noise": 0.2}
+    return LinearQuadratic(**(parts | {"horizon": 3} | changes))
+
+
+def test_moments_of_episodes_by_quadrature():
+    """Two steps of the scalar problem are four normal numbers: every episode on a grid, exactly."""
+    world = small(horizon=2, noise=0.3)
+    xi, weight = gauss_hermite(3, 6)  # s_0, ε_0, and what reaches s_1 of w_0; ε_1 by its own rule
+    eps1, weight1 = gauss_hermite(1, 6)
+    xi, weight = (
+        torch.cat([xi.repeat_interleave(6, 0), eps1.repeat(len(xi), 1)], 1),
+        weight.repeat_interleave(6) * weight1.repeat(len(weight)),
+    )
+    s0, e0, w0, e1 = xi.T
+    a0 = -0.4 * s0 + 0.5 * e0
+    s1 = 0.9 * s0 + 0.5 * a0 + math.sqrt(0.3) * w0
+    a1 = -0.4 * s1 + 0.5 * e1
+    r0, r1 = -(s0**2 + 0.1 * a0**2), -(s1**2 + 0.1 * a1**2)
+    z0, z1 = e0 * s0 / 0.5, e1 * s1 / 0.5
+    v = world.state_value
+    cases = (
+        ((r0 + 0.8 * r1 - 0.7) * (z0 + z1), return_gradient(world, 0.7)),
+        ((r0 + 0.8 * r1) * z0 + 0.8 * r1 * z1, reward_to_go_gradient(world)),
+        ((r0 + 0.8 * r1 + 0.5) * z0 + 0.8 * (r1 + 0.5) * z1, reward_to_go_gradient(world, -0.5)),
+        ((r0 + 0.8 * r1) * z0 + r1 * z1, reward_to_go_gradient(world, weighted=False)),
+        (
+            (r0 + 0.8 * r1 - v(s0[:, None])) * z0 + 0.8 * (r1 - v(s1[:, None])) * z1,
+            reward_to_go_gradient(world, value_at=0),
+        ),
+    )
+    for draws, got in cases:
+        mean = weight @ draws
+        assert got.mean.item() == pytest.approx(mean.item(), rel=1e-10)
+        assert got.variance == pytest.approx((weight @ (draws - mean).square()).item(), rel=1e-9)
+
+
+def test_moments_of_episodes_have_the_true_mean():
+    world = LinearQuadratic(**matrices(), horizon=3)
+    for moments in (
+        return_gradient(world),
+        return_gradient(world, 2.0),
+        reward_to_go_gradient(world),
+        reward_to_go_gradient(world, value_at=0),
+    ):
+        assert torch.allclose(moments.mean, world.true_gradient(), rtol=1e-10)
+    # Without the weights γᵗ: Σ_t 2 E_t Σ_t, which is no gradient of the discounted cost.
+    biased = sum(2 * world.advantage_matrix(t) @ moment for t, moment in enumerate(world._moments(3)))
+    left_out = reward_to_go_gradient(world, weighted=False).mean
+    assert torch.allclose(left_out, biased)
+    assert not torch.allclose(biased, world.true_gradient(), rtol=0.02)
+
+
+def test_moments_of_episodes_by_sampling():
+    world, count = LinearQuadratic(**matrices(), horizon=3), 60_000
+    runs = world.trajectories(count, torch.Generator().manual_seed(22))
+    scores = scores_of(world, runs)
+    whole = return_gradient(world, -3.0)
+    check((runs.returns() + 3)[:, None, None] * runs.total(scores), whole.mean, whole.variance)
+    left = runs.weights * (runs.rewards_to_go() - world.state_value(runs.obs))
+    with_value = reward_to_go_gradient(world, value_at=0)
+    check(runs.total(left[:, None, None] * scores), with_value.mean, with_value.variance)
+
+
+def test_the_best_constant_is_best_and_not_the_value():
+    world = small()
+    best = best_constant(world)
+    variances = [return_gradient(world, best + shift).variance for shift in (-0.05, 0.0, 0.05)]
+    assert variances[1] < min(variances[0], variances[2])
+    assert variances[1] < return_gradient(world, -world.value()).variance * 0.99
+    assert reward_to_go_gradient(world, value_at=0).variance < reward_to_go_gradient(world).variance
+
+
+#: E clip(x, −.5, .5)² for x ~ N(0, .2²).
+CLIPPED = 2 * (quad(lambda x: x**2 * norm(0, 0.2).pdf(x), 0, 0.5)[0] + 0.25 * norm.sf(2.5))
+
+ADMITTING = [
+    small(horizon=None, policy_std=0.0),
+    small(),
+    LinearQuadratic(**matrices()),
+    LinearQuadratic(**matrices(policy_std=0.0)),
+    LinearQuadratic(**matrices(), horizon=3),
+]
+
+
+@pytest.mark.parametrize("world", ADMITTING, ids=["scalar", "scalar-episodes", "gaussian", "deterministic", "episodes"])
+def test_every_admitted_estimator(world):
+    agent, obs, count, p = world.agent(), world.observations(), 20_000, len(world.R)
+    admitted = world.admitted()
+    assert len({str(each.estimator) for each in admitted}) == len(admitted)
+    runs = None if world.horizon is None else world.trajectories(count, torch.Generator().manual_seed(23))
+    for each in admitted:
+        if isinstance(each.estimator, Estimator):
+            draws = each.estimator.draw(agent, obs, count, torch.Generator().manual_seed(24))
+            gradients = weight_gradient(draws[..., :p], obs)
+            # A quadratic has no smoothing bias; the noise of TD3 has a scale, and no other error.
+            scale = CLIPPED if "clipped" in str(each.estimator) else 1.0
+            assert torch.allclose(each.mean, scale * each.truth, rtol=1e-9)
+        else:
+            v = each.estimator.cotangents(agent, runs)[:, :p]
+            gradients = runs.total(torch.einsum("np,ns->nps", v, runs.obs))
+            assert torch.allclose(each.truth, world.true_gradient().flatten())
+            assert torch.allclose(each.mean, each.truth, rtol=1e-9)
+        check(gradients, each.mean, each.variance)
+    if world.horizon is None:
+        assert torch.allclose(admitted[0].truth, world.true_gradient().flatten(), rtol=1e-9)
+
+
 def test_wrong_input():
     with pytest.raises(GradlabError, match="spectral radius"):
         LinearQuadratic(**(SCALAR | {"A": 1.5, "K": 0.0}))
@@ -242,4 +430,10 @@ def test_wrong_input():
         LinearQuadratic(**matrices(policy_std=[0.0, 1.0])).agent()
     with pytest.raises(GradlabError, match="outside"):
         LinearQuadratic(**SCALAR, horizon=3).agent(step=3)
+    with pytest.raises(GradlabError, match="steps"):
+        LinearQuadratic(**SCALAR, horizon=3).trajectories(2, torch.Generator(), steps=2)
+    with pytest.raises(GradlabError, match="finite horizon"):
+        return_gradient(LinearQuadratic(**SCALAR, policy_std=0.5))
+    with pytest.raises(GradlabError, match="Gaussian"):
+        reward_to_go_gradient(LinearQuadratic(**SCALAR, horizon=3))
     assert LinearQuadratic(**(SCALAR | {"A": 1.5, "K": 0.0}), horizon=3).value() > 0

@@ -1,0 +1,143 @@
+"""Every estimator that makes sense on the linear-quadratic regulator, with its exact mean and variance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gradlab.estimators.base import Estimator, TrajectoryEstimator
+from gradlab.estimators.deterministic import Deterministic
+from gradlab.estimators.reparameterized import Reparameterized
+from gradlab.estimators.score_function import ScoreFunction
+from gradlab.estimators.trajectory import GPOMDP, Reinforce
+from gradlab.estimators.zeroth_order import ZerothOrder
+from gradlab.worlds.base import Admitted, GradientMoments
+from gradlab.worlds.direction_kinds import KINDS
+from gradlab.worlds.linear_quadratic_episodes import (
+    best_constant,
+    return_gradient,
+    reward_to_go_gradient,
+    root,
+)
+from gradlab.worlds.quadratic_bandit import QuadraticBandit
+
+if TYPE_CHECKING:
+    from gradlab.worlds.linear_quadratic import LinearQuadratic
+
+#: Radius of perturbations, and steps above which the moments of whole episodes take too long to be admitted.
+_RADIUS, _LONG = 0.1, 12
+
+#: At one state: the decision as a world of its own → mean and trace of the covariance of a draw at the mean action.
+_AtState = Callable[[QuadraticBandit], tuple[Tensor, float]]
+
+
+def sigma_points(second_moment: Tensor) -> Tensor:
+    """States [2n, n] whose mean is zero and whose mean square is exactly a given one: ± √n columns of a root.
+
+    Example:
+        >>> states = sigma_points(torch.tensor([[4.0, 0.0], [0.0, 1.0]]).double())
+        >>> (states.T @ states / len(states)).round(decimals=9)
+        tensor([[4., 0.],
+                [0., 1.]], dtype=torch.float64)
+    """
+    columns = root(second_moment).T * len(second_moment) ** 0.5
+    return torch.cat([columns, -columns])
+
+
+def admitted(world: LinearQuadratic) -> list[Admitted]:
+    """Estimators at the fixed states and, over a finite horizon that is not long, along episodes."""
+    gaussian = bool((world.policy_std > 0).all())
+    out = _at_states(world, _gaussian() if gaussian else _deterministic())
+    if gaussian and world.horizon is not None and world.horizon <= _LONG:
+        out += _along_episodes(world)
+    return out
+
+
+def decisions(world: LinearQuadratic) -> list[QuadraticBandit]:
+    """The decision in each of ``world.observations()`` as a world of its own: Q is quadratic in the action."""
+    obs = world.observations()
+    act = -obs @ world.K.detach().T
+    slopes, values = world.action_gradient(obs, act).detach(), world.q(obs, act).detach()
+    H = world.hessians(obs[:1], act[:1]).action[0].detach()
+    std = world.policy_std.detach() if bool((world.policy_std > 0).all()) else None
+    return [
+        QuadraticBandit(slope, (H + H.T) / 2, float(value), action, std)
+        for slope, value, action in zip(slopes, values, act, strict=True)
+    ]
+
+
+def _at_states(world: LinearQuadratic, cases: list[tuple[Estimator, _AtState]]) -> list[Admitted]:
+    obs, truth = world.observations(), world.gradient_at_observations().detach().flatten()
+    weights = obs.square().sum(-1) / len(obs) ** 2  # a cotangent v has the gradient v sᵀ, of square ‖v‖²‖s‖²
+    at_states, out = decisions(world), []
+    for estimator, moments in cases:
+        means, variances = zip(*(moments(decision) for decision in at_states), strict=True)
+        mean = torch.stack(means).T @ obs / len(obs)
+        variance = float(weights @ torch.tensor(variances, dtype=torch.float64))
+        out.append(Admitted(estimator, mean.flatten(), variance, truth))
+    return out
+
+
+def _exact(decision: QuadraticBandit) -> tuple[Tensor, float]:
+    # Through the mode of a Gaussian policy too: the slope of a quadratic at the mean is the mean slope.
+    return decision.g, 0.0
+
+
+def _score(decision: QuadraticBandit, baseline: float, sigma: float | None = None) -> tuple[Tensor, float]:
+    moments = decision.score_moments(sigma)
+    return moments.gradient, moments.variance(baseline)
+
+
+def _leave_one_out(decision: QuadraticBandit, samples: int) -> tuple[Tensor, float]:
+    moments = decision.score_moments()
+    return moments.gradient, moments.leave_one_out(samples)
+
+
+def _deterministic() -> list[tuple[Estimator, _AtState]]:
+    cases: list[tuple[Estimator, _AtState]] = [(Deterministic(), _exact)]
+    for directions in KINDS:
+        for points in (1, 2, "antithetic"):
+            arguments: dict[str, Any] = {"mu": _RADIUS, "points": points, "directions": directions}
+            cases.append((ZerothOrder(**arguments), partial(_zeroth_order, arguments=arguments)))
+    return [
+        *cases,
+        (ScoreFunction(_RADIUS), lambda decision: _score(decision, 0.0, _RADIUS)),
+        (ScoreFunction(_RADIUS, "value"), lambda decision: _score(decision, decision.q0, _RADIUS)),
+    ]
+
+
+def _zeroth_order(decision: QuadraticBandit, arguments: dict[str, Any]) -> tuple[Tensor, float]:
+    mean, variance = decision.zeroth_order_vector(**arguments)
+    return mean, variance
+
+
+def _gaussian() -> list[tuple[Estimator, _AtState]]:
+    return [
+        (Deterministic(), _exact),
+        (Reparameterized(), _reparameterized),
+        (ScoreFunction(), lambda decision: _score(decision, 0.0)),
+        (ScoreFunction(baseline="value"), lambda decision: _score(decision, decision.q0)),
+        (ScoreFunction(baseline="leave-one-out", samples=4), lambda decision: _leave_one_out(decision, 4)),
+    ]
+
+
+def _reparameterized(decision: QuadraticBandit) -> tuple[Tensor, float]:
+    mean, variance = decision.reparameterized()
+    return mean, variance
+
+
+def _along_episodes(world: LinearQuadratic) -> list[Admitted]:
+    best = best_constant(world)
+    # One value function for all steps, that of the first: any function of the state leaves the mean as it is.
+    cases: list[tuple[TrajectoryEstimator, GradientMoments]] = [
+        (Reinforce(), return_gradient(world)),
+        (Reinforce(best), return_gradient(world, best)),
+        (GPOMDP(), reward_to_go_gradient(world)),
+        (GPOMDP(world.state_value), reward_to_go_gradient(world, value_at=0)),
+    ]
+    truth = world.true_gradient().detach().flatten()
+    return [Admitted(estimator, moments.mean.flatten(), moments.variance, truth) for estimator, moments in cases]
