@@ -96,8 +96,9 @@ class Box:
     """
 
     def __init__(self, low: Tensor | float = -1.0, high: Tensor | float = 1.0) -> None:
-        self.low, self.high = torch.as_tensor(low).detach().clone(), torch.as_tensor(high).detach().clone()
-        corners = torch.stack(torch.broadcast_tensors(self.low, self.high)).double()
+        # A plain number must not pass through single precision on its way to a float64 policy.
+        self.low, self.high = (torch.as_tensor(c, dtype=torch.float64).detach().clone() for c in (low, high))
+        corners = torch.stack(torch.broadcast_tensors(self.low, self.high))
         if not bool(torch.isfinite(corners).all()) or not bool((corners[0] < corners[1]).all()):
             raise GradlabError(f"policy's action box: low {low}, high {high}; both must be finite and low below high")
 

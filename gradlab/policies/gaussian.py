@@ -92,7 +92,7 @@ class SquashedGaussian(Policy):
     def mode(self, head: Tensor) -> Tensor:
         """The squashed mean, which is what these libraries act with when not exploring."""
         centre, half = self.box.centre_and_half(head)
-        return centre + half * head.chunk(2, dim=-1)[0].tanh()
+        return self.box.clamp(centre + half * head.chunk(2, dim=-1)[0].tanh())
 
     def sample(self, head: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The squashed draw and its log-density, from the unsquashed value (stable near the box's faces)."""
@@ -100,7 +100,7 @@ class SquashedGaussian(Policy):
         mean, log_std = head.chunk(2, dim=-1)
         pre = mean + log_std.exp() * noise
         log_prob = _normal_log_prob(noise.expand(pre.shape), log_std) - self._log_jacobian(pre, half)
-        return centre + half * pre.tanh(), log_prob
+        return self.box.clamp(centre + half * pre.tanh()), log_prob
 
     def log_prob(self, head: Tensor, act: Tensor) -> Tensor:
         """From the squashed action; actions on the box's face are moved in by one rounding unit."""
