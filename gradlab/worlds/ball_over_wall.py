@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction
+from gradlab.estimators import Deterministic, Naive, Reparameterized
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.score_moments import ScoreMoments, with_constant
+from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
 
 #: Beyond so many standard deviations nothing is counted: 1e-32 of the mass is left out.
 _REACH = 12.0
@@ -215,13 +215,11 @@ class BallOverWall(World):
         at = torch.tensor([[self.angle]], dtype=torch.float64)
         slope = torch.zeros_like(truth)
         slope[:1] = self.action_gradient(at, at)[0]
-        best = with_constant(moments.optimal_baseline, "score-function-optimal")
         return (
             Admitted(Deterministic(), slope, 0.0, truth),
             Admitted(Reparameterized(), *self.reparameterized(), truth),
-            Admitted(ScoreFunction(), truth, moments.variance(), truth),
-            Admitted(ScoreFunction(baseline="value"), truth, moments.variance(float(self.q(at)[0])), truth),
-            Admitted(best, truth, moments.variance(moments.optimal_baseline), truth),
+            Admitted(Naive(), torch.zeros_like(truth), 0.0, truth),
+            *admitted_scores(moments, truth, float(self.q(at)[0])),
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.estimators.directions import ClippedGaussian, Direction
-from gradlab.references.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite
 from gradlab.worlds.polynomials import (
     MonomialMoment,
     clipped_normal_moment,

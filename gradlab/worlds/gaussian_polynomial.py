@@ -15,7 +15,6 @@ from gradlab.estimators import Reparameterized, ScoreFunction
 from gradlab.estimators.base import Estimator
 from gradlab.worlds.base import Admitted, Hessians, Moments, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.score_moments import with_constant
 
 Way = Literal["naive", "score-function", "reparameterized"]
 Parameter = Literal["theta", "std"]
@@ -203,8 +202,8 @@ class GaussianPolynomial(World):
         ways: tuple[tuple[WithExplicitDerivative, Way, float], ...] = (
             (WithExplicitDerivative(None), "naive", 0.0),
             (WithExplicitDerivative(ScoreFunction()), "score-function", 0.0),
-            (WithExplicitDerivative(with_constant(value, "score-function-value")), "score-function", value),
-            (WithExplicitDerivative(with_constant(best, "score-function-optimal")), "score-function", best),
+            (WithExplicitDerivative(ScoreFunction(baseline=value)), "score-function", value),
+            (WithExplicitDerivative(ScoreFunction(baseline=best)), "score-function", best),
             (WithExplicitDerivative(Reparameterized()), "reparameterized", 0.0),
         )
         truth, found = self.true_gradient(), []

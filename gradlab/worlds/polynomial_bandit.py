@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.estimators import Deterministic, Naive, Reparameterized, ScoreFunction, ZerothOrder
 from gradlab.estimators.directions import Direction
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, Moments, World
 from gradlab.worlds.direction_kinds import KINDS, direction_kind
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
 from gradlab.worlds.modules import ConstantActor
 from gradlab.worlds.polynomials import Polynomial, gaussian_moment, vector_moments
-from gradlab.worlds.score_moments import ScoreMoments, with_constant
+from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
 
 _RADIUS = 0.1
 
@@ -160,18 +160,9 @@ class PolynomialBandit(World):
         Raises:
             GradlabError: the actor is deterministic and there is no ``sigma``.
         """
-        std = self.std if sigma is None else self.a0.new_full(self.a0.shape, sigma)
-        if std is None:
-            raise GradlabError(f"{self.name}: its actor is deterministic; say with which sigma actions are drawn")
-        size = self.polynomial.size
-        reward = self.polynomial.stretched(std)
+        reward, score = self._reward_and_score(sigma)
         value = reward.mean(gaussian_moment)
-        reward = reward + Polynomial.constant(-value, size)
-        noise = [Polynomial.variable(i, size) for i in range(size)]
-        score = [e * (1 / s) for e, s in zip(noise, std.tolist(), strict=True)]
-        if self.learn_std and sigma is None:
-            minus_one = Polynomial.constant(-1.0, size)
-            score += [(e * e + minus_one) * (1 / s) for e, s in zip(noise, std.tolist(), strict=True)]
+        reward = reward + Polynomial.constant(-value, reward.size)
         draw = [s * reward for s in score]
 
         def each(left: Sequence[Polynomial], right: Sequence[Polynomial]) -> Tensor:
@@ -186,6 +177,35 @@ class PolynomialBandit(World):
             weighted=each(score, draw),
             weighted_square=each(draw, draw),
         )
+
+    def taylor(self, sigma: float | None = None) -> GradientMoments:
+        """Mean and variance of Q-Prop: s (Q − Q(a₀) − gᵀδ), and g as the mean's correction.
+
+        Args:
+            sigma: as in ``score_moments``.
+
+        Raises:
+            GradlabError: the actor is deterministic and there is no ``sigma``.
+        """
+        reward, score = self._reward_and_score(sigma)
+        tangent = reward.exponents.sum(-1) <= 1
+        reward = Polynomial(reward.exponents[~tangent], reward.coefficients[~tangent])
+        mean, variance = vector_moments([s * reward for s in score], gaussian_moment)
+        correction = torch.zeros_like(mean)
+        correction[: reward.size] = self.action_gradient(self.a0.new_zeros(1, 1), self.a0.unsqueeze(0))[0]
+        return GradientMoments(mean + correction, variance)
+
+    def _reward_and_score(self, sigma: float | None) -> tuple[Polynomial, list[Polynomial]]:
+        """Q and the score as polynomials of ε; for ``sigma`` those of the mean alone."""
+        std = self.std if sigma is None else self.a0.new_full(self.a0.shape, sigma)
+        if std is None:
+            raise GradlabError(f"{self.name}: its actor is deterministic; say with which sigma actions are drawn")
+        size = self.polynomial.size
+        noise = [(Polynomial.variable(i, size), 1 / s) for i, s in enumerate(std.tolist())]
+        score = [e * inverse for e, inverse in noise]
+        if self.learn_std and sigma is None:
+            score += [(e * e + Polynomial.constant(-1.0, size)) * inverse for e, inverse in noise]
+        return self.polynomial.stretched(std), score
 
     # As an agent ---------------------------------------------------------------------------------------------
 
@@ -208,33 +228,31 @@ class PolynomialBandit(World):
         return self._admitted_deterministic() if self.std is None else self._admitted_gaussian()
 
     def _admitted_deterministic(self) -> tuple[Admitted, ...]:
-        truth = self.true_gradient()
-        found = [Admitted(Deterministic(), truth, 0.0, truth)]
-        for directions in KINDS:
-            for points in (1, 2, "antithetic"):
-                arguments: dict[str, Any] = {"mu": _RADIUS, "points": points, "directions": directions}
-                found.append(Admitted(ZerothOrder(**arguments), *self.zeroth_order_vector(**arguments), truth))
-        moments = self.score_moments(_RADIUS)
-        mean = moments.gradient
-        best = with_constant(moments.optimal_baseline, "score-function-optimal", _RADIUS)
+        truth, size = self.true_gradient(), self.polynomial.size
+        settings: list[dict[str, Any]] = [
+            {"points": points, "directions": directions} for directions in KINDS for points in (1, 2, "antithetic")
+        ]
+        settings += [{"points": 2, "count": 3}]
+        if size > 1:
+            settings += [{"points": "antithetic", "directions": "coordinate", "count": size}]
+        at_mode = float(self.q(self.a0))
         return (
-            *found,
-            Admitted(ScoreFunction(_RADIUS), mean, moments.variance(), truth),
-            Admitted(ScoreFunction(_RADIUS, "value"), mean, moments.variance(float(self.q(self.a0))), truth),
-            Admitted(best, mean, moments.variance(moments.optimal_baseline), truth),
+            Admitted(Deterministic(), truth, 0.0, truth),
+            *(Admitted(ZerothOrder(_RADIUS, **s), *self.zeroth_order_vector(_RADIUS, **s), truth) for s in settings),
+            *admitted_scores(self.score_moments(_RADIUS), truth, at_mode, _RADIUS),
+            Admitted(ScoreFunction(_RADIUS, "taylor"), *self.taylor(_RADIUS), truth),
         )
 
     def _admitted_gaussian(self) -> tuple[Admitted, ...]:
-        truth, moments = self.true_gradient(), self.score_moments()
+        truth = self.true_gradient()
         slope = self.action_gradient(self.a0.new_zeros(1, 1), self.a0.unsqueeze(0))[0]
         through_mode = torch.cat([slope, torch.zeros_like(truth[len(slope) :])])
-        best = with_constant(moments.optimal_baseline, "score-function-optimal")
         return (
             Admitted(Deterministic(), through_mode, 0.0, truth),
             Admitted(Reparameterized(), *self.reparameterized(), truth),
-            Admitted(ScoreFunction(), truth, moments.variance(), truth),
-            Admitted(ScoreFunction(baseline="value"), truth, moments.variance(float(self.q(self.a0))), truth),
-            Admitted(best, truth, moments.variance(moments.optimal_baseline), truth),
+            Admitted(Naive(), torch.zeros_like(truth), 0.0, truth),
+            *admitted_scores(self.score_moments(), truth, float(self.q(self.a0))),
+            Admitted(ScoreFunction(baseline="taylor"), *self.taylor(), truth),
         )
 
 

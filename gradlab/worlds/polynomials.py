@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import gammainc
 from torch import Tensor
 
 from gradlab.worlds.base import GradientMoments
+
+#: A variance that is smaller than this share of its terms is rounding.
+_ROUNDING = 1e-14
 
 #: E[u^e] of a random direction u for exponents [..., p], as [...].
 MonomialMoment = Callable[[NDArray[np.int64]], NDArray[np.float64]]
@@ -138,7 +142,10 @@ def vector_moments(draw: Sequence[Polynomial], moment: MonomialMoment) -> Gradie
     # Centred before it is squared: the difference of two large moments would lose digits.
     centred = [c + Polynomial.constant(-m, c.size) for c, m in zip(draw, means, strict=True)]
     variance = math.fsum(component.inner(component, moment) for component in centred)
-    return GradientMoments(torch.tensor(means, dtype=torch.float64), max(variance, 0.0))
+    sizes = [Polynomial(c.exponents, np.abs(c.coefficients)) for c in centred]
+    # Of a draw that is always the same only rounding is left.
+    rounding = _ROUNDING * math.fsum(size.inner(size, moment) for size in sizes)
+    return GradientMoments(torch.tensor(means, dtype=torch.float64), variance if variance > rounding else 0.0)
 
 
 # Moments of random directions ----------------------------------------------------------------------------------
@@ -168,7 +175,8 @@ def normal_moment(order: int) -> float:
 def clipped_normal_moment(order: int, std: float, bound: float) -> float:
     """E[clip(σz, −c, c)^order] for z ~ N(0, 1).
 
-    With k = c/σ: σ^order (I_order + 2 k^order Φ(−k)), I_j = ∫_{−k}^{k} z^j φ = (j − 1) I_{j−2} − 2 k^{j−1} φ(k).
+    With k = c/σ: σ^order (I_order + 2 k^order Φ(−k)), where I_j = ∫_{−k}^{k} z^j φ is
+    (j − 1)!! times the regularised incomplete gamma function at ((j + 1)/2, k²/2).
 
     Example:
         >>> round(clipped_normal_moment(2, 0.2, 0.5), 4)  # TD3's target noise
@@ -177,11 +185,8 @@ def clipped_normal_moment(order: int, std: float, bound: float) -> float:
     if order % 2:
         return 0.0
     k = bound / std
-    inside, density = math.erf(k / math.sqrt(2)), math.exp(-(k**2) / 2) / math.sqrt(2 * math.pi)
-    tails = math.erfc(k / math.sqrt(2))
-    for j in range(2, order + 1, 2):
-        inside = (j - 1) * inside - 2 * k ** (j - 1) * density
-    return float(std**order * (inside + k**order * tails))
+    inside = normal_moment(order) * gammainc((order + 1) / 2, k**2 / 2)
+    return float(std**order * (inside + k**order * math.erfc(k / math.sqrt(2))))
 
 
 def sphere_moment(exponents: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators import ScoreFunction
+from gradlab.worlds.base import Admitted
 
 
 class ScoreMoments(NamedTuple):
@@ -68,17 +67,29 @@ class ScoreMoments(NamedTuple):
         return float(parts.sum()) / K
 
 
-def with_constant(baseline: float, name: str, sigma: float | None = None) -> ScoreFunction:
-    """``ScoreFunction`` with a number as its baseline, under ``name``; around a deterministic actor with ``sigma``.
+def admitted_scores(moments: ScoreMoments, truth: Tensor, at_mode: float, sigma: float = 0.1) -> tuple[Admitted, ...]:
+    """Score functions with every baseline whose variance is known, and those from pilot draws, whose mean is.
+
+    Args:
+        moments: of the world's reward and score.
+        truth: the objective's gradient, [P].
+        at_mode: Q at the action without exploration, which is the "value" baseline.
+        sigma: standard deviation around a deterministic actor.
 
     Example:
-        >>> with_constant(2.0, "score-function-optimal").name
-        'score-function-optimal'
+        >>> import torch
+        >>> one = torch.ones(1).double()
+        >>> moments = ScoreMoments(0.0, 1.0, one, one, 0 * one, 3 * one)
+        >>> [str(admitted.estimator) for admitted in admitted_scores(moments, one, 0.0)][:2]
+        ['score-function', 'score-function-baseline']
     """
-
-    def constant(_: Agent, obs: Tensor) -> Tensor:
-        return torch.full((len(obs),), baseline, dtype=obs.dtype, device=obs.device)
-
-    estimator = ScoreFunction(baseline=constant) if sigma is None else ScoreFunction(sigma, constant)
-    estimator.name = name
-    return estimator
+    best, mean = moments.optimal_baseline, moments.gradient
+    return (
+        Admitted(ScoreFunction(sigma), mean, moments.variance(), truth),
+        Admitted(ScoreFunction(sigma, "value"), mean, moments.variance(at_mode), truth),
+        Admitted(ScoreFunction(sigma, best), mean, moments.variance(best), truth),
+        Admitted(ScoreFunction(sigma, "leave-one-out", samples=4), mean, moments.leave_one_out(4), truth),
+        # What their baselines are depends on the pilots, so that only the mean is known.
+        Admitted(ScoreFunction(sigma, "optimal"), mean, None, truth),
+        Admitted(ScoreFunction(sigma, "optimal-per-component"), mean, None, truth),
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradlab.estimators.directions import Direction
-from gradlab.references.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite
 from gradlab.worlds.direction_kinds import direction_kind
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction
+from gradlab.estimators import Deterministic, Naive, Reparameterized
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.score_moments import ScoreMoments, with_constant
+from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
 
 
 class Step(World):
@@ -164,14 +164,12 @@ class Step(World):
     def admitted(self) -> tuple[Admitted, ...]:
         """Pathwise ones, biased by −∇J, and score functions."""
         truth, moments = self.true_gradient(), self.score_moments()
-        best = with_constant(moments.optimal_baseline, "score-function-optimal")
         at_mode = float(self.q(self.mean))
         return (
             Admitted(Deterministic(), torch.zeros_like(truth), 0.0, truth),
             Admitted(Reparameterized(), *self.reparameterized(), truth),
-            Admitted(ScoreFunction(), truth, moments.variance(), truth),
-            Admitted(ScoreFunction(baseline="value"), truth, moments.variance(at_mode), truth),
-            Admitted(best, truth, moments.variance(moments.optimal_baseline), truth),
+            Admitted(Naive(), torch.zeros_like(truth), 0.0, truth),
+            *admitted_scores(moments, truth, at_mode),
         )
 
 
