@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gradlab.comparison import Comparison, compare
     from gradlab.curvature import sensitivity
     from gradlab.curve import Sweep, sweep
+    from gradlab.episode_error import ParameterReference, trajectory_error
+    from gradlab.episode_gradients import trajectory_gradients
     from gradlab.error import GradientError, error_from_gram, gradient_error, gradient_variance
     from gradlab.errors import GradlabError
     from gradlab.estimate import Estimate
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from gradlab.store import open_store
     from gradlab.tangent import parameter_gradient, tangent_kernel
     from gradlab.trajectories import Trajectories
-    from gradlab.trajectory_error import ParameterReference, trajectory_error
-    from gradlab.trajectory_gradients import trajectory_gradients
     from gradlab.views import error_by_coordinate, error_by_layer
 
 __version__ = version("gradlab")
@@ -50,7 +50,7 @@ _HOMES = {
     "Measurement": "gradlab.measurement",
     "NoiseScale": "gradlab.minibatch",
     "Objective": "gradlab.objective",
-    "ParameterReference": "gradlab.trajectory_error",
+    "ParameterReference": "gradlab.episode_error",
     "Sweep": "gradlab.curve",
     "Trajectories": "gradlab.trajectories",
     "VarianceSplit": "gradlab.split",
@@ -70,8 +70,8 @@ _HOMES = {
     "sensitivity": "gradlab.curvature",
     "sweep": "gradlab.curve",
     "tangent_kernel": "gradlab.tangent",
-    "trajectory_error": "gradlab.trajectory_error",
-    "trajectory_gradients": "gradlab.trajectory_gradients",
+    "trajectory_error": "gradlab.episode_error",
+    "trajectory_gradients": "gradlab.episode_gradients",
     "variance_split": "gradlab.split",
     "view": "gradlab.adapters",
     "wrong_direction": "gradlab.sign",

@@ -99,7 +99,8 @@ class GaussianModel(Model):
             raise GradlabError(
                 "model: its noise is zero in some direction, so that s' has no density; use the reparameterised way"
             )
-        return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1) - log_scale
+        log_prob: Tensor = -0.5 * (noise.square() + math.log(2 * math.pi)).sum(-1) - log_scale
+        return log_prob
 
     def infer_noise(self, obs: Tensor, act: Tensor, next_obs: Tensor) -> Tensor:
         """The whitened error of the mean; zero in directions without noise."""
@@ -107,7 +108,7 @@ class GaussianModel(Model):
             std, mean = self._scale(obs, act), self._mean(obs, act)
             error = next_obs.to(mean) - mean
             if std.ndim == 2 and not callable(self._std):
-                noise = error @ torch.linalg.pinv(std).T
+                noise: Tensor = error @ torch.linalg.pinv(std).T
             else:
                 noise = torch.where(std > 0, error / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
             left = (self._scaled(obs, act, noise) - error).abs().amax(-1)

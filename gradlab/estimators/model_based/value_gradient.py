@@ -65,8 +65,8 @@ class ValueGradient(Estimator):
         flat = Noises(noises.act.flatten(1, 2), noises.model.flatten(1, 2))
         length = torch.full((draws * states,), self.steps, device=obs.device)
         ending = Ending(length, torch.full_like(length, self.critic, dtype=torch.bool))
-        gradient = self._gradient(agent, obs.repeat(draws, 1), flat, ending)
-        return gradient.unflatten(0, (draws, states))
+        gradient: Tensor = self._gradient(agent, obs.repeat(draws, 1), flat, ending)
+        return gradient.reshape(draws, states, -1)
 
     def along(
         self,

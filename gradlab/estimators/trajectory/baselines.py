@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.episode_gradients import gradient_chunks
 from gradlab.errors import GradlabError
 from gradlab.trajectories import Trajectories
-from gradlab.trajectory_gradients import gradient_chunks
 
 
 class Parts(NamedTuple):
@@ -151,7 +151,7 @@ class OptimalBaseline(Baseline):
         else:
             products, target = (x.sum(0) for x in self._sums(agent, self.pilot, of(self.pilot)))
         # A coordinate whose parameters are frozen has no score in parameter space, and any coefficient will do.
-        best = (torch.linalg.pinv(products, hermitian=True) @ target[..., None])[..., 0]
+        best: Tensor = (torch.linalg.pinv(products, hermitian=True) @ target[..., None])[..., 0]
         per_step = best[trajectories.trajectory] if self.pilot is None else best.expand(len(parts.psi), -1)
         return per_step.to(parts.psi)
 

@@ -11,13 +11,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.confidence import ReferenceNoise
-from gradlab.errors import GradlabError
-from gradlab.estimate import Estimate
-from gradlab.gram import GradientError, error_from_gram
-from gradlab.objective import Objective, compare_objectives
-from gradlab.tangent import TangentKernel, tangent_kernel
-from gradlab.trajectories import Trajectories
-from gradlab.trajectory_gradients import (
+from gradlab.episode_gradients import (
     Episodes,
     check_steps,
     directional_derivative,
@@ -26,6 +20,12 @@ from gradlab.trajectory_gradients import (
     gram_by_kernel,
     parameter_count,
 )
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.gram import GradientError, error_from_gram
+from gradlab.objective import Objective, compare_objectives
+from gradlab.tangent import TangentKernel, tangent_kernel
+from gradlab.trajectories import Trajectories
 
 #: Steps whose directional derivatives are taken at a time.
 _ROWS = 16_384
