@@ -4,6 +4,7 @@ from gradlab.worlds.ball_over_wall import BallOverWall
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, Moments, World
 from gradlab.worlds.chain import RewardChain
 from gradlab.worlds.cubic_bandit import CubicBandit
+from gradlab.worlds.first_decision import FirstDecision
 from gradlab.worlds.gaussian_polynomial import GaussianPolynomial
 from gradlab.worlds.linear_quadratic import LinearQuadratic
 from gradlab.worlds.polynomial_bandit import PolynomialBandit
@@ -23,6 +24,7 @@ WORLDS: tuple[type[World], ...] = (
     LinearQuadratic,
     TabularMDP,
     RewardChain,
+    FirstDecision,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Admitted",
     "BallOverWall",
     "CubicBandit",
+    "FirstDecision",
     "GaussianPolynomial",
     "GradientMoments",
     "Hessians",

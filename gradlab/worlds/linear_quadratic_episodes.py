@@ -131,7 +131,8 @@ class EpisodeForms:
         forms = [self.score(t, row, column) for t in range(len(self.states))]
         return sum(forms[1:], start=forms[0])
 
-    def _coordinates(self) -> list[tuple[int, int]]:
+    def coordinates(self) -> list[tuple[int, int]]:
+        """Row and column of every entry of the weight."""
         p, n = self.world.K.shape
         return [(i, j) for i in range(p) for j in range(n)]
 
@@ -139,7 +140,7 @@ class EpisodeForms:
 def best_constant(world: LinearQuadratic) -> float:
     """The constant of least variance for REINFORCE, E[G ‖Z‖²]/E‖Z‖², Z the score of the whole episode."""
     forms = EpisodeForms(world)
-    scores = [forms.whole_score(i, j) for i, j in forms._coordinates()]
+    scores = [forms.whole_score(i, j) for i, j in forms.coordinates()]
     weighted = sum(expectation([forms.rewards_to_go()[0], z, z]) for z in scores)
     return weighted / sum(expectation([z, z]) for z in scores)
 
@@ -148,7 +149,7 @@ def return_gradient(world: LinearQuadratic, baseline: float = 0.0) -> GradientMo
     """Moments of (G − b) Σ_t ∇log π(a_t | s_t) of one episode (REINFORCE), [p, n] for the weight −K."""
     forms = EpisodeForms(world)
     total = forms.rewards_to_go()[0] - baseline
-    components = [[(total, forms.whole_score(i, j))] for i, j in forms._coordinates()]
+    components = [[(total, forms.whole_score(i, j))] for i, j in forms.coordinates()]
     return gradient_moments(components, tuple(world.K.shape))
 
 
@@ -168,6 +169,6 @@ def reward_to_go_gradient(
     left = [form - (baseline if value_at is None else forms.value(t, value_at)) for t, form in enumerate(to_go)]
     weight = world.gamma if weighted else 1.0
     components = [
-        [(form * weight**t, forms.score(t, i, j)) for t, form in enumerate(left)] for i, j in forms._coordinates()
+        [(form * weight**t, forms.score(t, i, j)) for t, form in enumerate(left)] for i, j in forms.coordinates()
     ]
     return gradient_moments(components, tuple(world.K.shape))
