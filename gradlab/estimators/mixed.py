@@ -58,6 +58,8 @@ class Mixed(Estimator):
         True
     """
 
+    continuous_only = False  # the parts know what they need
+
     def __init__(
         self,
         first: Estimator,
@@ -127,7 +129,7 @@ class Mixed(Estimator):
 
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         self.objective(agent)
-        alpha = torch.tensor([weight.value for weight in self.weights(agent, obs)]).to(obs)[:, None]
+        alpha = obs.new_tensor([weight.value for weight in self.weights(agent, obs)])[:, None]
         first = self.first.draw(agent, obs, draws, generator)
         return alpha * first + (1 - alpha) * self.zeroth.draw(agent, obs, draws, generator)
 
