@@ -12,7 +12,7 @@ from gradlab.estimators.base import TrajectoryEstimator
 from gradlab.estimators.score_function import ScoreFunction
 from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, Reinforce, TDError
 from gradlab.worlds.base import Admitted, GradientMoments
-from gradlab.worlds.tabular_moments import advantage_gradient, best_constant, return_gradient
+from gradlab.worlds.tabular_moments import advantage_gradient, return_moments
 
 if TYPE_CHECKING:
     from gradlab.worlds.tabular import TabularMDP
@@ -43,9 +43,10 @@ def _at_states(world: TabularMDP) -> list[Admitted]:
 def _along_episodes(world: TabularMDP) -> list[Admitted]:
     process, g = world.process(), world.gamma
     v, zero = world.state_values().detach(), torch.zeros(len(world.P)).double()
+    whole = return_moments(process)
     cases: list[tuple[TrajectoryEstimator, GradientMoments]] = [
-        (Reinforce(), return_gradient(process)),
-        (Reinforce(best_constant(process)), return_gradient(process, None)),
+        (Reinforce(), whole.gradient()),
+        (Reinforce(whole.best_constant), whole.gradient(whole.best_constant)),
         (GPOMDP(), advantage_gradient(process, zero, zero, g, g)),
         (GPOMDP(world.state_value), advantage_gradient(process, v, v, g, g)),
     ]

@@ -6,10 +6,9 @@ one step later. Nothing is sampled and no episode is enumerated.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,15 +54,33 @@ class Process:
         """π(a | s) P(s' | s, a), [S, A, S]."""
         return self.policy.unsqueeze(-1) * self.P
 
-    def backward(self) -> Iterator[tuple[bool, tuple[tuple[float, bool], ...]]]:
-        """For each step from the last to the first: whether it is the last one there can be, and what follows it.
+    @property
+    def steps(self) -> int:
+        """Number of steps there can be; where only chance ends an episode, all but a negligible rest."""
+        if self.horizon is not None:
+            return self.horizon
+        return math.ceil(math.log(_TAIL) / math.log(self.survival)) if self.survival > 0 else 1
 
-        That is (probability, whether the episode goes on) for every possibility.
-        """
-        on = (self.survival, True), (1 - self.survival, False)
-        steps = self.horizon or (math.ceil(math.log(_TAIL) / math.log(self.survival)) if self.survival > 0 else 1)
-        yield True, ((1.0, False),)
-        yield from itertools.repeat((False, on), steps - 1)
+    def sums(self, chance: float, x: Tensor) -> _Sums:
+        """Sums over the action of π P xᵏ, times 1, the score and its square, for k = 0, 1, 2; x is [S, A, S]."""
+        mass = chance * self.joint * torch.stack([torch.ones_like(x), x, x.square()])
+        return _Sums(
+            plain=mass.sum(2),
+            score=torch.einsum("ksat,sad->kstd", mass, self.score),
+            square=torch.einsum("ksat,sa->kst", mass, self.score.square().sum(-1)),
+        )
+
+
+class _Sums(NamedTuple):
+    """By the power k of x, the state and the next state; all that a step's recursion needs of its actions."""
+
+    plain: Tensor  # Σ_a π P xᵏ, [3, S, S]
+    score: Tensor  # Σ_a π P xᵏ z, [3, S, S, S·A]
+    square: Tensor  # Σ_a π P xᵏ ‖z‖², [3, S, S]
+
+    def ended(self) -> _Sums:
+        """What they come to where nothing follows: summed over the next state."""
+        return _Sums(*(part.sum(2) for part in self))
 
 
 def advantage_gradient(
@@ -99,87 +116,92 @@ def advantage_gradient(
     Returns:
         Mean [S, A] and trace of the covariance of one episode's gradient.
     """
-    joint, score = process.joint, process.score
-    square = score.square().sum(-1)
-    states, size = len(process.start), score.shape[-1]
-    first, second, length = (torch.zeros(states, dtype=torch.float64) for _ in range(3))
-    gradient, mixed = (torch.zeros(states, size, dtype=torch.float64) for _ in range(2))
-    for last, branches in process.backward():
-        now = [torch.zeros_like(part) for part in (first, second, gradient, mixed, length)]
-        for chance, alive in branches:
-            valued = float(alive or (last and bootstrap))
-            x = process.reward + process.discount * valued * ahead - behind[:, None, None]
-            if own is not None:
-                x = own.unsqueeze(-1).expand_as(joint)
-            probability, on = chance * joint, float(alive)
-            later = on * (x.unsqueeze(-1) * gradient + carry * mixed)
-            psi = x + on * carry * first
-            psi_squared = x.square() + on * (2 * carry * x * first + carry**2 * second)
-            now[0] += (probability * psi).sum((1, 2))
-            now[1] += (probability * psi_squared).sum((1, 2))
-            now[2] += torch.einsum("sat,sad->sd", probability * psi, score)
-            now[2] += on * weight * torch.einsum("sat,td->sd", probability, gradient)
-            now[3] += torch.einsum("sat,sad->sd", probability * psi_squared, score)
-            now[3] += weight * torch.einsum("sat,satd->sd", probability, later)
-            now[4] += torch.einsum("sat,sa,sat->s", probability, square, psi_squared)
-            now[4] += 2 * weight * torch.einsum("sat,sad,satd->s", probability, score, later)
-            now[4] += on * weight**2 * torch.einsum("sat,t->s", probability, length)
-        first, second, gradient, mixed, length = now
+    shape = process.reward.shape
+
+    def x(valued: bool) -> Tensor:
+        if own is not None:
+            return own.unsqueeze(-1).expand(shape)
+        return process.reward + float(valued) * process.discount * ahead - behind[:, None, None]
+
+    on = process.sums(process.survival, x(True))
+    off = process.sums(1 - process.survival, x(False)).ended()
+    last = process.sums(1.0, x(bootstrap)).ended()
+    first, second, gradient, mixed, length = last.plain[1], last.plain[2], last.score[1], last.score[2], last.square[2]
+    for _ in range(process.steps - 1):
+        # Ψ' and Ψ'² as they come with x: Ψ = x + carry Ψ', Ψ² = x² + 2 carry x Ψ' + carry² Ψ'².
+        one = torch.ones_like(first)
+        psi, psi_squared = (one, carry * first), (one, 2 * carry * first, carry**2 * second)
+        terms = [_along(part, (1, 0), psi) for part in (on.plain, on.score)]
+        squares = [_along(part, (2, 1, 0), psi_squared) for part in on]
+        later = on.plain[1] @ gradient + carry * on.plain[0] @ mixed
+        inner = torch.einsum("std,td->s", on.score[1], gradient) + carry * torch.einsum("std,td->s", on.score[0], mixed)
+        first = off.plain[1] + terms[0]
+        second = off.plain[2] + squares[0]
+        mixed = off.score[2] + squares[1] + weight * later
+        length = off.square[2] + squares[2] + 2 * weight * inner + weight**2 * on.plain[0] @ length
+        gradient = off.score[1] + terms[1] + weight * on.plain[0] @ gradient
     mean = process.start @ gradient
-    return GradientMoments(mean.reshape(states, -1), float(process.start @ length - mean.square().sum()))
+    return GradientMoments(mean.reshape(shape[:2]), float(process.start @ length - mean.square().sum()))
 
 
-def return_gradient(process: Process, baseline: float | None = 0.0) -> GradientMoments:
-    """Moments of (G − b) Σ_t ∇log π(a_t | s_t), the return times the score of the whole episode (REINFORCE).
+def _along(part: Tensor, powers: tuple[int, ...], values: tuple[Tensor, ...]) -> Tensor:
+    """Σ_k Σ_{s'} part_k(s, s') value_k(s'): [3, S, S, ...] → [S, ...]."""
+    terms = [torch.einsum("st...,t->s...", part[k], value) for k, value in zip(powers, values, strict=True)]
+    return torch.stack(terms).sum(0)
 
-    With Z = Σ_t ∇log π(a_t | s_t), the moments E Gⁱ, E[Gⁱ Z] and E[Gⁱ ‖Z‖²], i = 0, 1, 2, follow backward from
-    G = r + discount G' and Z = z + Z'. Source: Williams 1992, episodic REINFORCE.
 
-    Args:
-        process: the process.
-        baseline: the constant b; None is the one of least variance, E[G ‖Z‖²] / E‖Z‖².
+@dataclass(frozen=True)
+class ReturnMoments:
+    """What REINFORCE depends on, of one episode with return G and score Z = Σ_t ∇log π(a_t | s_t).
 
-    Returns:
-        Mean [S, A] and trace of the covariance of one episode's gradient.
+    Attributes:
+        vector: E[Gⁱ Z] for i = 0, 1, 2, [3, S, A]; the first is zero.
+        square: E[Gⁱ ‖Z‖²] for i = 0, 1, 2.
     """
-    vector, length = _return_moments(process)
-    if baseline is None:
-        baseline = float(length[1] / length[0])
-    # E Z = 0, so that no constant moves the mean.
-    mean = vector[1] - baseline * vector[0]
-    second = length[2] - 2 * baseline * length[1] + baseline**2 * length[0]
-    return GradientMoments(mean.reshape(process.policy.shape), float(second - mean.square().sum()))
+
+    vector: Tensor
+    square: tuple[float, float, float]
+
+    @property
+    def best_constant(self) -> float:
+        """The constant baseline of least variance, E[G ‖Z‖²] / E‖Z‖² (Greensmith et al. 2004, section 3)."""
+        return self.square[1] / self.square[0]
+
+    def gradient(self, baseline: float = 0.0) -> GradientMoments:
+        """Mean [S, A] and trace of the covariance of (G − b) Z."""
+        mean = self.vector[1] - baseline * self.vector[0]
+        second = self.square[2] - 2 * baseline * self.square[1] + baseline**2 * self.square[0]
+        return GradientMoments(mean, second - float(mean.square().sum()))
 
 
-def best_constant(process: Process) -> float:
-    """The constant baseline of least variance for ``return_gradient``: E[G ‖Z‖²] / E‖Z‖²."""
-    _, length = _return_moments(process)
-    return float(length[1] / length[0])
+def return_moments(process: Process) -> ReturnMoments:
+    """Moments of the return times the score of the whole episode, (G − b) Σ_t ∇log π(a_t | s_t) (REINFORCE).
 
-
-def _return_moments(process: Process) -> tuple[Tensor, Tensor]:
-    """E[Gⁱ Z], [3, S·A], and E[Gⁱ ‖Z‖²], [3], from the start; i = 0, 1, 2."""
-    joint, score = process.joint, process.score
-    square = score.square().sum(-1)
-    states, size = len(process.start), score.shape[-1]
-    # After the end G and Z are zero, and G⁰ is one.
-    ended = torch.zeros(3, states, dtype=torch.float64)
-    ended[0] = 1
-    plain, vector, length = ended, torch.zeros(3, states, size).double(), torch.zeros(3, states).double()
-    for _, branches in process.backward():
-        now = torch.zeros_like(plain), torch.zeros_like(vector), torch.zeros_like(length)
-        for chance, alive in branches:
-            after = plain if alive else ended
-            on = float(alive)
-            for i in range(3):
-                for j in range(i + 1):
-                    factor = math.comb(i, j) * process.discount**j
-                    mass = chance * factor * joint * process.reward ** (i - j)
-                    now[0][i] += torch.einsum("sat,t->s", mass, after[j])
-                    now[1][i] += torch.einsum("sat,t,sad->sd", mass, after[j], score)
-                    now[1][i] += on * torch.einsum("sat,td->sd", mass, vector[j])
-                    now[2][i] += torch.einsum("sat,t,sa->s", mass, after[j], square)
-                    now[2][i] += 2 * on * torch.einsum("sat,td,sad->s", mass, vector[j], score)
-                    now[2][i] += on * torch.einsum("sat,t->s", mass, length[j])
-        plain, vector, length = now
-    return torch.einsum("isd,s->id", vector, process.start), length @ process.start
+    E Gⁱ, E[Gⁱ Z] and E[Gⁱ ‖Z‖²], i = 0, 1, 2, follow backward from G = r + discount G' and Z = z + Z'.
+    Source: Williams 1992, episodic REINFORCE.
+    """
+    on = process.sums(process.survival, process.reward)
+    off, last = (process.sums(chance, process.reward).ended() for chance in (1 - process.survival, 1.0))
+    # By i and j the coefficient of rⁱ⁻ʲ G'ʲ in Gⁱ, whose power of r says which sums go with it.
+    table = torch.zeros(3, 3, 3, dtype=torch.float64)
+    for i in range(3):
+        for j in range(i + 1):
+            table[i, j, i - j] = math.comb(i, j) * process.discount**j
+    plain, score, square = (torch.einsum("ijk,k...->ij...", table, part) for part in on)
+    returns, vector, length = last.plain, last.score, last.square
+    for _ in range(process.steps - 1):
+        length = (
+            off.square
+            + torch.einsum("ijst,jt->is", square, returns)
+            + 2 * torch.einsum("ijstd,jtd->is", score, vector)
+            + torch.einsum("ijst,jt->is", plain, length)
+        )
+        vector = (
+            off.score + torch.einsum("ijstd,jt->isd", score, returns) + torch.einsum("ijst,jtd->isd", plain, vector)
+        )
+        returns = off.plain + torch.einsum("ijst,jt->is", plain, returns)
+    at_start = length @ process.start
+    return ReturnMoments(
+        torch.einsum("isd,s->id", vector, process.start).reshape(3, *process.policy.shape),
+        (float(at_start[0]), float(at_start[1]), float(at_start[2])),
+    )
