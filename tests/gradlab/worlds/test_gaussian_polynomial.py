@@ -104,6 +104,48 @@ def test_optimal_baseline_has_the_least_variance(power, theta, std):
     assert variances[1] < min(variances[0], variances[2])
 
 
+@pytest.mark.parametrize(("power", "theta", "std"), GRID)
+def test_gradients_to_the_standard_deviation(power, theta, std):
+    """∂J/∂σ and every draw's moments, by adaptive integration of the draws written out; k = 1 has none."""
+    world = GaussianPolynomial(power, theta, std, learn_std=True)
+    draws = {
+        "naive": lambda x: 0.0,
+        "score-function": lambda x: (theta * x**power - 0.7) * ((x - theta) ** 2 - std**2) / std**3,
+        "reparameterized": lambda x: theta * power * x ** (power - 1) * (x - theta) / std,
+    }
+    found = {
+        "naive": world.naive("std"),
+        "score-function": world.score_function(0.7, "std"),
+        "reparameterized": world.reparameterized("std"),
+    }
+    for way, draw in draws.items():
+        mean = integral(draw, world)
+        assert found[way].mean == pytest.approx(mean, rel=1e-9, abs=1e-9)
+        spread = integral(lambda x, d=draw, m=mean: (d(x) - m) ** 2, world)
+        assert found[way].variance == pytest.approx(spread, rel=1e-8, abs=1e-12)
+    step = 1e-5
+    above, below = (GaussianPolynomial(power, theta, std + sign * step).value() for sign in (1, -1))
+    by_theta, by_std = world.true_gradient().tolist()
+    assert by_std == pytest.approx((above - below) / (2 * step), rel=1e-7, abs=1e-7)
+    assert by_theta == GaussianPolynomial(power, theta, std).true_gradient().item()
+    assert found["reparameterized"].mean == pytest.approx(by_std, abs=1e-10)
+
+
+def test_admitted_numbers():
+    """The listed means and variances come out of what the calibration runs, under names that tell them apart."""
+    admitted = {str(a.estimator): a for a in GaussianPolynomial(power=2, theta=1.0).admitted()}
+    listed = {
+        "naive": (2.0, 6.0),
+        "score-function": (4.0, 60.0),
+        "score-function-baseline-2": (4.0, 40.0),
+        "score-function-baseline-6": (4.0, 24.0),
+        "reparameterized": (4.0, 18.0),
+    }
+    assert list(admitted) == list(listed)
+    for name, numbers in listed.items():
+        assert (admitted[name].mean.item(), admitted[name].variance) == pytest.approx(numbers)
+
+
 @pytest.mark.parametrize("way", ["naive", "score-function", "reparameterized"])
 @pytest.mark.parametrize("theta", [1.0, 2.0])
 def test_sampling(way, theta):
@@ -165,3 +207,5 @@ def test_wrong_input():
         GaussianPolynomial(std=0.0)
     with pytest.raises(GradlabError, match="no estimator"):
         GaussianPolynomial().draw("pathwise", 3, torch.Generator())
+    with pytest.raises(GradlabError, match="no parameter"):
+        GaussianPolynomial().naive("sigma")
