@@ -12,6 +12,11 @@ from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.references.base import ReferenceCotangent
 
+#: Standard errors from zero at which a sign is sure.
+_SURE = 8.0
+#: Steps of EM: the log-likelihood is then within about 0.01 of its maximum.
+_STEPS = 100
+
 
 def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None = None) -> Estimate:
     """Share of states where the expected cotangent makes an obtuse angle with the reference, E v_i·r_i < 0.
@@ -20,11 +25,13 @@ def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None =
 
         τ_i² = Σ_k σ_ik² v̄_ik² + (r_iᵀ S_i r_i + Σ_k σ_ik² S_ikk)/D
 
-    with σ the reference's standard error and S_i the draws' covariance. The chance that the sign seen is not the true
-    one is about p_i = Φ(−|s_i|/τ_i). The interval is Wilson's for the sampling of states (over episodes, where they are
-    given; states of one episode are not independent), moved outwards by what the blur may have hidden:
-    Σ p_i/B over the states seen right at the upper end, over those seen wrong at the lower end, and Σ p_i(1 − p_i)/B²
-    enters the standard error. A reference that is all noise hence resolves nothing, however many states there are.
+    with σ the reference's standard error and S_i the draws' covariance. Signs seen wrong because of the blur are taken
+    off: z_i = s_i/τ_i is the true μ_i plus a standard normal, and the share is the mass below zero of the
+    distribution of μ that makes the z most likely, whatever its form (J. Kiefer, J. Wolfowitz 1956, *Consistency of the
+    maximum likelihood estimator in the presence of infinitely many incidental parameters*). Its interval holds the
+    shares that the data do not reject by the likelihood ratio (S. Murphy, A. van der Vaart 2000, *On profile
+    likelihood*), with the log-likelihood divided by the design effect of episodes. Without blur it is the share of
+    signs seen; a reference that is all noise resolves nothing, however many states there are.
 
     Args:
         v: cotangents, [B, m] where they are exact, or [D, B, m].
@@ -38,7 +45,7 @@ def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None =
         >>> from gradlab.objective import Objective
         >>> truth = ReferenceCotangent(torch.ones(4, 2).double(), torch.zeros(4, 2).double(), "truth", Objective())
         >>> critic = torch.tensor([[1.0, 1.0], [1.0, -0.5], [-1.0, -1.0], [1.0, 0.0]])
-        >>> wrong_direction(critic, truth).value
+        >>> round(wrong_direction(critic, truth).value, 6)
         0.25
     """
     draws = v[None] if v.ndim == 2 else v
@@ -62,9 +69,8 @@ def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None =
     signal, blur = _signal(draws, ref.mean[keep], ref.stderr[keep])
     member = torch.arange(len(signal)) if episode is None else episode[keep].unique(return_inverse=True)[1]
     wrong = (signal < 0).double()
-    # Φ(−|s|/τ); a sign that nothing blurs is sure.
-    mistaken = torch.where(blur > 0, torch.special.ndtr(-signal.abs() / blur.clamp_min(1e-300)), 0.0)
-    return _estimate(wrong, mistaken, member.to(wrong.device), ref)
+    z = torch.where(blur > 0, signal / blur.clamp_min(1e-300), signal.sign() * _SURE).clamp(-_SURE, _SURE)
+    return _estimate(wrong, z, member.to(wrong.device), ref)
 
 
 def _signal(draws: Tensor, mean: Tensor, stderr: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,24 +85,60 @@ def _signal(draws: Tensor, mean: Tensor, stderr: Tensor) -> tuple[Tensor, Tensor
     return (estimate * mean).sum(-1), variance.sqrt()
 
 
-def _estimate(wrong: Tensor, mistaken: Tensor, member: Tensor, ref: ReferenceCotangent) -> Estimate:
-    states = len(wrong)
-    share = float(wrong.mean())
+def _estimate(wrong: Tensor, z: Tensor, member: Tensor, ref: ReferenceCotangent) -> Estimate:
+    states, seen = len(wrong), float(wrong.mean())
     sums = torch.zeros(int(member.max()) + 1, dtype=wrong.dtype, device=wrong.device)
-    sums.index_add_(0, member, wrong - share)
+    sums.index_add_(0, member, wrong - seen)
     groups = len(sums)
+    profile = _Profile(z.cpu())
+    share = profile.best
     if groups < 2:
         return Estimate(share, math.nan, groups, ref.name, str(ref.objective), scale="share")
-    # Cluster-robust: deviations are summed over an episode before they are squared. Signs flip inside of it too.
-    sampled = math.sqrt(float(sums.square().sum()) * groups / (groups - 1)) / states
-    of_states = Estimate(share, sampled, groups, scale="share")
-    low, high = of_states.interval()
-    flips = math.sqrt(float((mistaken * (1 - mistaken)).sum())) / states
-    stderr = math.hypot(sampled, flips)
-    half = float(stdtrit(groups - 1, 0.975)) * flips
-    down, up = float((mistaken * wrong).sum()) / states, float((mistaken * (1 - wrong)).sum()) / states
-    ends = (
-        max(share - math.hypot(share - low, half) - down, 0.0),
-        min(share + math.hypot(high - share, half) + up, 1.0),
-    )
+    # Cluster-robust over binomial variance; where all signs are alike, the number of episodes is all that is known.
+    design = states / groups
+    if 0 < seen < 1:
+        design = float(sums.square().sum()) * groups / (groups - 1) / (states * seen * (1 - seen))
+    quantile = float(stdtrit(groups - 1, 0.975))
+    drop = max(design, 1.0) * quantile**2 / 2
+    ends = profile.end(0.0, drop), profile.end(1.0, drop)
+    stderr = (ends[1] - ends[0]) / (2 * quantile)
     return Estimate(share, stderr, groups, ref.name, str(ref.objective), scale="share", ends=ends)
+
+
+class _Profile:
+    """log-likelihood of the share π of negative μ_i behind z_i ~ N(μ_i, 1), at the best distributions of both signs."""
+
+    def __init__(self, z: Tensor) -> None:
+        size = torch.cat([torch.tensor([0.02]), torch.linspace(0.5, _SURE, 16)]).double()
+        # φ(z − μ) at points of either sign, [states, points].
+        self.densities = [torch.exp(-0.5 * (z[:, None] - sign * size).square()) for sign in (-1, 1)]
+        free = torch.cat(self.densities, 1)
+        weights = self._fit(free, None)
+        self.best = float(weights[: len(size)].sum())
+        # Without a resolved sign the maximum is flat: EM ends near it.
+        self.highest = max(float((free @ weights).log().sum()), self(self.best))
+
+    def _fit(self, densities: Tensor, share: float | None) -> Tensor:
+        """Weights of the points by EM; the first half's sum held at ``share``, free when None."""
+        half = densities.shape[1] // 2
+        weights = torch.full((2 * half,), 0.5 / half, dtype=torch.float64)
+        for _ in range(_STEPS):
+            weights = (densities * (weights / (densities @ weights)[:, None])).mean(0)
+            if share is not None:
+                for part, mass in ((weights[:half], share), (weights[half:], 1 - share)):
+                    part *= mass / part.sum().clamp_min(1e-300)
+        return weights
+
+    def __call__(self, share: float) -> float:
+        densities = torch.cat(self.densities, 1)
+        return float((densities @ self._fit(densities, share)).clamp_min(1e-300).log().sum())
+
+    def end(self, side: float, drop: float) -> float:
+        """The share between the best and 0 or 1 at which the log-likelihood has fallen by ``drop``."""
+        low, high = side, self.best
+        if self(side) > self.highest - drop:
+            return side
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self(middle) < self.highest - drop else (low, middle)
+        return (low + high) / 2

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.estimate import Estimate
 from gradlab.estimators import Deterministic, default_estimators
 from gradlab.measurement import Measurement
 from gradlab.references import SimulatorReference
 from gradlab.references.base import ReferenceCotangent
+from gradlab.sign import wrong_direction
 from probes.gradient import estimator_errors, named
 from probes.probe import GateClosedError, Probe
 
@@ -88,31 +88,3 @@ def _reference(environment: str, horizon: int) -> SimulatorReference:
 def _reasons(reference: ReferenceCotangent) -> str:
     reasons = reference.diagnostics.get("reason", [])
     return "; ".join(sorted({str(reason) for reason in reasons if reason})) or "gate closed"
-
-
-def wrong_direction(critic: Tensor, reference: ReferenceCotangent, episode: Tensor) -> Estimate:
-    """Share of states where the critic's cotangent makes an obtuse angle with the reference.
-
-    Args:
-        critic: the critic's cotangent [B, m].
-        reference: the reference; states whose gate is closed are left out.
-        episode: [B], which episode a state belongs to; states of one episode are not independent, so the
-            standard error is taken over episodes (cluster-robust).
-
-    Example:
-        >>> from gradlab.objective import Objective
-        >>> truth = ReferenceCotangent(torch.ones(4, 2).double(), torch.zeros(4, 2).double(), "truth", Objective())
-        >>> critic = torch.tensor([[1.0, 1.0], [1.0, -0.5], [-1.0, -1.0], [1.0, 0.0]])
-        >>> wrong_direction(critic, truth, torch.arange(4)).value
-        0.25
-    """
-    keep = reference.valid
-    wrong = ((critic.to(reference.mean)[keep] * reference.mean[keep]).sum(-1) < 0).double()
-    share = float(wrong.mean())
-    sums = torch.zeros(int(episode.max()) + 1, dtype=torch.float64)
-    sums.index_add_(0, episode[keep].long(), wrong - share)
-    episodes = int(episode[keep].unique().numel())
-    stderr = float("nan")
-    if episodes > 1:
-        stderr = float((sums.square().sum() * episodes / (episodes - 1)).sqrt() / wrong.numel())
-    return Estimate(share, stderr, episodes, reference.name, str(reference.objective), scale="share")
