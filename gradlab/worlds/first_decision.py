@@ -14,8 +14,9 @@ from gradlab.estimators.trajectory import GPOMDP, Reinforce
 from gradlab.trajectories import Trajectories
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_forms import Form, expectation
+from gradlab.worlds.linear_paths import root
 from gradlab.worlds.linear_quadratic import LinearQuadratic
-from gradlab.worlds.linear_quadratic_episodes import EpisodeForms, root
+from gradlab.worlds.linear_quadratic_episodes import EpisodeForms
 from gradlab.worlds.modules import quadratic_form
 from gradlab.worlds.rollout import Step, gather
 

@@ -14,8 +14,9 @@ from gradlab.errors import GradlabError
 from gradlab.policies import Gaussian
 from gradlab.trajectories import Trajectories
 from gradlab.worlds.base import Admitted, Hessians, World
+from gradlab.worlds.linear_paths import root
 from gradlab.worlds.linear_quadratic_admitted import admitted, sigma_points
-from gradlab.worlds.linear_quadratic_episodes import root, sample_episodes, steps_until
+from gradlab.worlds.linear_quadratic_episodes import sample_episodes, steps_until
 from gradlab.worlds.modules import FixedLogStd, QuadraticCritic, quadratic_form
 
 
@@ -254,7 +255,7 @@ class LinearQuadratic(World):
         steps = self.horizon or steps_until(self.gamma)
         weights = self.gamma ** torch.arange(steps, dtype=torch.float64)
         step = torch.multinomial(weights, count, replacement=True, generator=generator)
-        roots = torch.stack([root(moment) for moment in self._moments(steps)])
+        roots = root(torch.stack(self._moments(steps)))
         normal = torch.randn(count, len(self.A), generator=generator, dtype=torch.float64)
         return torch.einsum("bij,bj->bi", roots[step], normal)
 

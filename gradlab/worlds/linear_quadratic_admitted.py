@@ -11,17 +11,18 @@ from torch import Tensor
 
 from gradlab.estimators.base import Estimator, TrajectoryEstimator
 from gradlab.estimators.deterministic import Deterministic
+from gradlab.estimators.model_based import PathwiseReturn, ValueGradient
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.estimators.score_function import ScoreFunction
 from gradlab.estimators.trajectory import GPOMDP, Reinforce
 from gradlab.estimators.zeroth_order import ZerothOrder
 from gradlab.worlds.base import Admitted, GradientMoments
 from gradlab.worlds.direction_kinds import KINDS
+from gradlab.worlds.linear_paths import backpropagated_gradient, root, value_gradient
 from gradlab.worlds.linear_quadratic_episodes import (
     best_constant,
     return_gradient,
     reward_to_go_gradient,
-    root,
 )
 from gradlab.worlds.quadratic_bandit import QuadraticBandit
 
@@ -52,8 +53,10 @@ def admitted(world: LinearQuadratic) -> list[Admitted]:
     """Estimators at the fixed states and, over a finite horizon that is not long, along episodes."""
     gaussian = bool((world.policy_std > 0).all())
     out = _at_states(world, _gaussian() if gaussian else _deterministic())
-    if gaussian and world.horizon is not None and world.horizon <= _LONG:
-        out += _along_episodes(world)
+    if world.horizon is None:
+        return out + _unrolled(world)
+    if world.horizon <= _LONG:
+        out += (_along_episodes(world) if gaussian else []) + _through_episodes(world)
     return out
 
 
@@ -141,3 +144,26 @@ def _along_episodes(world: LinearQuadratic) -> list[Admitted]:
     ]
     truth = world.true_gradient().detach().flatten()
     return [Admitted(estimator, moments.mean.flatten(), moments.variance, truth) for estimator, moments in cases]
+
+
+def _unrolled(world: LinearQuadratic) -> list[Admitted]:
+    """Value gradients of n steps through the exact model, then the exact critic."""
+    from gradlab.worlds.models import linear_quadratic_model  # which is made from this world
+
+    obs, truth = world.observations(), world.gradient_at_observations().detach().flatten()
+    out = []
+    for steps in (0, 1, 3):
+        means, variance = value_gradient(world, obs, steps)
+        mean = (means.T @ obs / len(obs)).flatten()
+        weight = float(obs.square().sum()) / len(obs) ** 2
+        out.append(Admitted(ValueGradient(linear_quadratic_model(world), steps), mean, weight * variance, truth))
+    return out
+
+
+def _through_episodes(world: LinearQuadratic) -> list[Admitted]:
+    """Backpropagation through whole episodes with the exact model."""
+    from gradlab.worlds.models import linear_quadratic_model  # which is made from this world
+
+    mean, variance = backpropagated_gradient(world)
+    estimator = PathwiseReturn(linear_quadratic_model(world))
+    return [Admitted(estimator, mean.flatten(), variance, world.true_gradient().detach().flatten())]

@@ -12,6 +12,7 @@ from gradlab.errors import GradlabError
 from gradlab.trajectories import Trajectories
 from gradlab.worlds.base import GradientMoments
 from gradlab.worlds.gaussian_forms import Form, expectation, gradient_moments
+from gradlab.worlds.linear_paths import LinearPath, root
 from gradlab.worlds.modules import quadratic_form
 from gradlab.worlds.rollout import Step, gather
 
@@ -30,13 +31,6 @@ def steps_until(gamma: float, tail: float = TAIL) -> int:
         3
     """
     return max(1, math.ceil(math.log(tail) / math.log(gamma) - 1e-9))
-
-
-def root(covariance: Tensor) -> Tensor:
-    """A matrix whose product with its transpose is a covariance, singular or not, [n, n]."""
-    values, vectors = torch.linalg.eigh(covariance.detach())
-    out: Tensor = vectors * values.clamp_min(0).sqrt()
-    return out
 
 
 def sample_episodes(world: LinearQuadratic, count: int, generator: torch.Generator, steps: int | None) -> Trajectories:
@@ -87,22 +81,7 @@ class EpisodeForms:
                 "give horizon and policy_std"
             )
         self.world = world
-        A, B, K, std = (part.detach() for part in (world.A, world.B, world.K, world.policy_std))
-        n, p = B.shape
-        size = n + world.horizon * (n + p)
-        eye = torch.eye(size, dtype=torch.float64)
-        state = root(world.sigma0) @ eye[:n]
-        self.states: list[Tensor] = []
-        self.actions: list[Tensor] = []
-        self.noise: list[Tensor] = []
-        for t in range(world.horizon):
-            start = n + t * (n + p)
-            eps = eye[start : start + p]
-            action = torch.diag(std) @ eps - K @ state
-            self.states.append(state)
-            self.actions.append(action)
-            self.noise.append(eps)
-            state = A @ state + B @ action + root(world.noise) @ eye[start + p : start + p + n]
+        self.states, self.actions, self.noise = LinearPath.of(world, root(world.sigma0), world.horizon)
 
     def reward(self, step: int) -> Form:
         """r_t = −sᵀQs − aᵀRa."""

@@ -14,6 +14,7 @@ from gradlab.policies import Gaussian
 from gradlab.references import CriticReference
 from gradlab.references.quadrature import gauss_hermite
 from gradlab.worlds import LinearQuadratic
+from gradlab.worlds.linear_paths import backpropagated_gradient, value_gradient
 from gradlab.worlds.linear_quadratic_episodes import best_constant, return_gradient, reward_to_go_gradient
 
 SCALAR = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.95, "K": 0.4, "sigma0": 1.0}
@@ -360,6 +361,52 @@ def test_moments_of_episodes_have_the_true_mean():
     assert not torch.allclose(biased, world.true_gradient(), rtol=0.02)
 
 
+@pytest.mark.parametrize("std", [0.0, 0.5])
+def test_backpropagated_gradients_by_quadrature(std):
+    """Two steps of the scalar problem by automatic differentiation at every point of a grid of all noise."""
+    world = small(horizon=2, noise=0.3, policy_std=std)
+    xi, weight = gauss_hermite(4, 4)
+    s0, e0, w0, e1 = xi.T
+    K = torch.full_like(s0, 0.4).requires_grad_()
+    a0 = -K * s0 + std * e0
+    s1 = 0.9 * s0 + 0.5 * a0 + math.sqrt(0.3) * w0
+    a1 = -K * s1 + std * e1
+    total = -(s0**2 + 0.1 * a0**2) - 0.8 * (s1**2 + 0.1 * a1**2)
+    (by_gain,) = torch.autograd.grad(total.sum(), K)
+    draws = -by_gain  # the weight is −K
+    mean = weight @ draws
+    got = backpropagated_gradient(world)
+    assert got.mean.item() == pytest.approx(mean.item(), rel=1e-10)
+    assert got.mean.item() == pytest.approx(world.true_gradient().item(), rel=1e-10)
+    assert got.variance == pytest.approx((weight @ (draws - mean).square()).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_value_gradients_against_automatic_differentiation(steps):
+    """Explicitly unrolled; the derivative is affine in the noise, so that its Jacobian is the variance."""
+    world = LinearQuadratic(**matrices())
+    obs = torch.randn(3, 3, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    root = torch.linalg.cholesky(world.noise)
+
+    def by_first_action(noise, state):
+        noise = noise.reshape(steps + 1, 5)
+        first = act = -world.K @ state + world.policy_std * noise[0, :2]
+        total = torch.zeros(()).double()
+        for t in range(steps):
+            total = total - world.gamma**t * (state @ world.Q @ state + act @ world.R @ act)
+            state = world.A @ state + world.B @ act + root @ noise[t, 2:]
+            act = -world.K @ state + world.policy_std * noise[t + 1, :2]
+        total = total + world.gamma**steps * world.q(state, act)
+        return torch.autograd.grad(total, first, create_graph=True)[0]
+
+    means, variance = value_gradient(world, obs, steps)
+    for state, mean in zip(obs, means, strict=True):
+        zero = torch.zeros((steps + 1) * 5, dtype=torch.float64, requires_grad=True)
+        jacobian = torch.autograd.functional.jacobian(lambda noise, s=state: by_first_action(noise, s), zero)
+        assert torch.allclose(by_first_action(zero, state), mean)
+        assert variance == pytest.approx(jacobian.square().sum().item(), rel=1e-10)
+
+
 def test_moments_of_episodes_by_sampling():
     world, count = LinearQuadratic(**matrices(), horizon=3), 60_000
     runs = world.trajectories(count, torch.Generator().manual_seed(22))
@@ -389,10 +436,13 @@ ADMITTING = [
     LinearQuadratic(**matrices()),
     LinearQuadratic(**matrices(policy_std=0.0)),
     LinearQuadratic(**matrices(), horizon=3),
+    LinearQuadratic(**matrices(policy_std=0.0), horizon=3),
 ]
 
 
-@pytest.mark.parametrize("world", ADMITTING, ids=["scalar", "scalar-episodes", "gaussian", "deterministic", "episodes"])
+@pytest.mark.parametrize(
+    "world", ADMITTING, ids=["scalar", "scalar-episodes", "gaussian", "deterministic", "episodes", "through"]
+)
 def test_every_admitted_estimator(world):
     agent, obs, count, p = world.agent(), world.observations(), 20_000, len(world.R)
     admitted = world.admitted()
