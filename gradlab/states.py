@@ -14,6 +14,7 @@ from gradlab.agent import Agent
 from gradlab.error import GradientError
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.products import all_same
 from gradlab.references.base import ReferenceCotangent
 from gradlab.tangent import TangentKernel, tangent_kernel
 
@@ -89,10 +90,11 @@ def over_states(
     kernel = kernel if bool(keep.all()) else kernel.select(keep)
     draws = v.detach().to(obs.device, torch.float64)[:, keep]
     sums, count = _leave_out(kernel, draws, truth[keep].double(), episode[keep])
+    without = {name: statistic(sums) for name, statistic in _STATISTICS.items()}
+    without |= _cosines_left_out(kernel, draws, truth[keep].double(), episode[keep])
     widened: dict[str, Any] = {}
-    for name, statistic in _STATISTICS.items():
+    for name, values in without.items():
         estimate: Estimate = getattr(error, name)
-        values = statistic(sums)
         jackknife = float((count - 1) / count * (values - values.mean()).square().sum()) if count > 1 else math.nan
         widened[name] = estimate.widened(math.sqrt(jackknife), count)
     return replace(error, **widened)
@@ -124,3 +126,24 @@ def _leave_out(kernel: TangentKernel, v: Tensor, r: Tensor, episode: Tensor) -> 
         variance=(spread.sum() - groups.T @ spread) / left / states,
     )
     return sums, count
+
+
+def _cosines_left_out(kernel: TangentKernel, v: Tensor, r: Tensor, episode: Tensor) -> dict[str, Tensor]:
+    """Mean cosines of single draws with the reference and with each other, with each episode left out, [episodes]."""
+    v = v[:1] if all_same(v) else v
+    vectors = torch.cat([v, r[None]])
+    products = kernel.product(vectors)
+    whole = vectors.flatten(1) @ products.flatten(1).T
+    minibatch, pairwise = [], []
+    for label in episode.unique():
+        inside = episode == label
+        # Inner products of gradients without the episode: its rows and its columns go, its own block was taken twice.
+        part, row = vectors[:, inside], products[:, inside].flatten(1) @ vectors[:, inside].flatten(1).T
+        gram = whole - row - row.T + part.flatten(1) @ kernel.select(inside).product(part).flatten(1).T
+        lengths = gram.diagonal().clamp_min(0).sqrt()
+        cosines = gram / lengths[:, None] / lengths[None, :]
+        minibatch.append(cosines[-1, :-1].mean())
+        alike, draws = cosines[:-1, :-1], len(v)
+        pairs = (alike.sum() - alike.trace()) / (draws * (draws - 1)) if draws > 1 else torch.ones_like(alike[0, 0])
+        pairwise.append(pairs)
+    return {"minibatch_cosine": torch.stack(minibatch), "pairwise_cosine": torch.stack(pairwise)}

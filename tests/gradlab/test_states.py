@@ -35,13 +35,19 @@ def test_equals_leaving_each_episode_out_by_hand():
     episode = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 5, 5, 5])
     fixed = gradient_error(agent, obs, v, reference(truth))
     wider = over_states(fixed, agent, obs, v, reference(truth), episode)
-    values = {"cosine": [], "norm_ratio": [], "bias_squared": [], "variance": []}
+    names = ("cosine", "norm_ratio", "bias_squared", "variance", "minibatch_cosine", "pairwise_cosine")
+    values = {name: [] for name in names}
     for label in (0, 1, 2, 5):
         keep = episode != label
         g, r = flat(agent, obs[keep], v[:, keep].mean(0)), flat(agent, obs[keep], truth[keep])
         values["cosine"].append(torch.cosine_similarity(g, r, dim=0))
         values["norm_ratio"].append(g.norm() / r.norm())
         values["bias_squared"].append((g - r).square().sum())
+        single = [flat(agent, obs[keep], draw[keep]) for draw in v]
+        cosine = torch.nn.functional.cosine_similarity
+        values["minibatch_cosine"].append(torch.stack([cosine(one, r, dim=0) for one in single]).mean())
+        pairs = [cosine(a, b, dim=0) for k, a in enumerate(single) for b in single[:k]]
+        values["pairwise_cosine"].append(torch.stack(pairs).mean())
         # Noise is independent over states, so a minibatch of all 12 has 1/12 of one state's mean variance.
         parts = [
             torch.stack([flat(agent, obs[i : i + 1], d[i : i + 1]) for d in v]).var(0).sum()
