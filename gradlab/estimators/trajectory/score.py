@@ -14,6 +14,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators.base import TrajectoryEstimator
 from gradlab.estimators.heads import ROWS
 from gradlab.estimators.trajectory.baselines import Baseline, BaselineLike, Parts, as_baseline
+from gradlab.objective import Objective
 from gradlab.policies import Policy
 from gradlab.trajectories import Trajectories
 
@@ -51,6 +52,10 @@ class ScoreAlongTrajectories(TrajectoryEstimator):
     def group(self) -> int | None:
         """How many consecutive episodes make one independent sample, because they share a baseline; None for all."""
         return self.baseline.group
+
+    def objective(self, agent: Agent) -> Objective:
+        """The agent's, without entropy if so declared."""
+        return agent.objective if self.entropy else replace(agent.objective, entropy=0.0)
 
     def cotangents(self, agent: Agent, trajectories: Trajectories) -> Tensor:
         """Detached cotangents [N, m], one a step, in the agent's dtype.
