@@ -58,10 +58,12 @@ def assemble(
         into[position - 1] += 1
         into[position] -= 1
     ends = torch.eye(len(names), dtype=vectors.dtype)
-    applied, truth = ends[0], ends[-1]
-    total = applied - truth
+    matrix = torch.stack([*combinations.values(), ends[0] - ends[-1], ends[0], ends[-1]])
+    rows = matrix.to(vectors.device) @ vectors
+    total, applied, truth = len(matrix) - 3, len(matrix) - 2, len(matrix) - 1
     title, objective = _end(pools, targets)
-    statistics = Statistics(products(vectors.cpu(), [_on_cpu(source) for source in sources]), title, objective, draws)
+    found = products(vectors.cpu(), [_on_cpu(source) for source in sources], matrix)
+    statistics = Statistics(found, title, objective, draws)
     notes = _notes(names, pools, targets)
     terms = []
     for name in _TERMS:
@@ -70,13 +72,11 @@ def assemble(
             if name != "closed gates":
                 terms.append(_unmeasured(agent, name, note, targets, statistics))
             continue
-        c = combinations[name]
-        vector = _unflatten(agent, c.to(vectors.device) @ vectors)
-        terms.append(_term(name, vector, statistics, c, total, truth, note))
-    whole = _unflatten(agent, vectors[0] - vectors[-1])
+        c = list(combinations).index(name)
+        terms.append(_term(name, _unflatten(agent, rows[c]), statistics, c, total, truth, note))
     return ErrorLedger(
         terms=tuple(terms),
-        total=_term("total", whole, statistics, total, total, truth, ""),
+        total=_term("total", _unflatten(agent, rows[total]), statistics, total, total, truth, ""),
         applied=_unflatten(agent, vectors[0]),
         truth=_unflatten(agent, vectors[-1]),
         truth_name=title,
@@ -104,9 +104,7 @@ def _unflatten(agent: Agent, row: Tensor) -> Vector:
     return {name: part.reshape(parameter.shape) for (name, parameter), part in zip(named.items(), parts, strict=True)}
 
 
-def _term(
-    name: str, vector: Vector, statistics: Statistics, c: Tensor, total: Tensor, truth: Tensor, note: str
-) -> Term:
+def _term(name: str, vector: Vector, statistics: Statistics, c: int, total: int, truth: int, note: str) -> Term:
     squared = statistics.squared_norm(c)
     return Term(
         name,
