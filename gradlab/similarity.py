@@ -57,9 +57,8 @@ def _from_reference(products: Products, norms: Tensor, value: float, true: float
         return float(max(length - value**2, 0.0) / true * largest)
     along, cross = products.noise_along(weights)
     plug_in = along / true - 2 * value * cross / true**1.5 + value**2 * noise.reference / true**2
-    # The plug-in's r is noisy too: half of its quadratic part is taken off, as of the cosine of the mean.
-    quadratic = value**2 * noise.square / (2 * true**2)
-    return float(max(plug_in - quadratic / 2, quadratic / 2))
+    # The plug-in's r is noisy too, by about the quadratic part; taking that off cost coverage where r is the noisy one.
+    return float(max(plug_in, value**2 * noise.square / (2 * true**2)))
 
 
 def pairwise_cosine(products: Products, norms: Tensor, label: Label) -> Estimate:

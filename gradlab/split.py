@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.confidence import variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.intervals import Interval, sum_interval
 from gradlab.products import check_cotangents, kernel_product
 from gradlab.tangent import TangentKernel, tangent_kernel
 
@@ -51,6 +53,7 @@ class _Levels:
     squared: Tensor  # Σ_i ‖J_iᵀ v̄_i‖², debiased
     action: Tensor
     trajectory: Tensor
+    outer: Tensor  # action + trajectory/T, the sample variance of means over trajectories
     within: Tensor  # ‖G_e‖², G_e = Σ_{i∈e} J_iᵀ v̄_i
     across: Tensor  # G_e·Σ_f G_f
 
@@ -111,6 +114,8 @@ class LeftOutParts:
         groups: number of groups.
         states: number of states.
         shape: actions and trajectories at a state; trajectories 0 where there is no such dimension.
+        each: name → [groups], the sample variances that the action and trajectory parts are means of: of the draws'
+            means over trajectories, and of trajectories.
     """
 
     value: dict[str, float]
@@ -118,6 +123,7 @@ class LeftOutParts:
     groups: int
     states: int
     shape: tuple[int, int]
+    each: dict[str, Tensor]
 
     def covariance(self, a: str, b: str) -> float:
         """Of two parts, by the jackknife; NaN for fewer than three groups."""
@@ -128,7 +134,21 @@ class LeftOutParts:
 
     def estimate(self, name: str) -> Estimate:
         """One part, with the jackknife's standard error."""
-        return Estimate(self.value[name], math.sqrt(self.covariance(name, name)), self.groups)
+        value, stderr = self.value[name], math.sqrt(self.covariance(name, name))
+        ends = self._ends(name, value, stderr) if math.isfinite(value + stderr) else None
+        return Estimate(value, stderr, self.groups, ends=ends)
+
+    def _ends(self, name: str, value: float, stderr: float) -> Interval | None:
+        """Sample variances are skewed; so is the action part, the difference of two; None for a symmetric interval."""
+        if name not in self.each:
+            return None
+        if name == "trajectory" or self.shape[1] < 2:
+            return variance_interval(value, stderr, self.each[name])
+        below = self.value["trajectory"] / self.shape[1]
+        outer = variance_interval(value + below, math.sqrt(self.covariance("outer", "outer")), self.each["action"])
+        deviation = math.sqrt(self.covariance("trajectory", "trajectory"))
+        inner = variance_interval(self.value["trajectory"], deviation, self.each["trajectory"])
+        return sum_interval(value + below, outer, -below, (-inner[1] / self.shape[1], -inner[0] / self.shape[1]))
 
 
 def leave_groups_out(
@@ -160,6 +180,7 @@ def leave_groups_out(
         groups,
         len(obs),
         (nested.shape[0], nested.shape[1] if v.ndim == 4 else 0),
+        {"action": levels.outer / levels.size, "trajectory": levels.trajectory / levels.size},
     )
 
 
@@ -181,6 +202,7 @@ def _parts(levels: _Levels, states: int, removed: float) -> dict[str, Tensor]:
         "state": state,
         "action": action,
         "trajectory": trajectory,
+        "outer": left(levels.outer) / size,
         "total": state + action + trajectory,
         "gradient_squared": gradient,
     }
@@ -225,6 +247,7 @@ def _levels(agent: Agent, obs: Tensor, v: Tensor, kernel: TangentKernel, member:
         squared=groups @ at_state,
         action=groups @ action,
         trajectory=groups @ below,
+        outer=groups @ outer,
         within=within,
         across=across,
     )

@@ -127,7 +127,7 @@ def test_cosines_of_single_gradients_by_their_definition(stderr: float) -> None:
     unit = torch.stack([x / x.norm() for x in g]).mean(0)
     slope = unit / length - cosines.mean() * r / length**2
     quadratic = float(cosines.mean() ** 2 * (omega @ omega).trace()) / (2 * length**4)
-    from_reference = max(float(slope @ omega @ slope) - quadratic / 2, quadratic / 2)
+    from_reference = max(float(slope @ omega @ slope), quadratic)
     assert error.minibatch_cosine.stderr == pytest.approx(
         math.sqrt(float(cosines.var()) / 7 + from_reference), rel=1e-9
     )
