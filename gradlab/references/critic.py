@@ -15,11 +15,16 @@ from gradlab.errors import GradlabError
 from gradlab.estimators.deterministic import Deterministic
 from gradlab.estimators.heads import in_chunks, to_head
 from gradlab.estimators.reparameterized import Reparameterized
-from gradlab.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite, gauss_legendre
 from gradlab.references.base import ReferenceCotangent
 
 #: A function of states [B, n] and noise [D, B, p] that gives D cotangents a state, [D, B, m].
 Integrand = Callable[[Tensor, Tensor], Tensor]
+
+#: Nodes [nodes**size, size] and weights for E[f(ε)], ε standard normal: (size, nodes) → both.
+Rule = Callable[[int, int], tuple[Tensor, Tensor]]
+#: The first that passes its gate is taken: the second suits policies that map ε to a box through its distribution.
+_RULES: tuple[Rule, ...] = (gauss_hermite, gauss_legendre)
 
 #: Dimensions of noise up to which a product rule costs no more than sampling.
 _QUADRATURE_SIZE = 2
@@ -36,14 +41,15 @@ class CriticReference:
 
     * Deterministic policy: ∂f/∂h · ∇_a Q, exact.
     * Softmax: the sum over actions, exact.
-    * Every other policy, and smoothing: Gauss–Hermite quadrature of the reparameterised gradient over the standard
-      normal noise that the policy maps, up to two action coordinates. Its gate is a second, coarser rule: where the two
-      differ by more than ``tolerance`` of the root mean square cotangent (kinks of a ReLU critic converge slowly), or
-      with more coordinates, noise is sampled instead: ``replicates`` independently shifted Sobol sequences of
-      ``points`` draws each (Cranley & Patterson 1976), which on 256-wide ReLU critics had a tenth of the variance of as
-      many independent draws or antithetic pairs. The standard error is the difference of the two rules, or that of the
-      mean of the replicates; ``diagnostics["method"]`` says which. Sampling evaluates the critic in its own dtype.
-      Derivatives of Q miss its jumps: a critic that is discontinuous in the action has no reference here.
+    * Every other policy, and smoothing: quadrature of the reparameterised gradient over the standard normal noise that
+      the policy maps, up to two action coordinates: Gauss–Hermite, or Gauss–Legendre over the noise's distribution
+      function, which suits policies on a box. Its gate is a second, coarser rule: where the two differ by more than
+      ``tolerance`` of the root mean square cotangent (kinks of a ReLU critic converge slowly), or with more
+      coordinates, noise is sampled instead: ``replicates`` independently shifted Sobol sequences of ``points`` draws
+      each (Cranley & Patterson 1976), which on 256-wide ReLU critics had a tenth of the variance of as many independent
+      draws or antithetic pairs. The standard error is the difference of the two rules, or that of the mean of the
+      replicates; ``diagnostics["method"]`` says which. Sampling evaluates the critic in its own dtype. Derivatives of Q
+      miss its jumps: a critic that is discontinuous in the action has no reference here.
 
     States where the critic is not finite come back as NaN and not valid.
 
@@ -106,19 +112,22 @@ class CriticReference:
         # A bare function may hold tensors of its own type; only modules can be brought to float64.
         double = agent.snapshot(double=all(isinstance(critic, nn.Module) for critic in critics))
         at = double.observations(obs)
+        with torch.no_grad():
+            finite = torch.isfinite(double.q(at, double.policy.mode(double.head(at))))
         if not agent.policy.continuous:
             mean = _softmax_gradient(double, at, agent.entropy if self.entropy else 0.0)
-            return self._result(agent, mean, torch.zeros_like(mean), "sum over actions")
+            return self._result(agent, finite, mean, torch.zeros_like(mean), "sum over actions")
         if not agent.policy.stochastic and not self.smoothing:
             mean = Deterministic().draw(double, at)[0]
-            return self._result(agent, mean, torch.zeros_like(mean), "exact")
-        if agent.action_size <= _QUADRATURE_SIZE and self._quadrature(double, at[:_TRIAL_STATES])[2]:
-            mean, difference, agreed = self._quadrature(double, at)
-            if agreed:
-                return self._result(agent, mean, difference, "quadrature")
+            return self._result(agent, finite, mean, torch.zeros_like(mean), "exact")
+        for rule in _RULES if agent.action_size <= _QUADRATURE_SIZE else ():
+            if self._quadrature(rule, double, at[:_TRIAL_STATES])[2]:
+                mean, difference, agreed = self._quadrature(rule, double, at)
+                if agreed:
+                    return self._result(agent, finite, mean, difference, "quadrature")
         draws = self._replicates(agent.snapshot(), agent.observations(obs))
         stderr = draws.std(0) / math.sqrt(self.replicates)
-        return self._result(agent, draws.mean(0), stderr, "sampling", self.replicates)
+        return self._result(agent, finite, draws.mean(0), stderr, "sampling", self.replicates)
 
     def _integrand(self, agent: Agent) -> Integrand:
         if agent.policy.stochastic:
@@ -126,10 +135,10 @@ class CriticReference:
             return lambda obs, noise: estimator.at_noise(agent, obs, noise)
         return lambda obs, noise: _smoothed_draws(agent, obs, self.smoothing * noise)
 
-    def _quadrature(self, agent: Agent, obs: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def _quadrature(self, rule: Rule, agent: Agent, obs: Tensor) -> tuple[Tensor, Tensor, bool]:
         """The finer rule [B, m], its distance from the coarser [B, m], and whether that is small."""
         fine, coarse = (
-            _product_rule(self._integrand(agent), obs, agent.action_size, nodes)
+            _product_rule(self._integrand(agent), obs, *rule(agent.action_size, nodes))
             for nodes in (self.nodes, 3 * self.nodes // 4)
         )
         difference = (fine - coarse).abs()
@@ -151,7 +160,11 @@ class CriticReference:
         draws = in_chunks(lambda part: integrand(obs, part).double(), noise)
         return draws.reshape(self.points, self.replicates, *draws.shape[1:]).mean(0)
 
-    def _result(self, agent: Agent, mean: Tensor, stderr: Tensor, method: str, samples: int = 0) -> ReferenceCotangent:
+    def _result(
+        self, agent: Agent, finite: Tensor, mean: Tensor, stderr: Tensor, method: str, samples: int = 0
+    ) -> ReferenceCotangent:
+        # A value that is not finite may have a derivative that is: the critic has no gradient to refer to there.
+        mean, stderr = (torch.where(finite[:, None].to(part.device), part, torch.nan) for part in (mean, stderr))
         # The entropy of a deterministic policy, or of a Gaussian of fixed width, has no gradient.
         alpha = agent.entropy if self.entropy and agent.policy.stochastic else 0.0
         objective = replace(agent.objective, entropy=alpha, smoothing=float(self.smoothing))
@@ -165,9 +178,9 @@ class CriticReference:
         )
 
 
-def _product_rule(integrand: Integrand, obs: Tensor, size: int, nodes: int) -> Tensor:
+def _product_rule(integrand: Integrand, obs: Tensor, points: Tensor, weights: Tensor) -> Tensor:
     """Σ weight · integrand over the nodes of a tensor-product rule, [B, m]."""
-    points, weights = (part.to(obs) for part in gauss_hermite(size, nodes))
+    points, weights = points.to(obs), weights.to(obs)
     noise = points.unsqueeze(1).expand(-1, len(obs), -1)
     return torch.einsum("d,dbm->bm", weights, in_chunks(lambda part: integrand(obs, part), noise))
 

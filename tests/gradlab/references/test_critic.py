@@ -5,14 +5,16 @@ import math
 import pytest
 import torch
 from scipy.stats import t as student_t
+from scipy.stats import truncnorm
 from torch import nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
-from gradlab.policies import Gaussian, Softmax, SquashedGaussian
+from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder, default_estimators
+from gradlab.objective import Objective
+from gradlab.policies import Around, Gaussian, Kumaraswamy, Softmax, SquashedGaussian, TruncatedNormal
+from gradlab.quadrature import gauss_hermite
 from gradlab.references import CriticReference
-from gradlab.references.quadrature import gauss_hermite
 
 N, B = 4, 6
 
@@ -169,6 +171,75 @@ def test_softmax_is_summed_exactly(obs):
     assert z_scores(draws, reference).abs().max() < 4.5
     # F does not change when all logits move together.
     assert reference.mean.sum(-1).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("policy", [TruncatedNormal(), Kumaraswamy(), Around(0.4)], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("actions", [2, 3])
+def test_every_policy_has_its_reference(obs, policy, actions):
+    """Against score functions, which do not differentiate the path that the reference differentiates."""
+    agent = make(policy, actions=actions, entropy=0.2)
+    agent._head = lambda actor, obs: 0.3 * actor(obs)
+    reference = CriticReference(replicates=64).cotangent(agent, obs)
+    assert reference.diagnostics["method"] == ("quadrature" if actions == 2 else "sampling")
+    double = agent.snapshot(double=True)
+    for estimator in default_estimators(agent):
+        draws = estimator.draw(double, obs.double(), 40_000, torch.Generator().manual_seed(2))
+        assert z_scores(draws, reference).abs().max() < 4.5
+        assert estimator.objective(agent) == reference.objective
+
+
+@pytest.mark.parametrize("policy", [None, Gaussian(), SquashedGaussian(), TruncatedNormal(), Kumaraswamy(), Softmax()])
+def test_default_estimators_fit_the_policy(obs, policy):
+    agent = make(policy)
+    names = [estimator.name for estimator in default_estimators(agent)]
+    first = "deterministic" if policy is None else "reparameterized" if policy.continuous else "score-function"
+    assert names[0] == first
+    assert len(set(names)) == len(names)
+
+
+def test_a_truncated_normal_with_a_linear_critic_in_closed_form():
+    """∂E[a]/∂mean = 1 + (αφ(α) − βφ(β))/Z − ((φ(α) − φ(β))/Z)², far outside the box as well."""
+
+    class Slope(nn.Module):
+        def forward(self, obs, act):
+            return 3 * act.sum(-1)
+
+    for mean in (0.2, -2.5, 8.0):
+        actor = nn.Linear(1, 2)
+        head = torch.tensor([[mean, math.log(0.5)]], dtype=torch.float64)
+        agent = Agent(
+            actor, [Slope()], -1, 1, policy=TruncatedNormal(), head=lambda actor, obs, head=head: head.to(obs)
+        )  # fmt: skip
+        a, b = (-1 - mean) / 0.5, (1 - mean) / 0.5
+        truth = truncnorm(a, b).var()  # by symmetry of the two formulas: ∂E[x]/∂mean is the variance of x
+        got = CriticReference(nodes=40).cotangent(agent, torch.zeros(1, 1))
+        assert got.mean[0, 0].item() == pytest.approx(3 * truth, rel=1e-5)
+
+
+def test_a_critic_that_is_not_finite_somewhere_leaves_the_other_states_alone(obs):
+    class Broken(Critic):
+        def forward(self, obs, act):
+            value = super().forward(obs, act).squeeze(-1)
+            return torch.where(obs[:, 0] == bad, torch.nan, value)
+
+    bad = obs[2, 0].item()
+    for policy, method in ((Gaussian(), "quadrature"), (Softmax(), "sum over actions"), (None, "exact")):
+        whole = make(policy)
+        whole._head = lambda actor, obs: 0.3 * actor(obs)
+        truth = CriticReference().cotangent(whole, obs)
+        broken = whole.snapshot()
+        for critic in broken.critics:
+            critic.__class__ = Broken
+        got = CriticReference().cotangent(broken, obs)
+        assert got.diagnostics["method"] == method
+        assert got.valid.tolist() == [i != 2 for i in range(B)]
+        assert torch.equal(got.mean[got.valid], truth.mean[got.valid])
+
+
+def test_a_deterministic_policy_has_no_entropy(obs):
+    agent = make(entropy=0.2)
+    assert CriticReference().cotangent(agent, obs).objective == Objective(0.99)
+    assert CriticReference(smoothing=0.1).cotangent(agent, obs).objective == Objective(0.99, smoothing=0.1)
 
 
 def test_entropy_can_be_left_out(obs):
