@@ -1,0 +1,219 @@
+"""A calibration as rich tables."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gradlab.calibration import TITLES, Calibration, Row
+from gradlab.calibration.rule import INTERVALS_MISSED, LARGEST_Z, NOT_EXACT, OUTSIDE_95
+
+#: How many of the rows that are farthest off are shown in full.
+_FARTHEST = 5
+#: Columns that the numbers of the short table and of the full one take, and that names have at least.
+_SHORT, _FULL, _NARROWEST = 62, 58, 18
+#: Quantities with a z of their own in the short table; the others share a column.
+_OWN = ("gradient", "bias_squared", "variance")
+
+
+def world_table(rows: Sequence[Row], width: int, *, full: bool) -> Table:
+    """All estimators on one world, in so many columns of text: a line each, or every quantity."""
+    title = f"{rows[0].world} ({rows[0].setting})"
+    return full_table(title, rows, width, with_world=False) if full else _short_table(title, rows, width)
+
+
+def _short_table(title: str, rows: Sequence[Row], width: int) -> Table:
+    table = _table(title)
+    table.add_column("estimator")
+    for name in ("truth", "measured", "± error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("z", "bias²", "var", "rest"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=4)
+    table.add_column("verdict", no_wrap=True)
+    for case, group in groupby(rows, key=lambda row: row.case):
+        of = list(group)
+        gradient = next(row for row in of if row.quantity == "gradient")
+        worst = max((row for row in of if row.quantity not in _OWN), key=_distance, default=None)
+        own = [next((row for row in of if row.quantity == name), None) for name in _OWN]
+        numbers = (_number(gradient.truth), _number(gradient.measured), _error(gradient))
+        table.add_row(_folded(case[2], width - _SHORT), *numbers, *(_z(row) for row in own), _z(worst), _verdict(of))
+    return table
+
+
+def full_table(title: str, rows: Iterable[Row], width: int, *, with_world: bool) -> Table:
+    """A line a quantity."""
+    table = _table(title)
+    table.add_column("world and estimator" if with_world else "estimator")
+    table.add_column("quantity", no_wrap=True)
+    for name in ("truth", "measured", "± error", "z", "held"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    before: tuple[str, str, str] | None = None
+    for row in rows:
+        where = _folded(row.estimator, width - _FULL)
+        if with_world:
+            where = f"{_folded(f'{row.world} ({row.setting})', width - _FULL)}\n{where}"
+        numbers = (_number(row.truth), _number(row.measured), _error(row))
+        held = f"{row.held}/{row.intervals}" if row.intervals else ""
+        name = where if with_world or row.case != before else ""
+        table.add_row(name, TITLES[row.quantity], *numbers, _z(row), held, _verdict([row]))
+        before = row.case
+    return table
+
+
+def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
+    """What is said below the tables: the farthest off, the checks, the controls and the verdict."""
+    farthest = sorted((row for row in result.rows if _distance(row) > 0), key=_distance, reverse=True)[:_FARTHEST]
+    if farthest:
+        yield full_table(f"the {len(farthest)} farthest off", farthest, width, with_world=True)
+    yield _check_table(result)
+    for name in (LARGEST_Z, NOT_EXACT):
+        check = next(check for check in result.checks if check.name == name)
+        if check.of:
+            found = f"{check.found:.2f}" if name == LARGEST_Z else f"{check.found:.0f}"
+            allowed = f"{check.allowed:.2f}" if name == LARGEST_Z else "none"
+            what = "Largest |z|" if name == LARGEST_Z else "Answers without noise that are not the truth"
+            yield _line(f"{what}: {found} of {check.of}; allowed {allowed}", wrong=not check.passed)
+    yield Text()
+    if not result.sabotaged:
+        for control in result.controls:
+            seen = "noticed" if control.noticed else "NOT noticed: too few cases or draws to see it"
+            yield _line(
+                f"Control, {control.name}: {control.outside} of {control.of} outside, largest |z| "
+                f"{control.largest:.1f}; {seen}"
+            )
+    shares = {name: result.noticeable(name) for name in ("gradient", "variance")}
+    if not any(math.isnan(share) for share in shares.values()):
+        yield _line(
+            f"Power: in half of the cases an error of {shares['gradient']:.0%} in the mean gradient, or of "
+            f"{shares['variance']:.0%} in a variance, is noticed by its own z alone with 90 % probability."
+        )
+    yield _line(
+        "Truth, measured and error in a line of an estimator are of its mean gradient along the expected one; then z of "
+        "that, of bias², of the variance, and the largest of the rest: all components, MSE, cosine, norm ratio, SNR. Of "
+        "z, 5 % lie outside ±1.96 by chance. held: repeats whose 95 % interval holds the truth. --full prints all; "
+        "--help has the rule."
+    )
+    yield _line(_summary(result), wrong=not result.passed, bold=True)
+
+
+def _check_table(result: Calibration) -> Table:
+    table = _table("what chance allows")
+    table.add_column("quantity", no_wrap=True)
+    for name in ("cases", "|z| > 1.96", "allowed", "intervals", "missed", "allowed"):
+        table.add_column(name, justify="right")
+    missed = {check.quantity: check for check in result.checks if check.name == INTERVALS_MISSED}
+    for check in result.checks:
+        if check.name != OUTSIDE_95:
+            continue
+        cells = [str(check.of), _count(check.found, check.passed), f"{check.allowed:.0f}"]
+        other = missed.get(check.quantity)
+        if other is not None:
+            share = f" ({other.found / other.of:.1%})" if other.of else ""
+            cells += [str(other.of), _count(other.found, other.passed) + share, f"{other.allowed:.0f}"]
+        table.add_row(TITLES[check.quantity], *cells)
+    return table
+
+
+def _summary(result: Calibration) -> str:
+    settings = len({row.case[:2] for row in result.rows})
+    run = (
+        f"{result.cases} {_plural(result.cases, 'case')} on {settings} {_plural(settings, 'world')}, "
+        f"{len(result.rows)} quantities, seed {result.seed}, {result.repeats} × {result.draws} draws, "
+        f"{result.seconds:.0f} s"
+    )
+    if result.passed:
+        return f"Calibrated: chance explains every difference ({run})."
+    failed = "; ".join(
+        f"{check.name}{f' of {TITLES[check.quantity]}' if check.quantity else ''}: {check.found:.4g} of {check.of}, "
+        f"allowed {check.allowed:.4g}"
+        for check in result.checks
+        if not check.passed
+    )
+    why = "as it must without the U-statistic's correction, " if result.sabotaged else ""
+    return f"NOT calibrated, {why}({run}): {failed}."
+
+
+def _table(title: str) -> Table:
+    shape = box.SIMPLE_HEAD
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=shape, padding=(0, 1, 0, 0), show_edge=False
+    )
+
+
+def _folded(name: str, width: int) -> str:
+    """The name on lines of so many characters, parted after its hyphens and blanks.
+
+    Example:
+        >>> _folded("zeroth-order-2-rademacher", 20).splitlines()
+        ['zeroth-order-2-', 'rademacher']
+    """
+    lines = [""]
+    for part in re.findall(r"[^- ]*[- ]?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > max(width, _NARROWEST):
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _line(text: str, *, wrong: bool = False, bold: bool = False) -> Text:
+    style = "bold red" if wrong else "bold" if bold else ""
+    return Text(text, style=style)
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _distance(row: Row) -> float:
+    return -1.0 if math.isnan(row.z) else abs(row.z)
+
+
+def _z(row: Row | None) -> Text:
+    if row is None:
+        return Text("")
+    if row.exact:
+        return Text("0" if row.z == 0 else "∞", style="" if row.z == 0 else "bold red")
+    if math.isnan(row.z):
+        return Text("–")
+    return Text(f"{round(row.z, 1) + 0.0:.1f}".replace("-", "−"), style="red" if row.outside else "")
+
+
+def _verdict(rows: Sequence[Row]) -> Text:
+    verdicts = [row.verdict for row in rows]
+    if "WRONG" in verdicts:
+        return Text("WRONG", style="bold red")
+    out = verdicts.count("OUT")
+    if out:
+        return Text("OUT" if len(rows) == 1 else f"{out} OUT", style="red")
+    if len(rows) == 1 and verdicts[0] == "unresolved":
+        return Text("unresolved")
+    return Text("exact" if set(verdicts) == {"exact"} else "in")
+
+
+def _count(found: float, passed: bool) -> str:
+    return f"{found:.0f}" if passed else f"{found:.0f}!"
+
+
+def _error(row: Row) -> str:
+    return "0" if row.exact else _number(row.stderr, 2)
+
+
+def _number(value: float, digits: int = 4) -> str:
+    """So many significant digits, without an exponent where zeros would be few.
+
+    Example:
+        >>> _number(1234.5678), _number(0.000012345), _number(-2.0), _number(0.0), _number(float("nan"))
+        ('1235', '1.2e−5', '−2', '0', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    shown = f"{float(f'{value:.{digits}g}'):.{max(digits, 6)}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+    return shown.replace("-", "−").replace("e−0", "e−")
