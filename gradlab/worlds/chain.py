@@ -25,20 +25,21 @@ _WIDTH = 20.0
 class RewardChain(World):
     """T steps, each with reward r_t = a_t ~ N(θ, σ²); nothing else happens. J = E Σ_t γᵗ r_t = θC, ∇J = C.
 
-    With c_t = γᵗ, C = Σ c_t, C₂ = Σ c_t² and C_t = Σ_{k≥t} c_k, an episode's gradient is a quadratic polynomial of the
-    noise, and
+    With c_t = γᵗ, C = Σ c_t, C₂ = Σ c_t² and V_t = θ Σ_{k≥t} γ^{k−t}, an episode's gradient is a quadratic polynomial
+    of the noise, and
 
     ======================  =======================================================================
     estimator               variance of one episode's gradient
     ======================  =======================================================================
     REINFORCE, constant b   T (Cθ − b)²/σ² + T C₂ + C²
-    G(PO)MDP, baseline b_t  Σ_t (C_t θ − c_t b_t)²/σ² + Σ_t (t + 2) c_t²,  t = 0, 1, …
-    Q − b_t                 Σ_t (C_t θ − c_t b_t)²/σ² + 2 C₂
+    G(PO)MDP, baseline b_t  Σ_t c_t² (V_t − b_t)²/σ² + 2 C₂ + Σ_{t<k} c_t² γ^{2(k−t)}
+    Q − b_t                 Σ_t c_t² (V_t − b_t)²/σ² + 2 C₂
     GAE(λ) with the true V  2 C₂ + Σ_{t<k} c_t² (γλ)^{2(k−t)}
     ======================  =======================================================================
 
     All are unbiased. The best constant for REINFORCE is Cθ = J, which makes its first term zero; the value function
-    V_t = C_t θ/c_t does so for the others. Observations are the step t, which the policy does not look at.
+    V_t does so for the others. Without the weights γᵗ G(PO)MDP has the mean T. Observations are the step t, which the
+    policy does not look at.
 
     Args:
         horizon: T.
@@ -92,35 +93,38 @@ class RewardChain(World):
         """∇J = C, shape [1]."""
         return self.weights.sum().reshape(1)
 
-    def _moments(self, variance: Tensor) -> Moments:
-        return Moments(float(self.weights.sum()), float(variance))
-
-    def _excess(self, baseline: Tensor | float) -> Tensor:
-        """Σ_t (C_t θ − c_t b_t)²/σ²: what the mean of Ψ that the baseline leaves costs."""
-        left = self.state_values[:-1] - torch.as_tensor(baseline, dtype=torch.float64)
-        return (self.weights * left).square().sum() / self.std**2
-
     def reinforce(self, baseline: float | None = 0.0) -> Moments:
         """Moments of (G − b) Σ_t ε_t/σ; None is the best constant, E[G Z²]/E[Z²] = J."""
         left = 0.0 if baseline is None else self.value() - baseline
-        total, squares = self.weights.sum(), self.weights.square().sum()
-        return self._moments(self.horizon * ((left / self.std) ** 2 + squares) + total**2)
+        total, squares = float(self.weights.sum()), float(self.weights.square().sum())
+        return Moments(total, self.horizon * ((left / self.std) ** 2 + squares) + total**2)
 
-    def gpomdp(self, baseline: Tensor | float = 0.0) -> Moments:
-        """Moments of Σ_t γᵗ (R_t − b_t) ε_t/σ, R_t the reward-to-go; ``baseline`` is a number or [T]."""
-        step = torch.arange(self.horizon, dtype=torch.float64)
-        return self._moments(self._excess(baseline) + ((step + 2) * self.weights.square()).sum())
+    def gpomdp(self, baseline: Tensor | float = 0.0, *, discounted_states: bool = True) -> Moments:
+        """Moments of Σ_t γᵗ (R_t − b_t) ε_t/σ, R_t the reward-to-go; ``baseline`` is a number or [T].
+
+        Without ``discounted_states`` the weights are 1, and the mean is T instead of C: the known bias.
+        """
+        weights = self.weights if discounted_states else torch.ones_like(self.weights)
+        return self._moments(self._left(baseline), self.gamma, weights)
 
     def action_value(self, baseline: Tensor | float = 0.0) -> Moments:
         """Moments of Σ_t γᵗ (Q_t(a_t) − b_t) ε_t/σ with the exact Q_t(a) = a + γV_{t+1}."""
-        return self._moments(self._excess(baseline) + 2 * self.weights.square().sum())
+        return self._moments(self._left(baseline), 0.0, self.weights)
 
     def gae(self, lam: float) -> Moments:
         """Moments of Σ_t γᵗ Â_t ε_t/σ, Â_t = Σ_k (γλ)^{k−t} δ_k with the exact V, so that δ_k = σε_k; λ = 0 is TD."""
+        return self._moments(torch.zeros_like(self.weights), self.gamma * lam, self.weights)
+
+    def _left(self, baseline: Tensor | float) -> Tensor:
+        return self.state_values[:-1] - torch.as_tensor(baseline, dtype=torch.float64)
+
+    def _moments(self, left: Tensor, carry: float, weights: Tensor) -> Moments:
+        """Of Σ_t w_t (left_t + σ Σ_{k≥t} carry^{k−t} ε_k) ε_t/σ: products of different ε are uncorrelated."""
         step = torch.arange(self.horizon)
         ahead = (step - step.unsqueeze(1)).clamp_min(0).double()  # k − t
-        later = ((self.gamma * lam) ** (2 * ahead)).triu(1).sum(1)
-        return self._moments((self.weights.square() * (2 + later)).sum())
+        later = (carry ** (2 * ahead)).triu(1).sum(1)
+        variance = (weights.square() * ((left / self.std).square() + 2 + later)).sum()
+        return Moments(float(weights.sum()), float(variance))
 
     def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
         """∂Q/∂a = 1: act [B, 1] → [B, 1]."""
@@ -163,7 +167,7 @@ class RewardChain(World):
     def admitted(self) -> Sequence[Admitted]:
         """Every trajectory estimator, without and with baselines."""
         values = self.state_values[:-1]
-        cases: tuple[tuple[TrajectoryEstimator, Moments], ...] = (
+        cases: list[tuple[TrajectoryEstimator, Moments]] = [
             (Reinforce(), self.reinforce()),
             (Reinforce(self.value()), self.reinforce(None)),
             (GPOMDP(), self.gpomdp()),
@@ -173,9 +177,14 @@ class RewardChain(World):
             (TDError(self.state_value), self.gae(0.0)),
             (GAE(0.5, self.state_value), self.gae(0.5)),
             (GAE(1.0, self.state_value), self.gae(1.0)),
-        )
+        ]
+        if self.gamma < 1:
+            cases.append((GPOMDP(discounted_states=False), self.gpomdp(discounted_states=False)))
         truth = self.true_gradient()
-        return [Admitted(estimator, truth, moments.variance, truth) for estimator, moments in cases]
+        return [
+            Admitted(estimator, torch.full_like(truth, moments.mean), moments.variance, truth)
+            for estimator, moments in cases
+        ]
 
 
 class _ChainCritic(nn.Module):

@@ -18,9 +18,10 @@ from gradlab.worlds.linear_paths import root
 from gradlab.worlds.linear_quadratic_admitted import admitted, sigma_points
 from gradlab.worlds.linear_quadratic_episodes import sample_episodes, steps_until
 from gradlab.worlds.modules import FixedLogStd, QuadraticCritic, quadratic_form
+from gradlab.worlds.regulator import Regulator
 
 
-class LinearQuadratic(World):
+class LinearQuadratic(Regulator, World):
     """s' = As + Ba + w, cost sᵀQs + aᵀRa, policy a = −Ks + σ∘ε.
 
     **Signs.** ``value`` is the expected discounted *cost* J. Everything an actor sees is of the *reward* −cost: the
@@ -67,140 +68,6 @@ class LinearQuadratic(World):
 
     name = "linear-quadratic"
 
-    def __init__(
-        self,
-        A: Any,
-        B: Any,
-        Q: Any,
-        R: Any,
-        gamma: float,
-        K: Any,
-        sigma0: Any = None,
-        noise: Any = None,
-        policy_std: Any = 0.0,
-        horizon: int | None = None,
-    ) -> None:
-        self.A, self.B, self.Q, self.R, self.K = (_matrix(part) for part in (A, B, Q, R, K))
-        n, p = self.B.shape
-        eye = torch.eye(n, dtype=torch.float64)
-        self.sigma0 = eye if sigma0 is None else _matrix(sigma0)
-        self.noise = torch.zeros_like(eye) if noise is None else _matrix(noise)
-        self.policy_std = torch.as_tensor(policy_std, dtype=torch.float64).expand(p)
-        self.gamma, self.horizon = float(gamma), horizon
-        self._check(n, p)
-        self.L = self.A - self.B @ self.K
-        self._stable()
-
-    def _check(self, n: int, p: int) -> None:
-        shapes = {"A": (n, n), "Q": (n, n), "R": (p, p), "K": (p, n), "sigma0": (n, n), "noise": (n, n)}
-        for name, shape in shapes.items():
-            matrix: Tensor = getattr(self, name)
-            if tuple(matrix.shape) != shape:
-                raise GradlabError(
-                    f"linear-quadratic: {name} is {tuple(matrix.shape)}; with B {(n, p)} it must be {shape}"
-                )
-            if name in ("Q", "R", "sigma0", "noise") and not torch.allclose(matrix, matrix.T):
-                raise GradlabError(f"linear-quadratic: {name} is not symmetric; pass (M + M.T) / 2")
-        if bool((self.policy_std < 0).any()):
-            raise GradlabError("linear-quadratic: policy_std is negative; pass a standard deviation")
-        if not 0 < self.gamma <= 1 or (self.gamma == 1 and self.horizon is None):
-            raise GradlabError(
-                f"linear-quadratic: gamma is {self.gamma}; it must lie in (0, 1), or be 1 with a horizon"
-            )
-        if self.horizon is not None and self.horizon < 1:
-            raise GradlabError(f"linear-quadratic: horizon is {self.horizon}; it must be at least 1, or None")
-
-    def _stable(self) -> None:
-        radius = float(torch.linalg.eigvals(self.L.detach()).abs().max())
-        if self.horizon is None and math.sqrt(self.gamma) * radius >= 1:
-            raise GradlabError(
-                f"linear-quadratic: A − BK has spectral radius {radius:.4g}, so with gamma {self.gamma:g} the cost is "
-                "infinite; choose a stabilising K or a finite horizon"
-            )
-
-    # The Riccati and Lyapunov recursions ---------------------------------------------------------------------
-
-    @property
-    def driving(self) -> Tensor:
-        """W' = W + B diag(σ²) Bᵀ, what noise and exploration add to a state, [n, n]."""
-        return self.noise + self.B @ torch.diag(self.policy_std.square()) @ self.B.T
-
-    def cost_to_go(self, step: int = 0) -> Tensor:
-        """P_t of the cost-to-go sᵀP_t s + constant from ``step``, [n, n]; zero at the horizon.
-
-        Raises:
-            GradlabError: the step lies outside 0 … horizon.
-        """
-        if self.horizon is None:
-            return _discounted_sum(self.L.T, self._stage(), self.gamma)
-        if not 0 <= step <= self.horizon:
-            raise GradlabError(f"linear-quadratic: step {step} is outside 0 … {self.horizon}, the horizon")
-        return self._costs_to_go(self.horizon)[step]
-
-    def _stage(self) -> Tensor:
-        """Cost of a step as a form of its state."""
-        return self.Q + self.K.T @ self.R @ self.K
-
-    def _costs_to_go(self, horizon: int) -> list[Tensor]:
-        """P_0 … P_T of a finite horizon T."""
-        backward = [torch.zeros_like(self.Q)]
-        for _ in range(horizon):
-            backward.append(self._stage() + self.gamma * self.L.T @ backward[-1] @ self.L)
-        return backward[::-1]
-
-    def state_moments(self) -> Tensor:
-        """Σ = Σ_t γᵗ E[s_t s_tᵀ], [n, n]."""
-        if self.horizon is None:
-            start = self.sigma0 + self.gamma / (1 - self.gamma) * self.driving
-            return _discounted_sum(self.L, start, self.gamma)
-        terms = (self.gamma**t * moment for t, moment in enumerate(self._moments(self.horizon)))
-        return sum(terms, start=torch.zeros_like(self.Q))
-
-    def _moments(self, steps: int) -> list[Tensor]:
-        """E[s_t s_tᵀ] for t = 0 … steps − 1."""
-        moments = [self.sigma0]
-        for _ in range(steps - 1):
-            moments.append(self.L @ moments[-1] @ self.L.T + self.driving)
-        return moments
-
-    def advantage_matrix(self, step: int = 0) -> Tensor:
-        """E_t = (R + γBᵀP₊B)K − γBᵀP₊A, [p, n]: zero when no other action is better."""
-        return self._advantage(self.cost_to_go(step + 1))
-
-    def _advantage(self, following: Tensor) -> Tensor:
-        hessians = self._hessians(following)
-        return (hessians.mixed - hessians.action @ self.K) / 2
-
-    def value(self) -> float:
-        """The expected discounted cost J."""
-        return float(self.cost())
-
-    def cost(self) -> Tensor:
-        """J as a differentiable tensor, of no dimension."""
-        return torch.trace(self.cost_to_go() @ self.sigma0) + self._constant(0)
-
-    def _constant(self, step: int) -> Tensor:
-        """What noise and exploration add to the cost-to-go from ``step``, whatever the state."""
-        explore = torch.trace(self.R @ torch.diag(self.policy_std.square()))
-        if self.horizon is None:
-            spread = torch.trace(self.cost_to_go() @ self.driving)
-            return (explore + self.gamma * spread) / (1 - self.gamma)
-        total = torch.zeros_like(explore)
-        for following in reversed(self._costs_to_go(self.horizon)[step + 1 :]):
-            total = explore + self.gamma * (torch.trace(following @ self.driving) + total)
-        return total
-
-    def true_gradient(self) -> Tensor:
-        """∂J/∂K of the cost = ∂(−J)/∂weight of the reward, weight = −K: [p, n]."""
-        if self.horizon is None:
-            return 2 * self.advantage_matrix() @ self.state_moments()
-        following = self._costs_to_go(self.horizon)[1:]
-        terms = (
-            self.gamma**t * 2 * self._advantage(P) @ moment
-            for t, (P, moment) in enumerate(zip(following, self._moments(self.horizon), strict=True))
-        )
-        return sum(terms, start=torch.zeros_like(self.K))
-
     # The critic, of the reward -------------------------------------------------------------------------------
 
     def q(self, obs: Tensor, act: Tensor, step: int = 0) -> Tensor:
@@ -227,11 +94,6 @@ class LinearQuadratic(World):
         """H_aa and H_as of the reward-to-go, the same in every state and action."""
         hessians = self._hessians(self.cost_to_go(step + 1))
         return Hessians(*(part.expand(len(act), -1, -1) for part in hessians))
-
-    def _hessians(self, following: Tensor) -> Hessians:
-        """The two matrices for a given P₊."""
-        back = self.gamma * self.B.T @ following
-        return Hessians(-2 * (self.R + back @ self.B), -2 * back @ self.A)
 
     def sensitivity_ratio(self, step: int = 0) -> float:
         """M/μ, M = ‖H_as‖₂ and μ = −λ_max(H_aa): a bound on ‖∂a*/∂s‖ of the greedy action."""
@@ -338,16 +200,3 @@ class LinearQuadratic(World):
         P = self.cost_to_go(step + 1)
         constant = self.q(torch.zeros_like(self.A[0]), torch.zeros_like(self.R[0]), step)
         return QuadraticCritic(*self._hessians(P), -2 * (self.Q + self.gamma * self.A.T @ P @ self.A), constant)
-
-
-def _matrix(value: Any) -> Tensor:
-    matrix = torch.as_tensor(value, dtype=torch.float64)
-    return matrix.reshape(1, 1) if matrix.ndim == 0 else matrix
-
-
-def _discounted_sum(left: Tensor, start: Tensor, gamma: float) -> Tensor:
-    """X = start + γ left X leftᵀ, by one linear solve: (I − γ left⊗left) vec X = vec start."""
-    n = len(left)
-    system = torch.eye(n * n, dtype=left.dtype) - gamma * torch.kron(left, left)
-    solution: Tensor = torch.linalg.solve(system, start.reshape(-1))
-    return solution.reshape(n, n)

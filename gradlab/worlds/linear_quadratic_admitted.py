@@ -142,6 +142,8 @@ def _along_episodes(world: LinearQuadratic) -> list[Admitted]:
         (GPOMDP(), reward_to_go_gradient(world)),
         (GPOMDP(world.state_value), reward_to_go_gradient(world, value_at=0)),
     ]
+    if world.gamma < 1:
+        cases.append((GPOMDP(discounted_states=False), reward_to_go_gradient(world, weighted=False)))
     truth = world.true_gradient().detach().flatten()
     return [Admitted(estimator, moments.mean.flatten(), moments.variance, truth) for estimator, moments in cases]
 

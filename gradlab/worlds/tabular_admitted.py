@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gradlab.worlds.tabular import TabularMDP
 
 
+#: Actions in a draw of the leave-one-out estimator.
+_SAMPLES = 4
+
+
 def admitted(world: TabularMDP) -> list[Admitted]:
     """Score functions at every state, and trajectory estimators on whole episodes."""
     return [*_at_states(world), *_along_episodes(world)]
@@ -27,6 +31,7 @@ def _at_states(world: TabularMDP) -> list[Admitted]:
     # The truth at fixed states is the gradient of the mean over the states of E_a[Q(s, a) − τ log π].
     truth = world.flat(world.policy * world.advantages() / len(world.P))
     greedy = world.q_values().gather(1, world.theta.argmax(-1, keepdim=True)).squeeze(-1)
+    leave_one_out = ScoreFunction(baseline="leave-one-out", samples=_SAMPLES)
     cases: tuple[tuple[ScoreFunction, Tensor | float], ...] = (
         (ScoreFunction(), 0.0),
         (ScoreFunction(baseline="value"), greedy),
@@ -37,7 +42,8 @@ def _at_states(world: TabularMDP) -> list[Admitted]:
     for estimator, baseline in cases:
         moments = world.score_function(baseline)
         out.append(Admitted(estimator, world.flat(moments.mean), moments.variance, truth))
-    return out
+    each = [state.leave_one_out(_SAMPLES) for state in world.score_moments()]
+    return [*out, Admitted(leave_one_out, truth, sum(each) / len(each) ** 2, truth)]
 
 
 def _along_episodes(world: TabularMDP) -> list[Admitted]:
@@ -50,6 +56,9 @@ def _along_episodes(world: TabularMDP) -> list[Admitted]:
         (GPOMDP(), advantage_gradient(process, zero, zero, g, g)),
         (GPOMDP(world.state_value), advantage_gradient(process, v, v, g, g)),
     ]
+    if world.horizon is not None and g < 1:
+        left_out = GPOMDP(discounted_states=False)
+        cases.append((left_out, advantage_gradient(process, zero, zero, g, 1.0)))
     if world.horizon is None:
         # A stationary Q and v are those of every step only where there is no last one.
         own = (world.q_values() + world.bonus).detach()

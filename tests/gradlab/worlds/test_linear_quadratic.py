@@ -459,7 +459,7 @@ def test_every_admitted_estimator(world):
             v = each.estimator.cotangents(agent, runs)[:, :p]
             gradients = runs.total(torch.einsum("np,ns->nps", v, runs.obs))
             assert torch.allclose(each.truth, world.true_gradient().flatten())
-            assert torch.allclose(each.mean, each.truth, rtol=1e-9)
+            assert torch.allclose(each.mean, each.truth, rtol=1e-9) == ("undiscounted" not in str(each.estimator))
         check(gradients, each.mean, each.variance)
     if world.horizon is None:
         assert torch.allclose(admitted[0].truth, world.true_gradient().flatten(), rtol=1e-9)
