@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from gradlab.agent import Agent
@@ -94,13 +95,16 @@ def compatibility(
             f"{rank} parameters that matter for {problem.target.numel()} numbers: any critic fits at these states, and "
             "only unseen states tell; give more states or actions"
         )
+    gradient_error = _gradient_error(problem, unseen, fold, objective)
+    if math.isnan(gradient_error.value):
+        notes.append("unresolved: the squared norm of the critic's gradient is not above its noise over these states")
     return Compatibility(
         cotangent,
         parameter_gradient(agent, obs, cotangent),
         residual,
         gap_of_fit,
         _gap(problem, unseen, objective),
-        _gradient_error(problem, unseen, fold, objective),
+        gradient_error,
         rank,
         tuple(notes),
     )
@@ -132,13 +136,24 @@ def _at_the_fit(
 
 
 def _gap(problem: Regression, unseen: Tensor, objective: str) -> Estimate:
-    """Σ left over / Σ all, with the standard error of a ratio of means over states."""
+    """Σ left over / Σ all, with the standard error of a ratio of means over states.
+
+    The interval is symmetric in the share's logarithm, with Student's quantile of the degrees of freedom 2B/(κ − 1)
+    that the standard error has for deviations of kurtosis κ: squares have heavy tails.
+    """
     left, total = _squares(problem, problem.target - unseen), _squares(problem, problem.target)
     share = float(left.sum() / total.sum())
     states = len(left)
     deviation = (left - share * total) / total.mean()
-    stderr = math.sqrt(float(deviation.square().sum()) / (states * (states - 1)))
-    return Estimate(share, stderr, states, "a compatible critic", objective)
+    square = float(deviation.square().sum())
+    stderr = math.sqrt(square / (states * (states - 1)))
+    ends = None
+    if share > 0 and stderr > 0:
+        excess = states * float(deviation.pow(4).sum()) / square**2 - 1
+        freedom = min(states - 1.0, max(2 * states / excess, 2.0)) if excess > 0 else states - 1.0
+        factor = math.exp(min(float(stdtrit(freedom, 0.975)) * stderr / share, 700.0))
+        ends = share / factor, share * factor
+    return Estimate(share, stderr, states, "a compatible critic", objective, ends=ends)
 
 
 def _gradient_error(problem: Regression, unseen: Tensor, fold: Tensor, objective: str) -> Estimate:

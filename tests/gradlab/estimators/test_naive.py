@@ -76,9 +76,9 @@ def test_the_error_against_a_reference_finds_it_out():
     assert low <= wrong.reference_norm_squared.value <= high
     assert wrong.bias_squared.resolved
     for right in (Reparameterized(), ScoreFunction(baseline="value")):
-        found = gradient_error(agent, OBS, right.draw(agent, OBS, 400, generator(4)), reference)
+        found = gradient_error(agent, OBS, right.draw(agent, OBS, 3000, generator(4)), reference)
         assert found.bias_squared.value <= 4 * found.bias_squared.stderr  # a 95 % interval misses too often for a test
-        assert found.bias_squared.value < 0.1 * wrong.bias_squared.value
+        assert found.bias_squared.value < 0.3 * wrong.bias_squared.value
 
 
 def test_objective_and_names():
