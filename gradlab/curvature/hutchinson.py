@@ -117,12 +117,7 @@ def _probe(
     _check(kind)
     if isinstance(hessian, Tensor):
         matrix = _square(hessian)
-        size = len(matrix)
-
-        def products(vectors: Tensor) -> Tensor:
-            return vectors @ matrix.T
-    else:
-        products = hessian
+        return _probe(lambda vectors: vectors @ matrix.T.to(vectors), len(matrix), probes, kind, generator)
     if size is None or size < 1 or probes < 1:
         raise GradlabError(f"hutchinson: size {size}, probes {probes}; give both, at least 1, where H is a function")
     if generator is None:
@@ -132,7 +127,7 @@ def _probe(
         vectors = torch.randn(probes, size, generator=generator, dtype=torch.float64, device=generator.device)
     else:
         vectors = torch.randint(0, 2, (probes, size), generator=generator, device=generator.device).double() * 2 - 1
-    result = products(vectors).detach().to(vectors)
+    result = hessian(vectors).detach().to(vectors)
     if result.shape != vectors.shape:
         raise GradlabError(
             f"hutchinson: products have shape {tuple(result.shape)}; expected {tuple(vectors.shape)}, one a probe"

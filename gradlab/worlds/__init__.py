@@ -6,6 +6,7 @@ from gradlab.worlds.chain import RewardChain
 from gradlab.worlds.cubic_bandit import CubicBandit
 from gradlab.worlds.first_decision import FirstDecision
 from gradlab.worlds.gaussian_polynomial import GaussianPolynomial
+from gradlab.worlds.landscapes import LANDSCAPES, Landscape
 from gradlab.worlds.linear_quadratic import LinearQuadratic
 from gradlab.worlds.polynomial_bandit import PolynomialBandit
 from gradlab.worlds.polynomials import Polynomial
@@ -28,6 +29,7 @@ WORLDS: tuple[type[World], ...] = (
 )
 
 __all__ = [
+    "LANDSCAPES",
     "WORLDS",
     "Admitted",
     "BallOverWall",
@@ -36,6 +38,7 @@ __all__ = [
     "GaussianPolynomial",
     "GradientMoments",
     "Hessians",
+    "Landscape",
     "LinearQuadratic",
     "Moments",
     "Polynomial",
