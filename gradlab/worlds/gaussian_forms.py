@@ -57,7 +57,7 @@ def expectation(forms: Sequence[Form]) -> float:
 
     The expectation of a product is the sum over partitions of the factors of products of joint cumulants, and quadratic
     forms have κ(M_1) = c_1 + tr M_1 and κ(M_1 … M_k) = 2^{k−1} Σ_σ tr(M_1 M_σ2 ⋯ M_σk) over the (k − 1)! orders of
-    the others. Source: Mathai & Provost 1992, *Quadratic forms in random variables*, sections 3.2 and 3.3.
+    the others. Source: Mathai & Provost 1992, *Quadratic forms in random variables*, chapter 3.
 
     Args:
         forms: a few forms of the same noise; the work grows with the factorial of their number.

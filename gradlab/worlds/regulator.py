@@ -47,8 +47,14 @@ class Regulator:
                 raise GradlabError(
                     f"linear-quadratic: {name} is {tuple(matrix.shape)}; with B {(n, p)} it must be {shape}"
                 )
+            if not bool(torch.isfinite(matrix).all()):
+                raise GradlabError(f"linear-quadratic: {name} has NaN or infinite entries; give finite ones")
             if name in ("Q", "R", "sigma0", "noise") and not torch.allclose(matrix, matrix.T):
                 raise GradlabError(f"linear-quadratic: {name} is not symmetric; pass (M + M.T) / 2")
+            if name in ("sigma0", "noise") and not _positive(matrix):
+                raise GradlabError(f"linear-quadratic: {name} has a negative eigenvalue; a covariance has none")
+        if not bool(torch.isfinite(torch.cat([self.B.flatten(), self.policy_std])).all()):
+            raise GradlabError("linear-quadratic: B or policy_std has NaN or infinite entries; give finite ones")
         if bool((self.policy_std < 0).any()):
             raise GradlabError("linear-quadratic: policy_std is negative; pass a standard deviation")
         if not 0 < self.gamma <= 1 or (self.gamma == 1 and self.horizon is None):
@@ -158,6 +164,12 @@ class Regulator:
 def _matrix(value: Any) -> Tensor:
     matrix = torch.as_tensor(value, dtype=torch.float64)
     return matrix.reshape(1, 1) if matrix.ndim == 0 else matrix
+
+
+def _positive(matrix: Tensor) -> bool:
+    """Whether a symmetric matrix has no negative eigenvalue beyond rounding."""
+    values = torch.linalg.eigvalsh(matrix.detach())
+    return bool(values[0] >= -1e-9 * values.abs().max())
 
 
 def _discounted_sum(left: Tensor, start: Tensor, gamma: float) -> Tensor:

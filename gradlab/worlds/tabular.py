@@ -31,7 +31,7 @@ class TabularMDP(TabularValues, World):
         ∂J/∂θ_sa = d(s) π(a | s) [Q(s, a) − τ log π(a | s) − v(s)]
 
     A finite horizon of T rewards takes v_T = 0 backward and d_{t+1} = P_πᵀ d_t forward instead. Sources: Sutton et al.
-    2000, theorem 1 (policy gradient); Mei et al. 2020, arXiv 2005.06392, lemmas 1 and 10 (softmax, entropy).
+    2000, theorem 1 (policy gradient); Mei et al. 2020, arXiv 2005.06392 (softmax, entropy).
 
     **As an agent**: observations are one-hot states, the actor is linear without bias, its weight [A, S] is θᵀ, so that
     flat gradients are ``true_gradient().T.flatten()``; the critic is the exact table of Q.

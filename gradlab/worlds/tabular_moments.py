@@ -164,7 +164,7 @@ class ReturnMoments:
 
     @property
     def best_constant(self) -> float:
-        """The constant baseline of least variance, E[G ‖Z‖²] / E‖Z‖² (Greensmith et al. 2004, section 3)."""
+        """The constant baseline of least variance, E[G ‖Z‖²] / E‖Z‖² (Greensmith et al. 2004)."""
         return self.square[1] / self.square[0]
 
     def gradient(self, baseline: float = 0.0) -> GradientMoments:

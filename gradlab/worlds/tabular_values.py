@@ -155,7 +155,7 @@ class TabularValues:
 
         Over a finite horizon Σ_t E[∇log π · A_t] with every weight one; without one, the on-policy stationary
         distribution takes the place of the discounted visitation, with the same mass 1/(1 − γ). It is the gradient of
-        no objective. Source: Nota & Thomas 2020, arXiv 1906.07073, theorem 4.2.
+        no objective. Source: Nota & Thomas 2020, arXiv 1906.07073.
 
         Raises:
             GradlabError: the horizon is infinite and the stationary distribution is not unique.

@@ -476,6 +476,12 @@ def test_wrong_input():
         LinearQuadratic(**matrices(R=[[1.0, 0.5], [0.0, 1.0]]))
     with pytest.raises(GradlabError, match="negative"):
         LinearQuadratic(**SCALAR, policy_std=-1.0)
+    with pytest.raises(GradlabError, match="sigma0 has a negative eigenvalue"):
+        LinearQuadratic(**matrices(sigma0=[[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+    with pytest.raises(GradlabError, match="K has NaN"):
+        LinearQuadratic(**(SCALAR | {"K": math.nan}))
+    with pytest.raises(GradlabError, match="policy_std has NaN"):
+        LinearQuadratic(**SCALAR, policy_std=math.inf)
     with pytest.raises(GradlabError, match="all or none"):
         LinearQuadratic(**matrices(policy_std=[0.0, 1.0])).agent()
     with pytest.raises(GradlabError, match="outside"):
