@@ -29,6 +29,8 @@ _TERM_OF = {
     "truncation": "truncation",
     "entropy": "entropy",
 }
+#: Share of the discounted weight that may lie after the last step seen without a word.
+_BEYOND = 0.01
 #: Terms in the order they are shown.
 _TERMS = (
     "estimator noise",
@@ -65,6 +67,7 @@ def assemble(
     found = products(vectors.cpu(), [_on_cpu(source) for source in sources], matrix)
     statistics = Statistics(found, title, objective, draws)
     notes = _notes(names, pools, targets)
+    _say_rounding(notes, list(combinations), rows, agent.dtype)
     terms = []
     for name in _TERMS:
         note = notes.get(name, "")
@@ -86,7 +89,7 @@ def assemble(
         objective=objective,
         states={name: len(pool) for name, pool in pools.items()},
         closed=targets.closed,
-        notes=tuple(_remarks(pools, targets)),
+        notes=tuple(_remarks(agent, pools, targets)),
     )
 
 
@@ -186,16 +189,31 @@ def _notes(names: Sequence[str], pools: dict[str, Pool], targets: Targets) -> di
     return notes
 
 
+def _say_rounding(notes: dict[str, str], terms: Sequence[str], rows: Tensor, dtype: torch.dtype) -> None:
+    """Say which terms are the rounding of a model that computes in this type."""
+    norms = torch.linalg.vector_norm(rows, dim=1).tolist()
+    limit = 16 * torch.finfo(dtype).eps * max(norms)
+    for term, norm in zip(terms, norms, strict=False):
+        if 0 < norm < limit:
+            _add(notes, term, f"no more than rounding: the model computes in {str(dtype).removeprefix('torch.')}")
+
+
 def _add(notes: dict[str, str], term: str, text: str) -> None:
     notes[term] = f"{notes[term]}; {text}" if term in notes else text
 
 
-def _remarks(pools: dict[str, Pool], targets: Targets) -> list[str]:
+def _remarks(agent: Agent, pools: dict[str, Pool], targets: Targets) -> list[str]:
     remarks = list(targets.notes)
     for name, pool in pools.items():
         if name == "minibatch":
             continue
         label = name.replace("_", "-")
+        beyond = 0.0 if pool.last_step is None else agent.discount ** (pool.last_step + 1)
+        if beyond > _BEYOND:
+            remarks.append(
+                f"{label}: no state after step {pool.last_step}; if the task goes on there (a time limit is no end), "
+                f"{beyond:.2g} of its discounted weight is not represented"
+            )
         if pool.independent < 2:
             remarks.append(f"{label}: all states are of one episode, so nothing tells of their sampling noise")
         if not bool((pool.weights == pool.weights[0]).all()):

@@ -30,6 +30,7 @@ class Pool:
         unit: which unit a state belongs to, [B], 0 … n−1.
         units: what the units are, for people ("episodes", "states").
         independent: how many independent episodes or states there are.
+        last_step: the last step t at which a state was visited, where weights are γᵗ; None elsewhere.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Pool:
     unit: Tensor
     units: str
     independent: int
+    last_step: int | None = None
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -84,9 +86,11 @@ def make_pool(agent: Agent, name: str, given: Any, weights: Any = None) -> Pool:
     """
     held = given if isinstance(given, States) else None
     obs = agent.observations(given.obs if isinstance(given, States) else given)
+    last_step = None
     if weights is None:
-        discounted = held is not None and name == "on_policy"
-        weights = agent.discount ** held.step.double() if held is not None and discounted else torch.ones(len(obs))
+        weights = torch.ones(len(obs))
+        if held is not None and name == "on_policy":
+            weights, last_step = agent.discount ** held.step.double(), int(held.step.max())
     weights = torch.as_tensor(weights).to(device=obs.device, dtype=torch.float64)
     if weights.shape != (len(obs),) or not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
         raise GradlabError(
@@ -106,6 +110,7 @@ def make_pool(agent: Agent, name: str, given: Any, weights: Any = None) -> Pool:
         (labels % min(UNITS, independent)).to(obs.device),
         "states" if held is None else "episodes",
         independent,
+        last_step,
     )
 
 
@@ -134,7 +139,7 @@ def minibatch_of(agent: Agent, minibatch: Any, replay: Any) -> tuple[Pool, Any, 
     if int(rest.sum()) < 2:
         raise GradlabError("replay: fewer than two states are not in the minibatch; pass a larger pool")
     if isinstance(replay, States):
-        return make_pool(agent, "minibatch", replay[positions]), replay[rest], ""
+        return make_pool(agent, "minibatch", replay[positions.cpu()]), replay[rest], ""
     obs = agent.observations(replay)
     rest = rest.to(obs.device)
     return make_pool(agent, "minibatch", obs[positions.to(obs.device)]), obs[rest], ""

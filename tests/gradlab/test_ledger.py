@@ -212,6 +212,9 @@ def test_on_policy_states_are_weighed_by_the_discount_unless_told_otherwise() ->
     bare = full(**options, on_policy=pool.obs)
     torch.testing.assert_close(flat(bare.truth), each.mean(0))
     assert any("equal ones" in note for note in full(**options).notes)
+    # The last step seen is 3, so γ⁴ = 0.66 of an endless task's weight lies beyond.
+    assert any("no state after step 3" in note and "0.66 of its" in note for note in full(**options).notes)
+    assert not any("no state after" in note for note in undiscounted.notes)
     assert not any("equal ones" in note for note in undiscounted.notes)
 
 
