@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from gradlab.worlds import (
 Instance = tuple[str, World]
 
 #: A problem with three states and two actions, of which nothing is scalar and A is not symmetric.
-_MATRICES = {
+_MATRICES: dict[str, Any] = {
     "A": [[0.8, 0.3, 0.0], [-0.2, 0.7, 0.1], [0.1, 0.0, 0.9]],
     "B": [[0.5, 0.0], [0.1, 0.4], [-0.3, 0.2]],
     "Q": [[1.0, 0.2, 0.0], [0.2, 0.5, 0.1], [0.0, 0.1, 0.8]],
@@ -32,7 +33,7 @@ _MATRICES = {
     "sigma0": [[1.0, 0.3, 0.0], [0.3, 0.6, -0.1], [0.0, -0.1, 0.4]],
     "noise": [[0.10, 0.02, 0.0], [0.02, 0.20, 0.01], [0.0, 0.01, 0.05]],
 }
-_SCALAR = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.95, "K": 0.4, "sigma0": 1.0}
+_SCALAR: dict[str, Any] = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.95, "K": 0.4, "sigma0": 1.0}
 _G = [1.0, -2.0, 0.5, 0.0, 1.5, -1.0]
 _H = torch.diag(torch.tensor([-1.0, -2.0, -0.5, 1.0, -3.0, 0.25], dtype=torch.float64))
 _CROSSED = [[-1.0, 0.5], [0.5, -2.0]]
@@ -68,7 +69,7 @@ def _bandits() -> Iterator[Instance]:
 
 
 def _third_derivatives() -> torch.Tensor:
-    """All third derivatives of 20 (x³/6 + x²y/4 − y³/12), so that smoothing at μ = 0.1 moves the gradient by a tenth."""
+    """All third derivatives of 20 (x³/6 + x²y/4 − y³/12): smoothing at μ = 0.1 moves the gradient by a tenth."""
     T = torch.zeros(2, 2, 2, dtype=torch.float64)
     T[0, 0, 0], T[1, 1, 1] = 20.0, -10.0
     T[0, 0, 1] = T[0, 1, 0] = T[1, 0, 0] = 10.0

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gradlab.calibration.compare import SHIFT, measure
 from gradlab.calibration.instances import Instance, calibrated_worlds
-from gradlab.calibration.measure import SHIFT, Case, measure
+from gradlab.calibration.measure import Case
 from gradlab.calibration.row import Row
 from gradlab.calibration.rule import FAMILY, LARGEST_Z, MISSED, OUTSIDE, OUTSIDE_95, RULE, Check, judge
 from gradlab.errors import GradlabError

@@ -82,8 +82,8 @@ def score_of_squared_norm(
 ) -> Score:
     """Is ‖b‖² the expectation of these debiased squared norms ‖b̂‖² − tr Ω, b̂ ~ N(b, Ω)?
 
-    They are skewed, and bounded from below by −tr Ω, so that no t is to be trusted. Their sum over n repeats has the law
-    of c χ²_ν(λ) − n tr Ω with c = (tr Ω² + 2 bᵀΩb)/(tr Ω + 2‖b‖²), ν = n tr Ω/c and λ = n ‖b‖²/c, whose mean and
+    They are skewed, and bounded from below by −tr Ω, so that no t is to be trusted. Their sum over n repeats has the
+    law of c χ²_ν(λ) − n tr Ω with c = (tr Ω² + 2 bᵀΩb)/(tr Ω + 2‖b‖²), ν = n tr Ω/c and λ = n ‖b‖²/c, whose mean and
     variance, 2n (tr Ω² + 2 bᵀΩb), are the right ones.
 
     Args:

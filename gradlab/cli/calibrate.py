@@ -49,7 +49,7 @@ def calibrate(
     generator of its own, so the numbers of one do not depend on which others run.
 
     Exits with 0 when chance explains everything, and with 1 when it does not. That is when, for some quantity, more
-    cases lie outside ±1.96 than a binomial of 5 % allows, or more 95 % intervals miss the truth than one of 10 % allows;
+    cases lie outside ±1.96 than a binomial of 5 % allows, or more 95 % intervals miss the truth than one of 10 %;
     when the largest |z| of gradients, bias², variances and MSEs is beyond the Bonferroni bound; or when an answer
     without noise is not the truth itself. All these checks share a family-wise level of 1 %, by Bonferroni, which no
     dependence between them upsets: a sound instrument fails one seed in a hundred at most.

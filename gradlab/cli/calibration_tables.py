@@ -18,7 +18,7 @@ from gradlab.calibration.rule import INTERVALS_MISSED, LARGEST_Z, NOT_EXACT, OUT
 #: How many of the rows that are farthest off are shown in full.
 _FARTHEST = 5
 #: Columns that the numbers of the short table and of the full one take, and that names have at least.
-_SHORT, _FULL, _NARROWEST = 62, 58, 18
+_SHORT, _FULL, _NARROWEST = 63, 62, 16
 #: Quantities with a z of their own in the short table; the others share a column.
 _OWN = ("gradient", "bias_squared", "variance")
 
@@ -96,9 +96,9 @@ def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
             f"{shares['variance']:.0%} in a variance, is noticed by its own z alone with 90 % probability."
         )
     yield _line(
-        "Truth, measured and error in a line of an estimator are of its mean gradient along the expected one; then z of "
-        "that, of bias², of the variance, and the largest of the rest: all components, MSE, cosine, norm ratio, SNR. Of "
-        "z, 5 % lie outside ±1.96 by chance. held: repeats whose 95 % interval holds the truth. --full prints all; "
+        "In an estimator's line truth, measured and error are of the mean gradient along the expected one; then z of "
+        "that, of bias², of the variance, and the largest of the rest (components, MSE, cosine, norm ratio, SNR). By "
+        "chance 5 % of z lie outside ±1.96. held: repeats whose 95 % interval holds the truth. --full prints all; "
         "--help has the rule."
     )
     yield _line(_summary(result), wrong=not result.passed, bold=True)
