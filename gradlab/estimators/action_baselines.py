@@ -13,6 +13,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators.baselines import Baseline, Weighting
 from gradlab.estimators.decisions import DecisionProblem, Decisions
 from gradlab.estimators.heads import in_chunks, to_head
+from gradlab.estimators.reparameterized import pathwise
 from gradlab.policies import Around, Gaussian
 from gradlab.quadrature import gauss_hermite
 
@@ -125,10 +126,7 @@ class StateAction(Baseline):
             shape = (*noise.shape[:-1], problem.head.shape[-1])
             at = problem.head.expand(shape).clone().requires_grad_()
             value = self._value(problem, problem.policy.sample(at, noise)[0])
-            if not value.requires_grad:
-                return torch.zeros(shape, dtype=at.dtype, device=at.device)
-            (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
-        return gradient
+            return pathwise(value, at)
 
     def _quadrature(self, problem: DecisionProblem) -> Tensor:
         size = problem.agent.action_size

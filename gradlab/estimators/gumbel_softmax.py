@@ -13,6 +13,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators.base import Estimator
 from gradlab.estimators.heads import in_chunks
+from gradlab.estimators.reparameterized import pathwise
 from gradlab.objective import Objective
 from gradlab.policies import Softmax
 
@@ -93,13 +94,12 @@ class GumbelSoftmax(Estimator):
                 relaxed = at.softmax(-1)
             asked = relaxed
             if self.relaxation != "gumbel-softmax":
-                asked = policy.sample(head, noise)[0]
-            slope = agent.action_gradient(obs, asked.detach())
-            value = (relaxed * slope).sum()
+                # The critic sees the choice, the derivative the relaxation.
+                asked = policy.sample(head, noise)[0] + (relaxed - relaxed.detach())
+            value = agent.q(obs, asked)
             if alpha:
-                value = value + alpha * policy.entropy(at).sum()
-            (gradient,) = torch.autograd.grad(value, at)
-        return gradient
+                value = value + alpha * policy.entropy(at)
+            return pathwise(value, at)
 
     def objective(self, agent: Agent) -> Objective:
         """The agent's, with the discrete choice; what the relaxation does to it is bias."""

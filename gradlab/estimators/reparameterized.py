@@ -14,6 +14,24 @@ from gradlab.estimators.heads import in_chunks
 from gradlab.objective import Objective
 
 
+def pathwise(value: Tensor, at: Tensor) -> Tensor:
+    """∂ value/∂ at for values [D, B] of heads [D, B, m], detached.
+
+    Zero where the value does not depend on the head; NaN where it is not finite, though its derivative may be: such a
+    critic is to be found out, not averaged away.
+
+    Example:
+        >>> at = torch.ones(1, 2, 1, requires_grad=True)
+        >>> pathwise(torch.where(torch.tensor([True, False]), 3 * at.squeeze(-1), torch.inf), at).flatten()
+        tensor([3., nan])
+    """
+    if not value.requires_grad:
+        gradient = torch.zeros_like(at)
+    else:
+        (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
+    return torch.where(torch.isfinite(value.detach()).unsqueeze(-1), gradient, torch.nan)
+
+
 class Reparameterized(Estimator):
     """∇_h [Q(s, f(h, ε)) − α log π_h(f(h, ε))] for noise ε (SVG(0), SAC).
 
@@ -66,7 +84,7 @@ class Reparameterized(Estimator):
             value = agent.q(obs, act)
             if alpha:
                 value = value - alpha * log_prob
-            (gradient,) = torch.autograd.grad(value.sum(), at)
+            gradient = pathwise(value, at)
         if alpha and not self.score_term:
             # Taken off again at the noise rather than left out at the action, which may have rounded to a face.
             gradient = gradient + alpha * agent.policy.score(head, noise)

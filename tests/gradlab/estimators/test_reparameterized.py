@@ -14,6 +14,7 @@ from gradlab.estimators import Deterministic, GumbelSoftmax, Reparameterized, Sc
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian, Kumaraswamy, Softmax, SquashedGaussian, TruncatedNormal
 from gradlab.references import CriticReference
+from gradlab.variance import gradient_variance
 
 N, B = 3, 4
 
@@ -141,6 +142,37 @@ def test_actions_on_a_face_keep_their_path_gradient_of_the_entropy():
     single = Reparameterized(score_term=False).at_noise(agent, torch.zeros(1, N), noise)
     double = Reparameterized(score_term=False).at_noise(agent, torch.zeros(1, N).double(), noise.double())
     assert torch.allclose(single.double(), double, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", [*CONTINUOUS, Softmax()], ids=lambda p: type(p).__name__)
+def test_a_critic_that_ignores_the_action_has_no_gradient(obs, policy):
+    agent = make(policy, critic=Function(lambda act: torch.ones(len(act)).double()))
+    estimator = Reparameterized() if policy.continuous else GumbelSoftmax()
+    assert not estimator.draw(agent, obs, 2, generator()).any()
+
+
+@pytest.mark.parametrize("policy", [Gaussian(), Softmax()], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_critic_that_is_not_finite_is_found_though_its_derivative_is(obs, policy, bad):
+    """torch.where hands back a zero derivative for a NaN value: the draw is NaN at that state, and is located."""
+
+    class Broken(Critic):
+        def forward(self, obs, act):
+            value = super().forward(obs, act).squeeze(-1)
+            return torch.where(obs[:, 0] == where, bad, value)
+
+    where = obs[2, 0].item()
+    agent = make(policy, critic=Broken(2))
+    estimators = [ScoreFunction(), ScoreFunction(baseline="leave-one-out"), ScoreFunction(baseline="optimal")]
+    if policy.continuous:
+        estimators += [Reparameterized(), ScoreFunction(baseline="taylor")]
+    else:
+        estimators += [GumbelSoftmax(relaxation=relaxation) for relaxation in ALL]
+    for estimator in estimators:
+        draws = estimator.draw(agent, obs, 3, generator())
+        assert torch.isfinite(draws).all(-1).all(0).tolist() == [True, True, False, True]
+        with pytest.raises(GradlabError, match=r"in 3 of 3 draws at 1 of 4 states, first in draw 0, state 2"):
+            gradient_variance(agent, obs, draws)
 
 
 def test_names_and_objectives(obs):
