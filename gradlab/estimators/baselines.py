@@ -134,8 +134,8 @@ class Optimal(Baseline):
     for each coordinate of the head instead, E[s_k² R]/E[s_k²]; one for each parameter is no cotangent. It is *not* the
     value function: E[‖g‖² R] factorises into E[‖g‖²] E[R] only where the two are uncorrelated, as on a linear Q.
     Expectations are means over ``pilots`` draws of a generator of their own: whatever their error, the estimator stays
-    unbiased and its draws independent. An error e of b costs E‖g‖² e², about 1/pilots of the variance times a factor
-    that heavy tails make larger than one: on a critic for which the value baseline is good, few pilots do worse.
+    unbiased and its draws independent. An error e of b costs E‖g‖² e² of variance; drawing the pilots' normal noise in
+    pairs ±ε takes away most of it, since R − b is mostly odd in ε.
     Sources: Greensmith, Bartlett & Baxter 2004, theorem 8; Peters & Schaal 2008, section 3.2 (per component).
 
     Args:
@@ -160,7 +160,7 @@ class Optimal(Baseline):
     def at(self, problem: DecisionProblem) -> Tensor:
         """The baseline at the states: [B], or [B, m] per component; float64."""
         blocks = None if self.per_component else tangent_kernel(problem.agent, problem.obs, full=False).blocks
-        noise = problem.noise((self.pilots, 1), torch.Generator().manual_seed(self.seed))
+        noise = self._pilots(problem)
         above: Tensor | float = 0.0
         below: Tensor | float = 0.0
         for part in noise.split(max(1, ROWS // len(problem.obs))):
@@ -173,6 +173,14 @@ class Optimal(Baseline):
             above, below = above + (square * weight).sum(0), below + square.sum(0)
         # Where the head has no gradient any baseline will do.
         return torch.where(torch.as_tensor(below) > 0, above / below, 0.0)
+
+    def _pilots(self, problem: DecisionProblem) -> Tensor:
+        """Noise of the pilot draws, [pilots, 1, B, p]; normal noise in pairs ±ε, for which odd errors cancel."""
+        generator = torch.Generator().manual_seed(self.seed)
+        if not problem.policy.continuous:
+            return problem.noise((self.pilots, 1), generator)
+        half = problem.noise(((self.pilots + 1) // 2, 1), generator)
+        return torch.cat([half, -half])[: self.pilots]
 
     def weighting(self, problem: DecisionProblem) -> Weighting:
         """(R − b) times the score, coordinate by coordinate if so asked."""
