@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from gradlab.estimators.base import fresh_generator
 from gradlab.estimators.compatible import Compatible, Regression
 from gradlab.products import parameter_gradient
 
+#: Ridges that fits to unseen states choose from, as shares of the largest squared singular value; the last is no fit.
+_RIDGES = (0.0, *(10.0**power for power in range(-12, 1)), math.inf)
+
 
 @dataclass(frozen=True)
 class Compatibility:
@@ -29,7 +33,8 @@ class Compatibility:
             variance over actions of Q − w·∇_θ log π; in units of Q² (per unit of action², if deterministic).
         gap_of_fit: share of the mean square of ∇_a Q (of the advantage) that is left over at the states of the fit; on
             average below the class's own gap, and 0 where there are as many parameters as numbers to fit.
-        gap: the same share at states that the fit has not seen; on average above the class's own gap.
+        gap: the same share at states that the fit has not seen; on average above the class's own gap, and never far
+            above one.
         gradient_error: ‖g_w − g‖²/‖g‖² at states that the fit has not seen, g the gradient of the agent's critic there,
             by U-statistics over states; may be negative. At the states of the fit it is zero, which is the theorem.
         rank: dimension of the tangent kernel's range, the parameters that matter.
@@ -52,15 +57,17 @@ def compatibility(
     """Fit a compatible critic to the agent's (see ``Compatible``) and say what it cannot express.
 
     The compatible class is {w·∇_θ log π(a|s) + b(s)}, or {J_s w} for ∇_a Q of a deterministic policy. Held-out numbers:
-    the states are split in ``folds``, each predicted by a fit to the others; standard errors are over states with the
-    fits held fixed, those at the states of the fit a jackknife over folds.
+    the states are split in ``folds``, each predicted by a fit to the others, with the ridge that serves these others
+    best among themselves (the best of the class at unseen states is what is looked for, and a fit by smallest norm to
+    few states can be far from it). Standard errors are over states with the fits held fixed, those at the states of the
+    fit a jackknife over folds.
     Sources: Sutton et al. 2000, theorem 2; Silver et al. 2014, section 4.3.
 
     Args:
         agent: the agent; neither changed nor given gradients. Pass a snapshot.
         obs: observations [B, n], independent states, two or more in each fold.
         actions: actions a state, of a stochastic policy.
-        folds: parts the states are split in, at random, two or more.
+        folds: parts the states are split in, at random, three or more.
         generator: source of the randomness.
 
     Raises:
@@ -77,18 +84,21 @@ def compatibility(
     """
     generator = generator or fresh_generator()
     obs = agent.observations(obs)
-    if folds < 2 or len(obs) < 2 * folds:
-        raise GradlabError(f"compatibility: {len(obs)} states in {folds} folds; give two folds or more, of two states")
+    if folds < 3 or len(obs) < 2 * folds:
+        raise GradlabError(
+            f"compatibility: {len(obs)} states in {folds} folds; give three folds or more, of two states"
+        )
     (problem,) = Compatible(actions).regressions(agent, obs, 1, generator)
     order = torch.randperm(len(obs), generator=generator, device=generator.device).to(obs.device)
     fold = torch.empty_like(order)
     fold[order] = torch.arange(len(obs), device=obs.device) % folds
-    fits = [problem.fit(fold != part) for part in range(folds)]
-    unseen = torch.stack([problem.predict(w) for w in fits])[fold, torch.arange(len(obs), device=obs.device)]
-    fitted = problem.predict(problem.fit())
+    fits = torch.stack([problem.fit(fold != part, _RIDGES) for part in range(folds)])
+    chosen = fits[torch.arange(folds, device=obs.device), _best_ridges(problem, fold, folds)]
+    unseen = problem.predict(chosen)[fold, torch.arange(len(obs), device=obs.device)]
+    fitted = problem.predict(problem.fit()[0])
     cotangent = problem.cotangent(fitted).to(obs)
     objective = str(Compatible(actions).objective(agent))
-    residual, gap_of_fit = _at_the_fit(problem, fitted, fits, fold, objective)
+    residual, gap_of_fit = _at_the_fit(problem, fitted, fits[:, 0], fold, objective)
     rank, notes = problem.span.shape[-1], []
     if rank >= problem.target.numel() - (0 if problem.weight == 1.0 else len(obs)):
         notes.append(
@@ -110,19 +120,41 @@ def compatibility(
     )
 
 
+def _best_ridges(problem: Regression, fold: Tensor, folds: int) -> Tensor:
+    """For each fold the ridge [folds] whose fits, with one more fold left out, predict that one best."""
+    left = torch.zeros(folds, len(_RIDGES), dtype=torch.float64, device=fold.device)
+    for one, other in itertools.combinations(range(folds), 2):
+        predicted = problem.predict(problem.fit((fold != one) & (fold != other), _RIDGES))
+        squares = (predicted - problem.target).square().sum(-1)
+        # A fit that has seen neither fold serves the choice for both.
+        left[one] += squares[:, fold == other].sum(1)
+        left[other] += squares[:, fold == one].sum(1)
+    return left.argmin(1)
+
+
 def _squares(problem: Regression, values: Tensor) -> Tensor:
     """Each state's sum of squares, [B]."""
-    return problem.weight * values.square().sum(1)
+    return problem.weight * values.square().sum(-1)
+
+
+def _left_over(problem: Regression, values: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of squares of what ``values`` leave of the target, and of the target, at some states (mask [B]).
+
+    The first are zero where they are rounding alone.
+    """
+    left, total = _squares(problem, problem.target - values)[states], _squares(problem, problem.target)[states]
+    rounding = (values.numel() * torch.finfo(values.dtype).eps) ** 2
+    return torch.where(left.mean() > rounding * total.mean(), left, 0.0), total
 
 
 def _at_the_fit(
-    problem: Regression, fitted: Tensor, fits: list[Tensor], fold: Tensor, objective: str
+    problem: Regression, fitted: Tensor, fits: Tensor, fold: Tensor, objective: str
 ) -> tuple[Estimate, Estimate]:
     """Residual and its share where the fit was made, by a jackknife that leaves out one fold at a time."""
 
     def both(values: Tensor, states: Tensor) -> Tensor:
-        left = _squares(problem, problem.target - values)[states].mean()
-        return torch.stack([left, left / _squares(problem, problem.target)[states].mean()])
+        left, total = (part.mean() for part in _left_over(problem, values, states))
+        return torch.stack([left, left / total])
 
     whole = both(fitted, torch.ones_like(fold, dtype=torch.bool))
     parts = torch.stack([both(problem.predict(w), fold != part) for part, w in enumerate(fits)])
@@ -141,7 +173,7 @@ def _gap(problem: Regression, unseen: Tensor, objective: str) -> Estimate:
     The interval is symmetric in the share's logarithm, with Student's quantile of the degrees of freedom 2B/(κ − 1)
     that the standard error has for deviations of kurtosis κ: squares have heavy tails.
     """
-    left, total = _squares(problem, problem.target - unseen), _squares(problem, problem.target)
+    left, total = _left_over(problem, unseen, torch.ones(len(unseen), dtype=torch.bool, device=unseen.device))
     share = float(left.sum() / total.sum())
     states = len(left)
     deviation = (left - share * total) / total.mean()

@@ -40,20 +40,27 @@ class Regression:
         """X_i L_i, [B, k, r]."""
         return self.at_head @ self.span
 
-    def fit(self, states: Tensor | None = None) -> Tensor:
-        """The least-squares solution w [r] of smallest norm, over some of the states (mask [B]) or all."""
+    def fit(self, states: Tensor | None = None, ridge: tuple[float, ...] = (0.0,)) -> Tensor:
+        """Least-squares solutions over some of the states (mask [B]) or all, one for each ridge: [ridges, r].
+
+        Without ridge the solution of smallest norm; with it the minimum of Σ(y − Xw)² + ridge·σ²‖w‖², σ the largest
+        singular value of X.
+        """
         features, target = self.features, self.target
         if states is not None:
             features, target = features[states], target[states]
         rows = features.flatten(0, 1)
         left, values, right = torch.linalg.svd(rows, full_matrices=False)
-        kept = values > values.amax() * max(rows.shape) * torch.finfo(rows.dtype).eps
-        solution: Tensor = right[kept].T @ ((left[:, kept].T @ target.flatten()) / values[kept])
-        return solution
+        largest = values.amax()
+        kept = values > largest * max(rows.shape) * torch.finfo(rows.dtype).eps
+        left, values, right = left[:, kept], values[kept], right[kept]
+        penalty = values.new_tensor(ridge)[:, None] * largest**2
+        solutions: Tensor = (left.T @ target.flatten() * values / (values.square() + penalty)) @ right
+        return solutions
 
     def predict(self, w: Tensor) -> Tensor:
-        """X_i L_i w, [B, k]."""
-        return self.features @ w
+        """X_i L_i w for solutions w [..., r]: [..., B, k]."""
+        return torch.einsum("bkr,...r->...bk", self.features, w)
 
     def cotangent(self, values: Tensor) -> Tensor:
         """X_iᵀ x_i · weight for values x [B, k]: what they say of ∇_h F_s, [B, m]."""
@@ -135,7 +142,7 @@ class Compatible(Estimator):
         return tuple(problems)
 
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-        fitted = [p.cotangent(p.predict(p.fit())) for p in self.regressions(agent, obs, draws, generator)]
+        fitted = [p.cotangent(p.predict(p.fit()[0])) for p in self.regressions(agent, obs, draws, generator)]
         cotangents = torch.stack(fitted).to(obs)
         return cotangents.expand(draws, *cotangents.shape[1:])
 
