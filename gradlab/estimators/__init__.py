@@ -10,9 +10,18 @@ from gradlab.estimators.deterministic import Deterministic
 from gradlab.estimators.directions import ClippedGaussian, Direction
 from gradlab.estimators.gumbel_softmax import GumbelSoftmax
 from gradlab.estimators.mixed import Mixed
+from gradlab.estimators.model_based import (
+    GaussianModel,
+    Model,
+    OneStepReparameterized,
+    OneStepScoreFunction,
+    PathwiseReturn,
+    ValueGradient,
+)
 from gradlab.estimators.naive import Naive
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.estimators.score_function import ScoreFunction
+from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, Reinforce, TDError
 from gradlab.estimators.zeroth_order import ZerothOrder
 
 #: Every family; a new one is its file and a line here.
@@ -25,6 +34,17 @@ ESTIMATORS: tuple[type[Estimator], ...] = (
     Naive,
     Mixed,
     Compatible,
+    ValueGradient,
+)
+
+#: Those made of whole episodes; a new one is its file and a line here.
+TRAJECTORY_ESTIMATORS: tuple[type[TrajectoryEstimator], ...] = (
+    Reinforce,
+    GPOMDP,
+    ActionValue,
+    TDError,
+    GAE,
+    PathwiseReturn,
 )
 
 
@@ -47,6 +67,10 @@ def default_estimators(agent: Agent) -> tuple[Estimator, ...]:
 
 __all__ = [
     "ESTIMATORS",
+    "GAE",
+    "GPOMDP",
+    "TRAJECTORY_ESTIMATORS",
+    "ActionValue",
     "Baseline",
     "ClippedGaussian",
     "Compatibility",
@@ -54,16 +78,24 @@ __all__ = [
     "Deterministic",
     "Direction",
     "Estimator",
+    "GaussianModel",
     "GumbelSoftmax",
     "LeaveOneOut",
     "Mixed",
+    "Model",
     "Naive",
+    "OneStepReparameterized",
+    "OneStepScoreFunction",
     "Optimal",
+    "PathwiseReturn",
+    "Reinforce",
     "Reparameterized",
     "ScoreFunction",
     "StateAction",
+    "TDError",
     "Taylor",
     "TrajectoryEstimator",
+    "ValueGradient",
     "ZerothOrder",
     "compatibility",
     "default_estimators",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gradlab.estimators.model_based import GaussianModel
-from gradlab.worlds.linear_quadratic import LinearQuadratic
 from gradlab.worlds.modules import quadratic_form
+
+if TYPE_CHECKING:
+    from gradlab.worlds.linear_quadratic import LinearQuadratic
 
 
 def linear_quadratic_model(world: LinearQuadratic) -> GaussianModel:
@@ -17,6 +21,7 @@ def linear_quadratic_model(world: LinearQuadratic) -> GaussianModel:
         world: its noise covariance W may be singular: directions without noise have none.
 
     Example:
+        >>> from gradlab.worlds import LinearQuadratic
         >>> world = LinearQuadratic(A=0.9, B=0.5, Q=1.0, R=0.1, gamma=0.95, K=0.4, noise=0.04)
         >>> model, one = linear_quadratic_model(world), torch.ones(1, 1, dtype=torch.float64)
         >>> round(model.next_obs(one, one, one).item(), 6), round(model.reward(one, one).item(), 6)
