@@ -39,8 +39,8 @@ class StateAction(Baseline):
     * ``"sum"``: over all actions (discrete actions);
     * a function (agent, obs, head) → [B, m]: in closed form.
 
-    Sources: Gu et al. 2017, "Q-Prop", arXiv 1611.02247, equation 4; Tucker et al. 2018, "The mirage of
-    action-dependent baselines", arXiv 1802.10031, sections 2 and 5.
+    Sources: Gu et al. 2017, "Q-Prop", arXiv 1611.02247; Tucker et al. 2018, "The mirage of
+    action-dependent baselines", arXiv 1802.10031.
 
     Args:
         function: b(s, a), (agent, obs [B, n], act [..., B, p]) → [..., B].

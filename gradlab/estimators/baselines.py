@@ -107,8 +107,8 @@ class LeaveOneOut(Baseline):
         (1/K) [E[R'² ‖s‖²] − ‖c‖² + (Var R · E‖s‖² + ‖c‖²)/(K − 1)],
 
     which tends to K draws with b = E[R].
-    Sources: Kool, van Hoof & Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!", equation 8;
-    Mnih & Rezende 2016, arXiv 1602.06725, section 2.3.
+    Sources: Kool, van Hoof & Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!";
+    Mnih & Rezende 2016, arXiv 1602.06725.
     """
 
     suffix = "-leave-one-out"
@@ -136,7 +136,9 @@ class Optimal(Baseline):
     Expectations are means over ``pilots`` draws of a generator of their own: whatever their error, the estimator stays
     unbiased and its draws independent. An error e of b costs E‖g‖² e² of variance; drawing the pilots' normal noise in
     pairs ±ε takes away most of it, since R − b is mostly odd in ε.
-    Sources: Greensmith, Bartlett & Baxter 2004, theorem 8; Peters & Schaal 2008, section 3.2 (per component).
+    Sources: Greensmith, Bartlett & Baxter 2004, "Variance reduction techniques for gradient estimates in
+    reinforcement learning"; Peters & Schaal 2008, "Reinforcement learning of motor skills with policy gradients" (per
+    component).
 
     Args:
         per_component: one baseline for each coordinate of the head.

@@ -41,8 +41,8 @@ class Reparameterized(Estimator):
     unbiased still, and has no variance at all where π_h ∝ exp(Q/α), the policy that the objective asks for; elsewhere
     its variance may be smaller or larger.
     Sources: Heess et al. 2015, "Learning continuous control policies by stochastic value gradients" (SVG(0));
-    Haarnoja et al. 2018, arXiv 1801.01290, section 4.2 (with entropy); Roeder, Wu & Duvenaud 2017, arXiv 1703.09194,
-    section 3 (without the score term).
+    Haarnoja et al. 2018, arXiv 1801.01290, section 4.2 (with entropy); Roeder, Wu & Duvenaud 2017, arXiv 1703.09194
+    (without the score term).
 
     Args:
         entropy: include −α log π when the agent's objective has it; without, another objective is estimated.

@@ -15,7 +15,7 @@ class Kumaraswamy(Policy):
     Its distribution function is 1 − (1 − y^α)^β, so that y = (1 − (1 − u)^{1/β})^{1/α}, u = Φ(ε). (Written as
     1 − (1 − u^α)^{1/β}, as one finds it, it is the draw of another distribution.) Everything is worked out in float64
     and from log(1 − u), so that draws keep their density where they round to a face of the box.
-    Sources: Kumaraswamy 1980; Jones 2009, section 2; Wasserman & Mateos 2024, arXiv 2410.00660, section 3.
+    Sources: Kumaraswamy 1980; Jones 2009, section 2; Wasserman & Mateos 2024, arXiv 2410.00660.
 
     Args:
         low: lower corner of the action box, [p] or a number.

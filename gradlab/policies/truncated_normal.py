@@ -18,7 +18,8 @@ class TruncatedNormal(Policy):
     u = Φ(ε), and log π(a) = log φ((a − mean)/σ) − log σ − log(Φ(β) − Φ(α)). Forgetting to standardise the corners
     (using low and high in place of α and β) is right for mean 0 and σ = 1 alone. The mean may lie far outside the
     box: everything is worked out in float64 from forms that keep their digits in the tails (``tails``).
-    Source: Robert 1995, "Simulation of truncated normal variables", section 1; Devroye 1986, section II.2.1.
+    Source: Devroye 1986, "Non-uniform random variate generation", section II.2; Robert 1995, "Simulation of truncated
+    normal variables".
 
     Args:
         low: lower corner of the action box, [p] or a number.
