@@ -109,6 +109,12 @@ class LeaveOneOut(Baseline):
     which tends to K draws with b = E[R].
     Sources: Kool, van Hoof & Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!";
     Mnih & Rezende 2016, arXiv 1602.06725.
+
+    Example:
+        >>> weight = torch.tensor([1.0, 3.0]).reshape(1, 2, 1)
+        >>> two = Decisions(weight, weight, weight, torch.ones(1, 2, 1, 1))
+        >>> LeaveOneOut().weighting(None)(two).flatten()  # 1 − 3 and 3 − 1
+        tensor([-2.,  2.])
     """
 
     suffix = "-leave-one-out"

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
 from gradlab.estimators.action_baselines import Taylor
-from gradlab.estimators.base import Estimator
+from gradlab.estimators.base import Estimator, fresh_generator
 from gradlab.estimators.baselines import Baseline, Constant, LeaveOneOut, OfState, Optimal, value_baseline
 from gradlab.estimators.decisions import decision_problem
 from gradlab.estimators.heads import in_chunks
 from gradlab.estimators.zeroth_order import check_radius
 from gradlab.objective import Objective
+
+#: Seed of the actions that a note counts: the same at every call.
+_NOTE_SEED = 2_718_281_829
 
 BaselineName = Literal["none", "value", "leave-one-out", "optimal", "optimal-per-component", "taylor"]
 
@@ -122,6 +127,45 @@ class ScoreFunction(Estimator):
         if not agent.policy.stochastic:
             return replace(agent.objective, entropy=0.0, smoothing=self.sigma)
         return replace(agent.objective, entropy=agent.entropy if self.entropy else 0.0)
+
+    def off_support(
+        self, agent: Agent, obs: Any, draws: int = 64, generator: torch.Generator | None = None
+    ) -> Estimate:
+        """Share of the actions drawn that lie outside the action box, at these states; zero for discrete actions.
+
+        Environments clip such actions and replay holds none, so that the critic extrapolates there. The samples are
+        the draws; within one, all states count.
+
+        Raises:
+            GradlabError: the observations do not fit.
+
+        Example:
+            >>> agent = Agent(torch.nn.Linear(1, 1), [], action_low=-1, action_high=1)
+            >>> print(ScoreFunction(1e-3).off_support(agent, torch.zeros(4, 1)).value)
+            0.0
+        """
+        self.check(agent, draws)
+        obs = agent.observations(obs)
+        problem = decision_problem(agent, obs, self.sigma, entropy=False)
+        if not problem.policy.continuous:
+            return Estimate(0.0, 0.0, draws, scale="share")
+        noise = problem.noise((draws,), generator or fresh_generator())
+        with torch.no_grad():
+            act = problem.policy.sample(problem.head, noise)[0]
+        outside = ((act < agent.action_low) | (act > agent.action_high)).any(-1)
+        shares = outside.double().mean(1)
+        stderr = float(shares.std()) / math.sqrt(draws) if draws > 1 else math.nan
+        return Estimate(float(shares.mean()), stderr, draws, scale="share")
+
+    def notes(self, agent: Agent, obs: Any) -> tuple[str, ...]:
+        """How many of the actions drawn leave the box, where some do."""
+        share = self.off_support(agent, obs, generator=torch.Generator().manual_seed(_NOTE_SEED)).value
+        if share == 0:
+            return ()
+        percent = f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"
+        remedy = "squash or truncate the policy" if agent.policy.stochastic else "take a smaller sigma"
+        where = "leave the action box, where the critic was never trained"
+        return (f"{self.name}: {percent} of the actions drawn {where}; {remedy}",)
 
     def _draw(self, agent: Agent, obs: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         noise = agent.policy.noise((draws * self.samples, len(obs), agent.action_size), generator, obs)

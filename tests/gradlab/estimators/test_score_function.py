@@ -237,6 +237,25 @@ def test_objective():
     assert ScoreFunction(0.3).objective(make(Softmax(), entropy=0.1)) == Objective(0.99, entropy=0.1)
 
 
+def test_actions_outside_the_box_are_counted_and_noted(obs):
+    """Around f(h) = h the share is 1 − Π_j [Φ((1 − h_j)/σ) − Φ((−1 − h_j)/σ)] at each state."""
+    agent, sigma = make(), 0.6
+    head = agent.head(obs).detach()
+    inside = torch.special.ndtr((1 - head) / sigma) - torch.special.ndtr((-1 - head) / sigma)
+    truth = (1 - inside.prod(-1)).mean().item()
+    share = ScoreFunction(sigma).off_support(agent, obs, 4000, generator(2))
+    assert share.scale == "share"
+    assert abs(share.value - truth) < 4 * share.stderr
+    (note,) = ScoreFunction(sigma).notes(agent, obs)
+    assert note.startswith("score-function: ")
+    assert "leave the action box" in note
+    assert note.endswith("take a smaller sigma")
+    assert ScoreFunction(1e-3).notes(agent, obs) == ()
+    for policy in (SquashedGaussian(), TruncatedNormal(), Kumaraswamy(), Softmax()):
+        assert ScoreFunction().notes(make(policy), obs) == ()
+    assert ScoreFunction().notes(make(Gaussian()), obs)[0].endswith("squash or truncate the policy")
+
+
 # Wrong input -------------------------------------------------------------------------------------------------
 
 
