@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
@@ -11,6 +13,8 @@ from torch import Tensor
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.references.base import ReferenceCotangent
+
+Array = npt.NDArray[np.float64]
 
 #: Standard errors from zero at which a sign is sure.
 _SURE = 8.0
@@ -109,29 +113,35 @@ class _Profile:
     """log-likelihood of the share π of negative μ_i behind z_i ~ N(μ_i, 1), at the best distributions of both signs."""
 
     def __init__(self, z: Tensor) -> None:
-        size = torch.cat([torch.tensor([0.02]), torch.linspace(0.5, _SURE, 16)]).double()
-        # φ(z − μ) at points of either sign, [states, points].
-        self.densities = [torch.exp(-0.5 * (z[:, None] - sign * size).square()) for sign in (-1, 1)]
-        free = torch.cat(self.densities, 1)
-        weights = self._fit(free, None)
-        self.best = float(weights[: len(size)].sum())
+        size = np.concatenate([[0.02], np.linspace(0.5, _SURE, 16)])
+        # Signs that nothing blurs are all of one kind.
+        kinds, self.counts = np.unique(z.numpy(), return_counts=True)
+        # φ(z − μ) at points of either sign, the negative first, [kinds, points].
+        points = np.concatenate([-size, size])
+        self.densities = np.exp(-0.5 * np.square(kinds[:, None] - points))
+        self.half = len(size)
+        weights = self._fit(None)
+        self.best = float(weights[: self.half].sum())
         # Without a resolved sign the maximum is flat: EM ends near it.
-        self.highest = max(float((free @ weights).log().sum()), self(self.best))
+        self.highest = max(self._likelihood(weights), self(self.best))
 
-    def _fit(self, densities: Tensor, share: float | None) -> Tensor:
-        """Weights of the points by EM; the first half's sum held at ``share``, free when None."""
-        half = densities.shape[1] // 2
-        weights = torch.full((2 * half,), 0.5 / half, dtype=torch.float64)
+    def _fit(self, share: float | None) -> Array:
+        """Weights of the points by EM; the negative points' sum held at ``share``, free when None."""
+        weights = np.full(2 * self.half, 0.5 / self.half)
+        shares = self.counts / self.counts.sum()
         for _ in range(_STEPS):
-            weights = (densities * (weights / (densities @ weights)[:, None])).mean(0)
+            # Kept off the denormal numbers, which are slow.
+            weights = np.maximum(weights * ((shares / (self.densities @ weights)) @ self.densities), 1e-40)
             if share is not None:
-                for part, mass in ((weights[:half], share), (weights[half:], 1 - share)):
-                    part *= mass / part.sum().clamp_min(1e-300)
+                weights[: self.half] *= share / weights[: self.half].sum()
+                weights[self.half :] *= (1 - share) / weights[self.half :].sum()
         return weights
 
     def __call__(self, share: float) -> float:
-        densities = torch.cat(self.densities, 1)
-        return float((densities @ self._fit(densities, share)).clamp_min(1e-300).log().sum())
+        return self._likelihood(self._fit(share))
+
+    def _likelihood(self, weights: Array) -> float:
+        return float(self.counts @ np.log(np.maximum(self.densities @ weights, 1e-300)))
 
     def end(self, side: float, drop: float) -> float:
         """The share between the best and 0 or 1 at which the log-likelihood has fallen by ``drop``."""
