@@ -178,8 +178,11 @@ class Statistics:
         found = self._new(value, stderr, self._samples(variances, deviations), scale)
         if scale != "linear" or not stderr > 0:
             return found
-        shift = _skewness_shift(deviations, stderr, found.interval()[1] - value)
-        return replace(found, ends=(found.interval()[0] + shift, found.interval()[1] + shift))
+        low, high = found.interval()
+        shift = _skewness_shift(deviations, stderr, high - value)
+        # The end on the tail's side goes out; bringing the other one in as far lost more than it gained, since the
+        # sample's own skewness is large just when the tail is in it.
+        return replace(found, ends=(low + min(shift, 0.0), high + max(shift, 0.0)))
 
     def _samples(self, variances: list[float], deviations: list[Tensor]) -> int:
         """One more than the degrees of freedom of a sum of variances, each from the units' deviations."""
@@ -217,7 +220,7 @@ def _freedom(deviations: Tensor) -> float:
 
 
 def _skewness_shift(deviations: list[Tensor], stderr: float, half: float) -> float:
-    """How far a symmetric interval of this half-width moves for skewed units: μ₃(1 + 2t²)/(6σ²n), t = half/stderr.
+    """How far the ends of a symmetric interval move for skewed units: μ₃(1 + 2t²)/(6σ²n), t = half/stderr.
 
     N. Johnson 1978, *Modified t tests and confidence intervals for asymmetrical populations*, section 3, at both ends;
     the sources' third moments add up as their variances do. No further than the estimate itself.
