@@ -15,6 +15,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Naive, Reparameterized
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
+from gradlab.worlds.inputs import check_finite
 from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
 
 #: Beyond so many standard deviations nothing is counted: 1e-32 of the mass is left out.
@@ -70,7 +71,10 @@ class BallOverWall(World):
         *,
         learn_std: bool = False,
     ) -> None:
-        if not (min(std, speed, distance, height, gravity) > 0 and math.isfinite(angle)):
+        check_finite(
+            "ball over wall", angle=angle, std=std, speed=speed, distance=distance, height=height, gravity=gravity
+        )
+        if not min(std, speed, distance, height, gravity) > 0:
             raise GradlabError("ball over wall: std, speed, distance, height and gravity must be positive")
         self.angle, self.std, self.learn_std = float(angle), float(std), learn_std
         self.speed, self.distance = float(speed), float(distance)

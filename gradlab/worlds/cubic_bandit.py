@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from gradlab.errors import GradlabError
+from gradlab.worlds.inputs import check_finite
+from gradlab.worlds.modules import quadratic_form
 from gradlab.worlds.polynomial_bandit import PolynomialBandit
 from gradlab.worlds.polynomials import Polynomial
 
@@ -60,12 +62,19 @@ class CubicBandit(PolynomialBandit):
                 f"{self.name}: g {tuple(self.g.shape)}, H {tuple(self.H.shape)}, T {tuple(self.T.shape)}; "
                 "they must be [p], [p, p] and [p, p, p]"
             )
+        check_finite(self.name, g=self.g, H=self.H, T=self.T, q0=self.q0)
         if not torch.allclose(self.H, self.H.T):
             raise GradlabError(f"{self.name}: H is not symmetric; pass (H + H.T) / 2")
         if not (torch.allclose(self.T, self.T.permute(1, 2, 0)) and torch.allclose(self.T, self.T.permute(1, 0, 2))):
             raise GradlabError(f"{self.name}: T is not symmetric; average it over the six orders of its indices")
         forms = [torch.tensor(self.q0, dtype=torch.float64), self.g, self.H, self.T]
         super().__init__(Polynomial.from_forms(forms), action, std, learn_std=learn_std)
+
+    def q(self, act: Tensor) -> Tensor:
+        """Q(a): [..., p] → [...]."""
+        delta = act - self.a0
+        third = torch.einsum("...i,...j,...k,ijk->...", delta, delta, delta, self.T)
+        return self.q0 + delta @ self.g + quadratic_form(delta, self.H) / 2 + third / 6
 
     def smoothing_bias(self, mu: float) -> Tensor:
         """½ μ² Σ_i T_iij: gradient of E_u[Q(a₀ + μu)], u ~ N(0, I), less g; exact, [p]."""

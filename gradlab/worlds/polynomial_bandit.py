@@ -14,9 +14,11 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Naive, Reparameterized, ScoreFunction, ZerothOrder
 from gradlab.estimators.directions import Direction
+from gradlab.estimators.zeroth_order import check_radius
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, Moments, World
 from gradlab.worlds.direction_kinds import KINDS, direction_kind
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
+from gradlab.worlds.inputs import check_finite
 from gradlab.worlds.modules import ConstantActor
 from gradlab.worlds.polynomials import Polynomial, gaussian_moment, vector_moments
 from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
@@ -57,6 +59,7 @@ class PolynomialBandit(World):
         if self.a0.shape != (size,):
             raise GradlabError(f"{self.name}: action has shape {tuple(self.a0.shape)}; it must be [{size}]")
         self.std = None if std is None else torch.as_tensor(std, dtype=torch.float64).expand(size).clone()
+        check_finite(self.name, polynomial=polynomial.coefficients, action=self.a0, std=0.0 if std is None else std)
         self.learn_std = learn_std
         if self.std is None and learn_std:
             raise GradlabError(f"{self.name}: a deterministic actor has no standard deviation to learn; give std")
@@ -126,7 +129,7 @@ class PolynomialBandit(World):
         kind = direction_kind(directions)
         if points not in (1, 2, "antithetic"):
             raise GradlabError(f"{self.name}: points is {points!r}; choose 1, 2 or 'antithetic'")
-        size = self.polynomial.size
+        mu, size = check_radius(self.name, "mu", mu), self.polynomial.size
         change = self.polynomial.stretched(mu)
         if points == 2:
             change = change + Polynomial.constant(-self.polynomial.mean(_at_origin), size)
@@ -197,7 +200,9 @@ class PolynomialBandit(World):
 
     def _reward_and_score(self, sigma: float | None) -> tuple[Polynomial, list[Polynomial]]:
         """Q and the score as polynomials of ε; for ``sigma`` those of the mean alone."""
-        std = self.std if sigma is None else self.a0.new_full(self.a0.shape, sigma)
+        std = self.std
+        if sigma is not None:
+            std = self.a0.new_full(self.a0.shape, check_radius(self.name, "sigma", sigma))
         if std is None:
             raise GradlabError(f"{self.name}: its actor is deterministic; say with which sigma actions are drawn")
         size = self.polynomial.size

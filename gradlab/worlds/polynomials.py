@@ -17,6 +17,9 @@ from gradlab.worlds.base import GradientMoments
 #: A variance that is smaller than this share of its terms is rounding.
 _ROUNDING = 1e-14
 
+#: Exponents held at a time.
+_ENTRIES = 1 << 22
+
 #: E[u^e] of a random direction u for exponents [..., p], as [...].
 MonomialMoment = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
@@ -93,8 +96,10 @@ class Polynomial:
         for _ in range(highest):
             ladder.append(ladder[-1] * at)
         table = torch.stack(ladder, -1)  # [..., p, highest + 1]
-        factors = [table[..., i, :][..., powers[:, i]] for i in range(self.size)]
-        return torch.stack(factors).prod(0) @ torch.from_numpy(self.coefficients)
+        product = table[..., 0, :][..., powers[:, 0]]
+        for i in range(1, self.size):
+            product = product * table[..., i, :][..., powers[:, i]]
+        return product @ torch.from_numpy(self.coefficients)
 
     def derivative(self, index: int) -> Polynomial:
         """∂/∂x_index."""
@@ -118,9 +123,13 @@ class Polynomial:
 
     def inner(self, other: Polynomial, moment: MonomialMoment) -> float:
         """E[self(u) other(u)], exact, without forming the product."""
-        exponents = self.exponents[:, None] + other.exponents
-        terms = self.coefficients[:, None] * other.coefficients * moment(exponents)
-        return math.fsum(terms.reshape(-1))
+        rows = max(1, _ENTRIES // other.exponents.size)
+        total = []
+        for start in range(0, len(self.coefficients), rows):
+            part = slice(start, start + rows)
+            moments = moment(self.exponents[part, None] + other.exponents)
+            total.append(math.fsum((self.coefficients[part, None] * other.coefficients * moments).reshape(-1)))
+        return math.fsum(total)
 
 
 def _merged(exponents: NDArray[np.int64], coefficients: NDArray[np.float64]) -> Polynomial:

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.estimators.directions import ClippedGaussian, Direction
+from gradlab.estimators.zeroth_order import check_radius
 from gradlab.worlds.base import GradientMoments
 from gradlab.worlds.direction_kinds import direction_kind
+from gradlab.worlds.inputs import check_finite
+from gradlab.worlds.modules import quadratic_form
 from gradlab.worlds.polynomial_bandit import PolynomialBandit
 from gradlab.worlds.polynomials import Polynomial, clipped_normal_moment
 
@@ -52,10 +56,16 @@ class QuadraticBandit(PolynomialBandit):
             raise GradlabError(
                 f"{self.name}: g {tuple(self.g.shape)}, H {tuple(self.H.shape)}; they must be [p] and [p, p]"
             )
+        check_finite(self.name, g=self.g, H=self.H, q0=self.q0)
         if not torch.allclose(self.H, self.H.T):
             raise GradlabError(f"{self.name}: H is not symmetric; pass (H + H.T) / 2")
         forms = [torch.tensor(self.q0, dtype=torch.float64), self.g, self.H]
         super().__init__(Polynomial.from_forms(forms), action, std, learn_std=learn_std)
+
+    def q(self, act: Tensor) -> Tensor:
+        """Q(a): [..., p] → [...]."""
+        delta = act - self.a0
+        return self.q0 + delta @ self.g + quadratic_form(delta, self.H) / 2
 
     def zeroth_order_vector(
         self, mu: float = 0.1, points: Any = 2, directions: str | Direction = "gaussian", count: int = 1
@@ -86,6 +96,7 @@ class QuadraticBandit(PolynomialBandit):
         univariate = _INDEPENDENT.get(kind)
         if isinstance(directions, ClippedGaussian):
             univariate = _clipped(directions.std, directions.limit)
+        mu = check_radius(self.name, "mu", mu)
         if points not in (1, 2, "antithetic") or (univariate is None and kind not in ("gaussian", "sphere")):
             return super().zeroth_order_vector(mu, points, directions, count)
         p, trace = len(self.g), float(self.H.trace())

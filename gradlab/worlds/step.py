@@ -14,6 +14,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Naive, Reparameterized
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
+from gradlab.worlds.inputs import check_finite
 from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
 
 
@@ -76,6 +77,8 @@ class Step(World):
             raise GradlabError("step: every std must be positive, and the normal not zero")
         self.threshold, self.height, self.low = float(threshold), float(height), float(low)
         self.learn_std = learn_std
+        numbers = {"mean": self.mean, "std": self.std, "normal": self.normal}
+        check_finite("step", **numbers, threshold=threshold, height=height, low=low)
 
     # In closed form ------------------------------------------------------------------------------------------
 

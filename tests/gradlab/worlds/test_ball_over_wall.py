@@ -124,6 +124,8 @@ def test_derivatives():
 
 
 def test_wrong_input():
+    with pytest.raises(GradlabError, match="angle is NaN"):
+        BallOverWall(angle=math.inf)
     with pytest.raises(GradlabError, match="no angle clears"):
         BallOverWall(height=10.0)
     with pytest.raises(GradlabError, match="positive"):

@@ -141,6 +141,14 @@ def test_the_critic_reference_agrees_for_a_gaussian_policy():
     assert torch.allclose(found.mean[0].double(), torch.cat([by_mean, by_std * world.std]), atol=1e-8)
 
 
+def test_q_is_its_polynomial():
+    """Two ways of writing it: tensors for the critic, monomials for the moments."""
+    world, act = cubic(3), torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.allclose(world.q(act), world.polynomial(act - world.a0))
+    quadratic = QuadraticBandit(world.g, world.H, world.q0, world.a0)
+    assert torch.allclose(quadratic.q(act), quadratic.polynomial(act - world.a0))
+
+
 def test_derivatives():
     world = cubic(3)
     agent, obs = world.agent(), torch.zeros(4, 1).double()
@@ -155,6 +163,16 @@ def test_derivatives():
 
 
 def test_wrong_input():
+    with pytest.raises(GradlabError, match=r"H is NaN or infinite 2 time\(s\), first at \[0, 1\]"):
+        CubicBandit([1.0, 0.0], H=[[0.0, math.nan], [math.inf, 0.0]])
+    with pytest.raises(GradlabError, match="polynomial is NaN"):
+        PolynomialBandit(CubicBandit([1.0]).polynomial * math.nan)
+    with pytest.raises(GradlabError, match="mu is 0"):
+        CubicBandit([1.0]).zeroth_order(mu=0.0)
+    with pytest.raises(GradlabError, match="mu is -1"):
+        QuadraticBandit([1.0], [[1.0]]).zeroth_order(mu=-1.0)
+    with pytest.raises(GradlabError, match="sigma is nan"):
+        CubicBandit([1.0]).score_moments(math.nan)
     with pytest.raises(GradlabError, match="T is not symmetric"):
         CubicBandit([1.0, 0.0], T=[[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     with pytest.raises(GradlabError, match="H is not symmetric"):

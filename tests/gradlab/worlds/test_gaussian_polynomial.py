@@ -203,6 +203,8 @@ def test_derivatives_of_q(power, theta, std):
 def test_wrong_input():
     with pytest.raises(GradlabError, match="power"):
         GaussianPolynomial(power=0)
+    with pytest.raises(GradlabError, match="theta is NaN"):
+        GaussianPolynomial(theta=math.nan)
     with pytest.raises(GradlabError, match="std"):
         GaussianPolynomial(std=0.0)
     with pytest.raises(GradlabError, match="no estimator"):

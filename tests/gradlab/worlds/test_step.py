@@ -98,6 +98,8 @@ def test_derivatives_are_zero():
 
 
 def test_wrong_input():
+    with pytest.raises(GradlabError, match="threshold is NaN"):
+        Step(threshold=math.nan)
     with pytest.raises(GradlabError, match="must be"):
         Step([0.0, 0.0], normal=[1.0])
     with pytest.raises(GradlabError, match="positive"):
