@@ -78,9 +78,9 @@ def compare(
 
     Draw d of either estimator is made from the same seed, so what noise they share cancels in the difference of
     ‖g_d − r‖². The noise of the reference cancels in its mean, and adds 4(w̄_a − w̄_b)ᵀΩ(w̄_a − w̄_b) to its variance.
-    Standard errors: the jackknife over whole draws, of both estimators at once; bias-corrected
-    (``gradlab.jackknife``). Variances are those of draws at these states, independent over states, so that they fall
-    as 1/B; that of sampling states is the same for both where their means are.
+    Standard errors: the jackknife over whole draws, of both estimators at once. Variances are those of draws at these
+    states, independent over states, so that they fall as 1/B; that of sampling states is the same for both where their
+    means are.
 
     The curves ‖bias‖² + V/B cross at B* = (V_b − V_a)/(‖bias_a‖² − ‖bias_b‖²). Its interval holds the batch sizes at
     which the difference of the curves is not resolved (E. Fieller 1954), so it may have no upper end.
@@ -132,7 +132,7 @@ def _name(a: Estimator, b: Estimator, which: int) -> str:
 
 
 class _Paired:
-    """θ = (Δ‖bias‖², ΔV), V per state, and the two matrices that the corrected jackknife makes its variances of."""
+    """θ = (Δ‖bias‖², ΔV), V per state, with each draw left out, and its covariance by the jackknife."""
 
     def __init__(self, a: Checked, b: Checked) -> None:
         self.label, self.states = a.label, len(a.obs)
@@ -140,18 +140,15 @@ class _Paired:
         self.of = Errors.of(a), Errors.of(b)
         left_out = [errors.left_out() for errors in self.of]
         scale = torch.tensor([1.0, self.states], dtype=torch.float64)
-        value, one, two = (
-            (x - y) * scale.to(x).reshape(2, *[1] * (x.ndim - 1)) for x, y in zip(*left_out, strict=True)
+        value, one = (
+            (x - y) * scale.to(x).reshape(2, *[1] * (x.ndim - 1))
+            for x, y in zip(*(part[:2] for part in left_out), strict=True)
         )
         n = self.draws
         self.value = value
         centred = one - one.mean(1, keepdim=True)
+        self.centred = centred
         self.plain = (n - 1) / n * (centred @ centred.T)
-        pairs = (n - 2) * two - (n - 1) * (one[:, :, None] + one[:, None, :])
-        diagonal = torch.eye(n, dtype=torch.bool, device=pairs.device)
-        pairs = pairs.masked_fill(diagonal, 0.0)
-        pairs = (pairs - pairs.sum((1, 2), keepdim=True) / (n * (n - 1))).masked_fill(diagonal, 0.0).flatten(1)
-        self.quadratic = pairs @ pairs.T / (2 * n * (n - 1))
         # MSE = ‖bias‖² + variance of one minibatch gradient, of all draws and with each left out.
         self.mse = [(float(x[0].sum()), x[1].sum(0)) for x in left_out]
         # What the reference's noise does to the difference: 4 dᵀΩd, d = w̄_a − w̄_b, less what d's own noise adds.
@@ -167,18 +164,37 @@ class _Paired:
         return torch.tensor([1.0, 1.0 / batch], dtype=like.dtype, device=like.device).reshape(2, *[1] * (like.ndim - 1))
 
     def variance(self, x: Tensor) -> float:
-        """Of x·θ, with the floors of ``gradlab.jackknife.corrected_variance``."""
-        plain, quadratic = float(x @ self.plain @ x), float(x @ self.quadratic @ x)
-        return max(plain - quadratic, plain / 2, quadratic / 2) + self.from_reference * float(x[0]) ** 2
+        """Of x·θ, by the jackknife and what the reference's noise adds.
+
+        It keeps the quadratic part that ``gradlab.jackknife.corrected_variance`` takes off: a bias² that comes out near
+        zero comes with too small a standard error, which a symmetric interval of a difference needs made up for.
+        """
+        return float(x @ self.plain @ x) + self.from_reference * float(x[0]) ** 2
+
+    def quantile(self, x: Tensor) -> float:
+        """Student's quantile for x·θ, with the degrees of freedom that its heavy tails leave of the draws.
+
+        The standard error is the root of a sample variance of D numbers, the jackknife's pseudo-values; with kurtosis
+        κ that has 2D/(κ − 1) degrees of freedom (as ``gradlab.confidence.variance_interval`` has it).
+        """
+        values = x @ self.centred
+        second, fourth = float(values.square().mean()), float(values.pow(4).mean())
+        excess = fourth / second**2 - 1 if second > 0 else 0.0
+        freedom = min(self.draws - 1, max(2 * self.draws / excess, 2.0)) if excess > 0 else self.draws - 1
+        return float(stdtrit(freedom, 0.975))
 
     def estimate(self, x: Tensor) -> Estimate:
+        value, stderr = float(x @ self.value), math.sqrt(self.variance(x))
+        half = self.quantile(x) * stderr
+        label = self.label
         return Estimate(
-            float(x @ self.value),
-            math.sqrt(self.variance(x)),
+            value,
+            stderr,
             self.draws,
-            self.label.reference,
-            self.label.objective,
-            caveat=self.label.caveat,
+            label.reference,
+            label.objective,
+            ends=(value - half, value + half),
+            caveat=label.caveat,
         )
 
     def result(self, first: str, second: str, a: GradientError, b: GradientError) -> Comparison:
@@ -204,27 +220,26 @@ class _Paired:
     def ratio(self) -> Estimate:
         n = self.draws
         (top, top_without), (bottom, bottom_without) = self.mse
-        if not (top > 0 and bottom > 0):
-            return Estimate(math.nan, math.nan, n, self.label.reference, self.label.objective)
+        words = self.label
+        if not (top >= 0 and bottom > 0):
+            return Estimate(math.nan, math.nan, n, words.reference, words.objective, caveat=words.caveat)
         without = top_without / bottom_without
         over_draws = (n - 1) / n * float((without - without.mean()).square().sum())
         # ∂(MSE_a/MSE_b)/∂r = −2 w̄_a/MSE_b + 2 w̄_b MSE_a/MSE_b².
         slope = 2 * (self.of[0].mean / bottom - self.of[1].mean * top / bottom**2) * self.stderr
         stderr = math.sqrt(over_draws + float(slope.square().sum()))
-        words = self.label
         return Estimate(top / bottom, stderr, n, words.reference, words.objective, "log", caveat=words.caveat)
 
     def crossing(self, first: str, second: str) -> tuple[Estimate, str]:
         """B*, with the batch sizes at which the curves are not told apart, and what that means."""
         bias, variance = (float(x) for x in self.value)
         point = -variance / bias if bias * variance < 0 else math.inf
-        quantile = float(stdtrit(self.draws - 1, 0.975))
 
         def told_apart(log_batch: float) -> float:
             """Above zero where the difference at this batch size is resolved."""
             x = self._at(math.exp(log_batch), self.value)
             stderr = math.sqrt(self.variance(x))
-            return abs(float(x @ self.value)) - quantile * stderr
+            return abs(float(x @ self.value)) - self.quantile(x) * stderr
 
         grid = torch.linspace(math.log(_SMALLEST), math.log(_LARGEST), 400).tolist()
         resolved = [told_apart(x) > 0 for x in grid]
