@@ -72,7 +72,9 @@ class _Truths:
         if admitted.variance is not None:
             values |= {"variance": float(admitted.variance), "mse": bias + float(admitted.variance)}
         if norm > 0 and true > 0:
-            values |= {"cosine": float(mean @ truth) / (norm * true), "norm_ratio": norm / true}
+            # One parameter has no direction, only a sign.
+            values |= {"cosine": float(mean @ truth) / (norm * true)} if len(mean) > 1 else {}
+            values["norm_ratio"] = norm / true
         if norm > 0 and admitted.variance:
             values["snr"] = norm**2 / float(admitted.variance)
         if values["bias_squared"] == 0:

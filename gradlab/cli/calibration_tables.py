@@ -12,13 +12,17 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gradlab.calibration import TITLES, Calibration, Row
+from gradlab.calibration import TITLES, Calibration, Check, Row
 from gradlab.calibration.rule import INTERVALS_MISSED, LARGEST_Z, NOT_EXACT, OUTSIDE_95
 
 #: How many of the rows that are farthest off are shown in full.
 _FARTHEST = 5
-#: Columns that the numbers of the short table and of the full one take, and that names have at least.
-_SHORT, _FULL, _NARROWEST = 63, 62, 16
+#: Columns that names have at least, however narrow the screen.
+_NARROWEST = 10
+#: A screen on which numbers may be apart.
+_WIDE = 100
+#: Names, one under the other, and the cells beside them.
+_Line = tuple[list[str], list[Text]]
 #: Quantities with a z of their own in the short table; the others share a column.
 _OWN = ("gradient", "bias_squared", "variance")
 
@@ -30,42 +34,31 @@ def world_table(rows: Sequence[Row], width: int, *, full: bool) -> Table:
 
 
 def _short_table(title: str, rows: Sequence[Row], width: int) -> Table:
-    table = _table(title)
-    table.add_column("estimator")
-    for name in ("truth", "measured", "± error"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("z", "bias²", "var", "rest"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=4)
-    table.add_column("verdict", no_wrap=True)
+    lines = []
     for case, group in groupby(rows, key=lambda row: row.case):
         of = list(group)
         gradient = next(row for row in of if row.quantity == "gradient")
         worst = max((row for row in of if row.quantity not in _OWN), key=_distance, default=None)
         own = [next((row for row in of if row.quantity == name), None) for name in _OWN]
-        numbers = (_number(gradient.truth), _number(gradient.measured), _error(gradient))
-        table.add_row(_folded(case[2], width - _SHORT), *numbers, *(_z(row) for row in own), _z(worst), _verdict(of))
-    return table
+        numbers = [Text(text) for text in (_number(gradient.truth), _number(gradient.measured), _error(gradient))]
+        lines.append(([case[2]], [*numbers, *(_z(row) for row in own), _z(worst), _verdict(of)]))
+    columns = ("truth", "measured", "± error", "z", "bias²", "var", "rest", "verdict")
+    return _table(title, ("estimator", *columns), lines, width)
 
 
 def full_table(title: str, rows: Iterable[Row], width: int, *, with_world: bool) -> Table:
-    """A line a quantity."""
-    table = _table(title)
-    table.add_column("world and estimator" if with_world else "estimator")
-    table.add_column("quantity", no_wrap=True)
-    for name in ("truth", "measured", "± error", "z", "held"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    """A line a quantity, in so many columns of text."""
+    lines: list[_Line] = []
     before: tuple[str, str, str] | None = None
     for row in rows:
-        where = _folded(row.estimator, width - _FULL)
-        if with_world:
-            where = f"{_folded(f'{row.world} ({row.setting})', width - _FULL)}\n{where}"
-        numbers = (_number(row.truth), _number(row.measured), _error(row))
-        held = f"{row.held}/{row.intervals}" if row.intervals else ""
-        name = where if with_world or row.case != before else ""
-        table.add_row(name, TITLES[row.quantity], *numbers, _z(row), held, _verdict([row]))
+        held = Text(f"{row.held}/{row.intervals}" if row.intervals else "")
+        numbers = [Text(text) for text in (_number(row.truth), _number(row.measured), _error(row))]
+        names = [f"{row.world} ({row.setting})", row.estimator] if with_world else [row.estimator]
+        cells = [Text(TITLES[row.quantity]), *numbers, _z(row), held, _verdict([row])]
+        lines.append((names if with_world or row.case != before else [], cells))
         before = row.case
-    return table
+    columns = ("quantity", "truth", "measured", "± error", "z", "held", "verdict")
+    return _table(title, ("world and estimator" if with_world else "estimator", *columns), lines, width)
 
 
 def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
@@ -105,21 +98,18 @@ def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
 
 
 def _check_table(result: Calibration) -> Table:
-    table = _table("what chance allows")
-    table.add_column("quantity", no_wrap=True)
-    for name in ("cases", "|z| > 1.96", "allowed", "intervals", "missed", "allowed"):
-        table.add_column(name, justify="right")
     missed = {check.quantity: check for check in result.checks if check.name == INTERVALS_MISSED}
+    lines: list[_Line] = []
     for check in result.checks:
-        if check.name != OUTSIDE_95:
-            continue
-        cells = [str(check.of), _count(check.found, check.passed), f"{check.allowed:.0f}"]
-        other = missed.get(check.quantity)
-        if other is not None:
-            share = f" ({other.found / other.of:.1%})" if other.of else ""
-            cells += [str(other.of), _count(other.found, other.passed) + share, f"{other.allowed:.0f}"]
-        table.add_row(TITLES[check.quantity], *cells)
-    return table
+        if check.name == OUTSIDE_95:
+            cells = [Text(str(check.of)), _count(check), Text(f"{check.allowed:.0f}")]
+            other = missed.get(check.quantity)
+            if other is not None and other.of:
+                cells += [Text(str(other.of)), _count(other), Text(f"{other.found / other.of:.1%}")]
+                cells.append(Text(f"{other.allowed:.0f}"))
+            lines.append(([TITLES[check.quantity]], cells + [Text("")] * (7 - len(cells))))
+    columns = ("cases", "|z| > 1.96", "allowed", "intervals", "missed", "share", "allowed")
+    return _table("what chance allows", ("of", *columns), lines, 80)
 
 
 def _summary(result: Calibration) -> str:
@@ -141,11 +131,20 @@ def _summary(result: Calibration) -> str:
     return f"NOT calibrated, {why}({run}): {failed}."
 
 
-def _table(title: str) -> Table:
-    shape = box.SIMPLE_HEAD
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=shape, padding=(0, 1, 0, 0), show_edge=False
-    )
+def _table(title: str, columns: Sequence[str], lines: Sequence[_Line], width: int) -> Table:
+    """A table whose numbers are never cut: names take what they leave of the width, on several lines if need be."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    # One blank between columns where the screen is narrow, two elsewhere.
+    gap = 1 if width < _WIDE else 2
+    table.padding = (0, gap - 1, 0, 0)
+    table.add_column(columns[0])
+    taken = gap * len(columns)
+    for index, name in enumerate(columns[1:]):
+        table.add_column(name, justify="left" if name in ("quantity", "verdict") else "right", no_wrap=True)
+        taken += max(len(name), *(len(cells[index]) for _, cells in lines))
+    for names, cells in lines:
+        table.add_row("\n".join(_folded(name, width - taken) for name in names), *cells)
+    return table
 
 
 def _folded(name: str, width: int) -> str:
@@ -198,8 +197,8 @@ def _verdict(rows: Sequence[Row]) -> Text:
     return Text("exact" if set(verdicts) == {"exact"} else "in")
 
 
-def _count(found: float, passed: bool) -> str:
-    return f"{found:.0f}" if passed else f"{found:.0f}!"
+def _count(check: Check) -> Text:
+    return Text(f"{check.found:.0f}", style="" if check.passed else "bold red")
 
 
 def _error(row: Row) -> str:
