@@ -13,7 +13,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder, default_estimators
 from gradlab.objective import Objective
 from gradlab.policies import Around, Gaussian, Kumaraswamy, Softmax, SquashedGaussian, TruncatedNormal
-from gradlab.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite, gauss_legendre
 from gradlab.references import CriticReference
 
 N, B = 4, 6
@@ -56,6 +56,15 @@ def test_gauss_hermite_gives_normal_moments():
     for order, moment in ((2, 1), (4, 3), (6, 15), (8, 105), (10, 945)):
         assert (weights @ points[:, 0] ** order).item() == pytest.approx(moment)
     assert (weights @ (points[:, 0] ** 4 * points[:, 1] ** 2)).item() == pytest.approx(3.0)
+
+
+def test_gauss_legendre_gives_uniform_moments():
+    points, weights = gauss_legendre(2, 6)
+    u = torch.special.ndtr(points)
+    assert weights.sum().item() == pytest.approx(1.0, rel=1e-14)
+    for first, second in ((1, 0), (3, 2), (10, 11)):
+        moment = (weights @ (u[:, 0] ** first * u[:, 1] ** second)).item()
+        assert moment == pytest.approx(1 / (first + 1) / (second + 1), rel=1e-12)
 
 
 def test_deterministic_policy_is_exact_and_float64(obs):
