@@ -87,17 +87,20 @@ def test_the_weight_is_exact_for_the_pilot_draws():
 
 
 def test_the_interval_of_the_weight_covers(monkeypatch):
-    """Two blocks of 200 pilots of 48 draws, 95 % intervals."""
+    """Two blocks of 200 pilots of 48 draws, 95 % intervals; they miss what standard deviations would give as weight."""
     agent = make()
     first, zeroth = (slow_variance(agent, e, 60_000, 3 + i) for i, e in enumerate((PATH, SCORE)))
     truth = zeroth / (zeroth + first)
+    wrong = zeroth**0.5 / (zeroth**0.5 + first**0.5)
     for block in (11_000, 12_000):
-        held = 0
+        held, missed = 0, 0
         for seed in range(block, block + 200):
             monkeypatch.setattr("gradlab.estimators.mixed._SEED", seed)
             low, high = Mixed(PATH, SCORE, pilot=48).weights(agent, OBS)[0].interval()
             held += low <= truth <= high
+            missed += not low <= wrong <= high
         assert 0.90 * 200 <= held <= 0.99 * 200, held
+        assert missed > 0.9 * 200
 
 
 def test_equal_estimators_get_about_half():

@@ -12,9 +12,11 @@ from torch import nn
 
 from gradlab import GradlabError
 from gradlab.agent import Agent
+from gradlab.error import gradient_error
 from gradlab.estimators import ClippedGaussian, ScoreFunction, ZerothOrder, heads
 from gradlab.estimators.directions import DIRECTIONS, Direction
 from gradlab.policies import Gaussian, Softmax
+from gradlab.references import ReferenceCotangent
 from gradlab.worlds.modules import ConstantActor
 
 G = torch.tensor([1.0, -2.0, 0.5, 0.0, 1.5, -1.0]).double()
@@ -141,6 +143,20 @@ def test_noise_of_the_public_code_has_the_right_direction_and_a_small_scale(poin
     mean = draws.mean(0)
     if points != 1:
         assert torch.nn.functional.cosine_similarity(mean, G, dim=0) > 0.99
+
+
+def test_scale_and_direction_are_told_apart():
+    """The public code's noise: the cosine's interval reaches one, the norm ratio's holds .0391 and excludes one."""
+    agent = bandit()
+    reference = ReferenceCotangent(G[None], torch.zeros(1, P).double(), "the gradient", agent.objective)
+    for kind, scale in (("clipped", clipped_moment(2)), ("gaussian", 1.0)):
+        draws = ZerothOrder(MU, "antithetic", kind).draw(agent, STATE, 4000, generator(20))
+        error = gradient_error(agent, STATE, draws, reference)
+        low, high = error.norm_ratio.interval()
+        assert low <= scale <= high
+        assert (high < 1.0) == (kind == "clipped")
+        assert error.cosine.interval()[1] > 0.999
+        assert error.cosine.value > 0.99
 
 
 @pytest.mark.parametrize("kind", DIRECTIONS)
