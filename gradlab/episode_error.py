@@ -93,7 +93,7 @@ def trajectory_error(
     v: Tensor,
     reference: ParameterReference,
     *,
-    group: int = 1,
+    group: int | None = 1,
     objective: Objective | None = None,
     allow_mismatch: bool = False,
     kernel: TangentKernel | None = None,
@@ -112,7 +112,7 @@ def trajectory_error(
         v: cotangents [N, m], one a step, with the discount weights inside (``TrajectoryEstimator.cotangents``).
         reference: ∇J. Its noise is taken off the squared norms and widens the intervals.
         group: how many consecutive episodes make one sample, because they share a baseline
-            (``estimator.group``); the draw is then the mean of their gradients.
+            (``estimator.group``); the draw is then the mean of their gradients. None, where all share one, is refused.
         objective: the objective that v estimates the gradient of; the agent's own when None. Where its discount or
             entropy is not the reference's the two are refused.
         allow_mismatch: compare them all the same; every number and the notes then say so.
@@ -148,7 +148,7 @@ def trajectory_error(
         cut = f"{int(trajectories.cut_off.sum())} of {trajectories.count} episodes"
         notes += (f"{cut} were cut off: what would have followed is missing where it was not bootstrapped",)
     samples = _grouped(trajectories, group)
-    v = v.detach() / group
+    v = v.detach() * (samples.count / trajectories.count)
     r, stderr = reference.flat(agent)
     gram = _gram(agent, samples, v, kernel, exact=stderr is None, memory=memory)
     along = torch.cat([directional_derivative(agent, rows, r) for rows in samples.obs.split(_ROWS)])
@@ -178,7 +178,12 @@ class _Samples:
         return int(self.trajectory[-1]) + 1
 
 
-def _grouped(trajectories: Episodes, group: int) -> _Samples:
+def _grouped(trajectories: Episodes, group: int | None) -> _Samples:
+    if group is None:
+        raise GradlabError(
+            f"trajectory error: all {trajectories.count} episodes share one baseline, so that none is an independent "
+            "draw; give the baseline groups (LeaveOneOut(8)) or a pilot (OptimalBaseline(pilot))"
+        )
     if group < 1 or trajectories.count % group:
         raise GradlabError(
             f"trajectory error: {trajectories.count} episodes do not divide into groups of {group}; "

@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.layers import _refuse_modes
 from gradlab.products import _HeadModule, check_cotangents, head_with_graph
 from gradlab.tangent import TangentKernel
 
@@ -50,7 +51,8 @@ def trajectory_gradients(agent: Agent, trajectories: Episodes, v: Tensor) -> Ten
         [R, P], in the parameters' dtype.
 
     Raises:
-        GradlabError: shapes do not fit, or a cotangent is NaN or infinite (counted and located).
+        GradlabError: shapes do not fit, a cotangent is NaN or infinite (counted and located), or the actor is random or
+            mixes states (dropout or batch normalisation in training mode).
 
     Example:
         >>> from gradlab.trajectories import Trajectories
@@ -78,6 +80,8 @@ def gradient_chunks(
     Raises:
         GradlabError: shapes do not fit, or a cotangent is NaN or infinite.
     """
+    # Random layers would draw from the global state, and batches of an episode's states are no training batches.
+    _refuse_modes(agent.actor)
     obs = agent.observations(trajectories.obs)
     check_steps(trajectories, v)
     lengths = torch.bincount(trajectories.trajectory, minlength=trajectories.count)

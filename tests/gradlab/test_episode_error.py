@@ -99,6 +99,8 @@ def test_groups_are_means_of_episodes(runs, v):
     same(error, error_from_gram(means @ means.T, means @ r, r @ r))
     with pytest.raises(GradlabError, match="12 episodes do not divide into groups of 5"):
         trajectory_error(agent, runs, v, ref, group=5)
+    with pytest.raises(GradlabError, match="all 12 episodes share one baseline"):
+        trajectory_error(agent, runs, v, ref, group=None)
 
 
 def test_a_noisy_reference_is_taken_off_and_widens(runs, v):

@@ -6,16 +6,16 @@ from torch import nn
 
 from gradlab import trajectory_gradients
 from gradlab.agent import Agent
-from gradlab.errors import GradlabError
-from gradlab.policies import Gaussian
-from gradlab.tangent import tangent_kernel
-from gradlab.trajectories import Trajectories
 from gradlab.episode_gradients import (
     directional_derivative,
     gradient_chunks,
     gram_by_gradients,
     gram_by_kernel,
 )
+from gradlab.errors import GradlabError
+from gradlab.policies import Gaussian
+from gradlab.tangent import tangent_kernel
+from gradlab.trajectories import Trajectories
 
 LENGTHS = (4, 1, 6, 3, 2)
 N = sum(LENGTHS)
@@ -113,6 +113,17 @@ def test_directional_derivative(runs, v):
     r = torch.randn(8 * 3 + 8 + 16 + 2 + 2 + 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     along = directional_derivative(agent, runs.obs, r)
     torch.testing.assert_close(runs.total((along * v).sum(-1)), oracle(agent, runs, v) @ r, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(2)])
+def test_actors_in_training_mode_are_refused_and_left_alone(layer, runs):
+    actor = nn.Sequential(nn.Linear(3, 2), layer).double()
+    agent = Agent(actor, [], [-1, -1], [1, 1])
+    buffers = [b.clone() for b in actor.buffers()]
+    with pytest.raises(GradlabError, match="in training mode"):
+        trajectory_gradients(agent, runs, torch.ones(N, 2))
+    assert all(torch.equal(a, b) for a, b in zip(buffers, actor.buffers(), strict=True))
+    assert trajectory_gradients(Agent(actor.eval(), [], [-1, -1], [1, 1]), runs, torch.ones(N, 2)).shape[0] == 5
 
 
 def test_cotangents_that_are_not_finite_are_counted_and_located(runs, v):

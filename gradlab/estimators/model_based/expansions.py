@@ -12,7 +12,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators.model_based.model import Model
-from gradlab.estimators.model_based.unroll import Ending, Noises, act_with, draw_noises, unroll
+from gradlab.estimators.model_based.unroll import Ending, Noises, act_with, draw_noises, total_derivatives, unroll
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class OneStepReparameterized(OneStepExpansion):
         offsets = _offsets(agent, obs)
         ending = Ending(length, torch.ones_like(length, dtype=torch.bool))
         paths = unroll(agent, self.model, obs, noises, ending, offsets, agent.entropy)
-        here, there = torch.autograd.grad(paths.value.sum(), offsets, materialize_grads=True)
+        here, there = total_derivatives(paths.value, offsets)
         return paths.states[1][1], here, there
 
 
@@ -173,7 +173,7 @@ class OneStepScoreFunction(OneStepExpansion):
                 advantage = value - self._value(agent, centre, noises.act[1], torch.zeros_like(offsets[1]))
         log_prob = self.model.log_prob(following, obs, act)
         surrogate = self.model.reward(obs, act) + bonus + gamma * (log_prob * advantage.detach() + value)
-        here, there = torch.autograd.grad(surrogate.sum(), offsets, materialize_grads=True)
+        here, there = total_derivatives(surrogate, offsets)
         return following, here, there
 
     def _value(self, agent: Agent, obs: Tensor, noise: Tensor, offset: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators.base import TrajectoryEstimator
 from gradlab.estimators.model_based.model import Model
 from gradlab.estimators.model_based.recorded import action_noise, model_noise
-from gradlab.estimators.model_based.unroll import Ending, Noises, Value, unroll
+from gradlab.estimators.model_based.unroll import Ending, Noises, Value, total_derivatives, unroll
 from gradlab.objective import Objective
 from gradlab.trajectories import Trajectories
 
@@ -79,5 +79,5 @@ class PathwiseReturn(TrajectoryEstimator):
         alpha = agent.entropy if self.entropy else 0.0
         ending = Ending(trajectories.lengths, is_open, self.value)
         paths = unroll(agent, self.model, first, noises, ending, offsets, alpha)
-        table = torch.autograd.grad(paths.value.sum(), offsets, materialize_grads=True)
+        table = total_derivatives(paths.value, offsets)
         return trajectories.flattened(torch.stack(table, dim=1)).detach()

@@ -102,6 +102,20 @@ def unroll(
     return Paths(total, visited)
 
 
+def total_derivatives(value: Tensor, offsets: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """∂ Σ value/∂ offset_t of each offset, detached; zeros where nothing depends on it.
+
+    Example:
+        >>> offset = torch.zeros(2, 1, requires_grad=True)
+        >>> total_derivatives(3 * offset[:, 0], [offset])[0].tolist(), total_derivatives(torch.ones(2), [offset])
+        ([[3.0], [3.0]], (tensor([[0.],
+                [0.]]),))
+    """
+    if not value.requires_grad:
+        return tuple(torch.zeros_like(offset, requires_grad=False) for offset in offsets)
+    return torch.autograd.grad(value.sum(), list(offsets), materialize_grads=True)
+
+
 def act_with(agent: Agent, head: Tensor, noise: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """The action and its share −α log π of the reward."""
     if not agent.policy.stochastic:

@@ -13,7 +13,7 @@ from gradlab.estimators.base import Estimator
 from gradlab.estimators.heads import ROWS
 from gradlab.estimators.model_based.model import Model
 from gradlab.estimators.model_based.recorded import windows
-from gradlab.estimators.model_based.unroll import Ending, Noises, draw_noises, unroll
+from gradlab.estimators.model_based.unroll import Ending, Noises, draw_noises, total_derivatives, unroll
 from gradlab.objective import Objective
 from gradlab.trajectories import Trajectories
 
@@ -142,5 +142,4 @@ class ValueGradient(Estimator):
         offset = obs.new_zeros(len(obs), size).requires_grad_()
         alpha = agent.entropy if self.entropy else 0.0
         paths = unroll(agent, self.model, obs, noises, ending, [offset], alpha)
-        (gradient,) = torch.autograd.grad(paths.value.sum(), offset, materialize_grads=True)
-        return gradient
+        return total_derivatives(paths.value, [offset])[0]

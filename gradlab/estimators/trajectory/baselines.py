@@ -82,8 +82,8 @@ class LeaveOneOut(Baseline):
     """The mean of Ψ_t at the same step over the *other* episodes of a group that last that long; 0 if none does.
 
     It does not depend on the episode it is subtracted from, so nothing is biased. The episodes of a group are
-    however correlated: their gradients' covariance is ‖∇J‖²/(K−1)² for a group of K. Whole groups are the independent
-    samples; averages over a group are what ``trajectory_error(..., group=K)`` compares.
+    however correlated: for REINFORCE the covariance of two gradients in a group of K is ‖∇J‖²/(K−1)². Whole groups are
+    the independent samples; averages over a group are what ``trajectory_error(..., group=K)`` compares.
     Source: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 
     Args:

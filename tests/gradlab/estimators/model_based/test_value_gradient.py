@@ -132,6 +132,37 @@ def test_no_steps_are_svg_zero_or_dpg_draw_by_draw(policy, obs):
     torch.testing.assert_close(*draws, rtol=1e-12, atol=1e-12)
 
 
+class Blind(nn.Module):
+    def forward(self, obs, act):
+        return obs.sum(-1)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_critic_that_ignores_the_action_gives_zero_at_no_steps(steps, obs):
+    agent = make(Gaussian())
+    agent.critics = (Blind(),)
+    with torch.no_grad():
+        v = ValueGradient(MODEL, steps).draw(agent, obs, 2)
+    assert bool(v.any()) == (steps > 0)
+
+
+def test_single_precision_agrees(obs):
+    agent, single = make(Gaussian(), entropy=0.1), make(Gaussian(), entropy=0.1)
+    single.actor.float(), single.critics[0].float()
+
+    def in_its_own(function):
+        return lambda obs, act: function(obs.double(), act.double()).to(obs)
+
+    given = noises(agent, 3, 2)
+    rough = ValueGradient(GaussianModel(in_its_own(mean), in_its_own(reward), in_its_own(std)), 2).at_noise(
+        single, obs.float(), Noises(given.act.float(), given.model.float())
+    )
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(
+        ValueGradient(MODEL, 2).at_noise(agent, obs, given), rough.double(), rtol=1e-4, atol=1e-5
+    )
+
+
 def test_draws_do_not_depend_on_chunks(obs, monkeypatch):
     agent = make(Gaussian())
     whole = ValueGradient(MODEL, 2).draw(agent, obs, 7, torch.Generator().manual_seed(0))

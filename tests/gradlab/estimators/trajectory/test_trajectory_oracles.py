@@ -170,6 +170,20 @@ def test_every_psi(policy, entropy, case, discounted):
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("entropy", [0.0, 0.3])
+def test_single_precision_agrees(policy, entropy):
+    double, single = (make(policy, entropy=entropy, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    runs = episodes(double)
+    with torch.no_grad():
+        act = policy.sample(single.head(runs.obs.float()), runs.noise.float())[0]
+    for estimator in (Reinforce(), GPOMDP("optimal"), GAE(0.9, value), ActionValue(1.0)):
+        a = estimator.cotangents(double, runs)
+        b = estimator.cotangents(single, dataclasses.replace(runs, act=act))
+        assert b.dtype == torch.float32
+        torch.testing.assert_close(a, b.double(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_the_noise_is_not_needed_but_gives_the_same(policy):
     agent = make(policy)
     with_noise, without = (GPOMDP().cotangents(agent, episodes(agent, with_noise=w)) for w in (True, False))
