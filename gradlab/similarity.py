@@ -54,7 +54,8 @@ def _from_reference(products: Products, norms: Tensor, value: float, true: float
         # No component of the reference is noisier than √(tr Ω²), and tr Ω² is at most (tr Ω)².
         largest = math.sqrt(noise.square) if noise.square > 0 else noise.trace
         length = float((weights * products.against(weights)).sum())
-        return float(max(length - value**2, 0.0) / true * largest)
+        slope = length - 2 * value**2 + value**2 * float(products.reference_squared) / true
+        return float(slope / true * largest)
     along, cross = products.noise_along(weights)
     plug_in = along / true - 2 * value * cross / true**1.5 + value**2 * noise.reference / true**2
     # The plug-in's r is noisy too, by about the quadratic part; taking that off cost coverage where r is the noisy one.

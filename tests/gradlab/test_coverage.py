@@ -79,7 +79,7 @@ def test_intervals_hold_the_truth(regime: str) -> None:
         "norm_ratio": math.sqrt(inner(g, g) / inner(r, r)),
         "snr": inner(g, g) / variance,
     }
-    held = dict.fromkeys(truth, 0)
+    held, uncorrected = dict.fromkeys(truth, 0), 0
     for _ in range(REPETITIONS):
         v = g + size * draw_noise(kind, (draws, B, M), generator)
         ref = ReferenceCotangent(r + errors * normal(B, M), errors, "truth", Objective())
@@ -89,5 +89,10 @@ def test_intervals_hold_the_truth(regime: str) -> None:
             low, high = (blocks if name == "variance from blocks" else getattr(error, name)).interval()
             # A NaN interval holds nothing; one rounding unit for a truth of exactly one or zero.
             held[name] += low - 1e-12 <= value <= high + 1e-12
+        # Negative control: the squared norm of the mean error, without the correction of the U-statistic.
+        bias, shift = error.bias_squared, error.variance.value / draws
+        uncorrected += abs(bias.value + shift - truth["bias_squared"]) <= 1.96 * bias.stderr
     shares = {name: count / REPETITIONS for name, count in held.items()}
+    if regime == "unbiased":
+        assert uncorrected / REPETITIONS < 0.5
     assert all(0.90 <= share <= 0.98 for share in shares.values()), shares

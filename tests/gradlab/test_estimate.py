@@ -36,3 +36,18 @@ def test_an_interval_is_widened_in_quadrature_and_lost_with_an_unknown_error():
     for unknown in (exact.widened(math.nan, 64), exact.widened(0.2, 1)):
         assert all(math.isnan(end) for end in unknown.interval())
         assert not unknown.resolved
+
+
+def test_where_the_interval_is_known_it_is_printed_instead_of_a_symmetric_error():
+    cosine = Estimate(1.02, 0.58, samples=64, reference="critic", ends=(0.71, 1.02))
+    assert str(cosine) == "1.02 in [0.71, 1.02] (n=64, against critic)"
+    assert str(Estimate(0.5, 0.1, samples=64, ends=(-0.2, 0.9))).startswith("unresolved: 0.50 in [-0.20, 0.90] (n=64; ")
+    # A number without an error has no interval to print.
+    assert str(Estimate(1.0, 0.0, samples=64, ends=(1.0, 1.0))) == "1 ± 0 (n=64)"
+
+
+def test_a_caveat_is_never_left_out():
+    caveat = "mismatch allowed: discounted (γ=0.99) against undiscounted"
+    for stderr, ends in ((0.1, None), (math.nan, None), (9.0, None), (0.0, None), (0.1, (0.3, 0.8))):
+        assert caveat in str(Estimate(0.5, stderr, samples=64, reference="simulator", ends=ends, caveat=caveat))
+    assert caveat in str(Estimate(0.5, 0.1, samples=64, caveat=caveat).widened(0.2, 16))

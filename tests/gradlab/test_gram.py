@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -179,3 +180,26 @@ def test_isotropic_noise_in_many_dimensions() -> None:
         assert abs(alike.value - product.value**2) < tolerance + product.value**2 / size
         # It could fail: the cosine itself is not its square.
         assert abs(alike.value - product.value) > tolerance
+
+
+def test_the_standard_error_of_a_variance_is_the_kurtosis_s() -> None:
+    """√((κ − 1)/n), κ = 29 for the score function of E[x²θ], x ~ N(θ, 1), at θ = 1: x²θ(x − θ) + x²."""
+
+    def score(x: Tensor) -> Tensor:
+        return x.square() * (x - 1) + x.square()
+
+    nodes, weights = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(32))
+    g, weights = score(nodes + 1), weights / weights.sum()
+    mean = float(weights @ g)
+    second, fourth = (float(weights @ (g - mean).pow(k)) for k in (2, 4))
+    assert (mean, second, fourth / second**2) == pytest.approx((4.0, 60.0, 29.0), rel=0.02)
+    draws = score(normal(torch.Generator().manual_seed(17), 2000) + 1)
+    error = error_from_gram(torch.outer(draws, draws), 4 * draws, 16.0)
+    centred = draws - draws.mean()
+    kurtosis = float(centred.pow(4).mean() / centred.square().mean() ** 2)
+    assert error.variance.value == pytest.approx(float(draws.var()), rel=1e-9)
+    assert error.variance.stderr / error.variance.value == pytest.approx(math.sqrt((kurtosis - 1) / 2000), rel=0.01)
+    # Not what a normal variable would have.
+    assert error.variance.stderr / error.variance.value > 2 * math.sqrt(2 / 2000)
+    low, high = error.variance.interval()
+    assert low < 60 < high
