@@ -37,7 +37,7 @@ class BallOverWall(World):
     Under a ~ N(θ, σ²) the gradient is E[Q'(a)], which is what reparameterised draws average, *plus* the flux
     Σ (jump) φ((a_k − θ)/σ)/σ through the jumps, which they miss: more draws do not help. Integrals are by
     Gauss–Legendre quadrature on pieces between the kinks and jumps; the flux is in closed form.
-    Source: Suh et al. 2022, "Do differentiable simulators give better policy gradients?", section 3 and figure 2.
+    Source: Suh et al. 2022, "Do differentiable simulators give better policy gradients?", section 3.
 
     Args:
         angle: θ, in radians; π/4 flies farthest.

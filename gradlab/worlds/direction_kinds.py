@@ -117,7 +117,7 @@ def _sphere(size: int, nodes: int) -> tuple[Tensor, Tensor]:
 def _unit_sphere(size: int, nodes: int) -> tuple[Tensor, Tensor]:
     """Exact for polynomials of degree up to 2·nodes − 1, by latitudes t of density ∝ (1 − t²)^{(p−3)/2}.
 
-    Source: Stroud 1971, "Approximate calculation of multiple integrals", section 2.7.
+    Source: Stroud 1971, "Approximate calculation of multiple integrals", on product rules for the sphere.
     """
     if size == 1:
         return _corners(1)

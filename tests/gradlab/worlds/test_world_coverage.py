@@ -1,20 +1,23 @@
 """On the worlds with known answers, 95 % intervals hold the truth in 90 to 98 % of a thousand repetitions."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from gradlab import Agent, gradient_error
 from gradlab.estimators import ScoreFunction, ZerothOrder
-from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
-from gradlab.worlds import GaussianPolynomial, LinearQuadratic, QuadraticBandit
+from gradlab.worlds import Admitted, CubicBandit, GaussianPolynomial, LinearQuadratic, QuadraticBandit, Step
+
+pytestmark = pytest.mark.slow
 
 REPETITIONS = 1000
 
 
-def exact(mean):
-    return ReferenceCotangent(mean, torch.zeros_like(mean), "closed form", Objective())
+def exact(mean, objective):
+    return ReferenceCotangent(mean, torch.zeros_like(mean), "closed form", objective)
 
 
 def held(agent, obs, draw, reference, truths):
@@ -49,7 +52,7 @@ def test_gaussian_polynomial(way):
             agent,
             torch.ones(batch, 1, dtype=torch.float64),
             lambda generator: world.draw(way, draws * batch, generator).reshape(draws, batch, 1),
-            exact(torch.full((batch, 1), true, dtype=torch.float64)),
+            exact(torch.full((batch, 1), true, dtype=torch.float64), agent.objective),
             truths,
         )
     )
@@ -68,7 +71,15 @@ def test_quadratic_bandit(points):
         # One-point draws are so noisy (SNR 1/600) that 128 of them do not resolve a direction.
         truths |= {"cosine": 1.0, "norm_ratio": 1.0, "snr": gradient.square().sum().item() / variance}
     estimator = ZerothOrder(mu=0.1, points=points)
-    check(held(agent, obs, lambda generator: estimator.draw(agent, obs, 128, generator), exact(gradient), truths))
+    check(
+        held(
+            agent,
+            obs,
+            lambda generator: estimator.draw(agent, obs, 128, generator),
+            exact(gradient, agent.objective),
+            truths,
+        )
+    )
 
 
 @pytest.mark.parametrize("estimator", [ZerothOrder(0.1, "antithetic"), ScoreFunction(0.1, "value")], ids=str)
@@ -83,5 +94,57 @@ def test_linear_quadratic(estimator):
     per_state = 2 * gradient.flatten() ** 2 + even * curvature**2
     variance = float((per_state * obs.flatten() ** 2).sum()) / states**2
     truths = {"bias_squared": 0.0, "variance": variance, "norm_ratio": 1.0}
-    shares = held(agent, obs, lambda g: estimator.draw(agent, obs, draws, g), exact(gradient), truths)
+    shares = held(agent, obs, lambda g: estimator.draw(agent, obs, draws, g), exact(gradient, agent.objective), truths)
     check(shares)
+
+
+def truths_of(admitted):
+    """What the numbers would be without sampling error."""
+    mean, truth, variance = admitted.mean, admitted.truth, admitted.variance
+    bias = (mean - truth).square().sum().item()
+    return {
+        "bias_squared": bias,
+        "variance": variance,
+        "mse": bias + variance,
+        "cosine": (mean @ truth / (mean.norm() * truth.norm())).item(),
+        "norm_ratio": (mean.norm() / truth.norm()).item(),
+        "snr": mean.square().sum().item() / variance,
+    }
+
+
+HEAVY = pytest.mark.xfail(strict=True, reason="squares of kurtosis 42: the SNR's interval holds it in 79 % of cases")
+SKEWED = pytest.mark.xfail(strict=True, reason="bias² and variance err together: the MSE's interval holds it in 89 %")
+
+
+@pytest.mark.parametrize(
+    "directions",
+    [pytest.param("gaussian", marks=HEAVY), "sphere", pytest.param("rademacher", marks=SKEWED), "clipped"],
+)
+def test_cubic_bandit_has_a_bias_to_find(directions):
+    """Smoothing turns and stretches the gradient: neither bias nor angle is zero."""
+    third = torch.zeros(2, 2, 2).double()
+    for i, j, k, value in ((0, 0, 0, 3.0), (0, 0, 1, -4.0), (0, 1, 1, 2.0), (1, 1, 1, 5.0)):
+        for a, b, c in {(i, j, k), (i, k, j), (j, i, k), (j, k, i), (k, i, j), (k, j, i)}:
+            third[a, b, c] = value
+    world, mu = CubicBandit([1.0, -2.0], [[-1.0, 0.3], [0.3, -2.0]], third, q0=1.0), 0.5
+    agent, obs, estimator = world.agent(), world.observations(), ZerothOrder(mu, 2, directions)
+    truth = world.true_gradient()
+    moments = world.zeroth_order_vector(mu, 2, directions)
+    admitted = Admitted(estimator, moments.mean, moments.variance, truth)
+    assert truths_of(admitted)["cosine"] < 0.999 or directions == "clipped"
+    reference = exact(truth.unsqueeze(0), agent.objective)
+    check(held(agent, obs, lambda g: estimator.draw(agent, obs, 128, g), reference, truths_of(admitted)))
+
+
+def test_step():
+    """A reward that jumps, in three actions: heavy tails no, but one draw in two is a constant times the score."""
+    world = Step([0.1, 0.2, -0.5], [0.5, 0.9, 1.3], [1.0, -2.0, 0.5], 0.3, 2.0, 0.5)
+    agent, obs = world.agent(), world.observations()
+    admitted = next(a for a in world.admitted() if a.estimator.name == "score-function-baseline")
+    truth = torch.cat([world.true_gradient(), torch.zeros(3).double()]).unsqueeze(0)
+    truths = truths_of(admitted)
+    # An unbiased estimator's cosine is one: at the edge of its range.
+    assert math.isclose(truths["cosine"], 1.0)
+    check(
+        held(agent, obs, lambda g: admitted.estimator.draw(agent, obs, 256, g), exact(truth, agent.objective), truths)
+    )
