@@ -11,15 +11,18 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimators.base import TrajectoryEstimator
-from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, Reinforce, TDError
+from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, LeaveOneOut, Reinforce, TDError
 from gradlab.policies import Gaussian
 from gradlab.trajectories import Trajectories
 from gradlab.worlds.base import Admitted, Hessians, Moments, World
 from gradlab.worlds.modules import ConstantActor, FixedLogStd
 from gradlab.worlds.rollout import Step, gather
+from gradlab.worlds.score_moments import ScoreMoments
 
 #: Half-width of the stated action box, in standard deviations; actions are not clipped.
 _WIDTH = 20.0
+#: Episodes that share a leave-one-out baseline.
+_GROUP = 4
 
 
 class RewardChain(World):
@@ -99,6 +102,25 @@ class RewardChain(World):
         total, squares = float(self.weights.sum()), float(self.weights.square().sum())
         return Moments(total, self.horizon * ((left / self.std) ** 2 + squares) + total**2)
 
+    def reinforce_leave_one_out(self, episodes: int) -> Moments:
+        """Moments of the mean REINFORCE gradient of K = ``episodes``, each with the others' mean return as baseline.
+
+        (1/K) Σ_i Z_i (G_i − mean of the other G) is the sample covariance of return and score Z = Σ_t ε_t/σ.
+
+        Raises:
+            GradlabError: there is no other episode.
+        """
+        total, squares = self.weights.sum().reshape(1), self.weights.square().sum().reshape(1)
+        moments = ScoreMoments(
+            value=self.value(),
+            spread=self.std**2 * float(squares),
+            gradient=total,
+            score=torch.full_like(total, self.horizon / self.std**2),
+            weighted=torch.zeros_like(total),  # an odd moment
+            weighted_square=self.horizon * squares + 2 * total.square(),
+        )
+        return Moments(float(total), moments.leave_one_out(episodes))
+
     def gpomdp(self, baseline: Tensor | float = 0.0, *, discounted_states: bool = True) -> Moments:
         """Moments of Σ_t γᵗ (R_t − b_t) ε_t/σ, R_t the reward-to-go; ``baseline`` is a number or [T].
 
@@ -170,6 +192,7 @@ class RewardChain(World):
         cases: list[tuple[TrajectoryEstimator, Moments]] = [
             (Reinforce(), self.reinforce()),
             (Reinforce(self.value()), self.reinforce(None)),
+            (Reinforce(LeaveOneOut(_GROUP)), self.reinforce_leave_one_out(_GROUP)),
             (GPOMDP(), self.gpomdp()),
             (GPOMDP(self.state_value), self.gpomdp(values)),
             (ActionValue(), self.action_value()),

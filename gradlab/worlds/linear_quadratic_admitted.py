@@ -14,13 +14,14 @@ from gradlab.estimators.deterministic import Deterministic
 from gradlab.estimators.model_based import PathwiseReturn, ValueGradient
 from gradlab.estimators.reparameterized import Reparameterized
 from gradlab.estimators.score_function import ScoreFunction
-from gradlab.estimators.trajectory import GPOMDP, Reinforce
+from gradlab.estimators.trajectory import GPOMDP, LeaveOneOut, Reinforce
 from gradlab.estimators.zeroth_order import ZerothOrder
 from gradlab.worlds.base import Admitted, GradientMoments
 from gradlab.worlds.direction_kinds import KINDS
 from gradlab.worlds.linear_paths import backpropagated_gradient, root, value_gradient
 from gradlab.worlds.linear_quadratic_episodes import (
     best_constant,
+    leave_one_out_gradient,
     return_gradient,
     reward_to_go_gradient,
 )
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Radius of perturbations, and steps above which the moments of whole episodes take too long to be admitted.
 _RADIUS, _LONG = 0.1, 12
+#: Actions, or episodes, that share a leave-one-out baseline.
+_SAMPLES = 4
 
 #: At one state: the decision as a world of its own → mean and trace of the covariance of a draw at the mean action.
 _AtState = Callable[[QuadraticBandit], tuple[Tensor, float]]
@@ -95,9 +98,9 @@ def _score(decision: QuadraticBandit, baseline: float, sigma: float | None = Non
     return moments.gradient, moments.variance(baseline)
 
 
-def _leave_one_out(decision: QuadraticBandit, samples: int) -> tuple[Tensor, float]:
+def _leave_one_out(decision: QuadraticBandit) -> tuple[Tensor, float]:
     moments = decision.score_moments()
-    return moments.gradient, moments.leave_one_out(samples)
+    return moments.gradient, moments.leave_one_out(_SAMPLES)
 
 
 def _deterministic() -> list[tuple[Estimator, _AtState]]:
@@ -124,7 +127,7 @@ def _gaussian() -> list[tuple[Estimator, _AtState]]:
         (Reparameterized(), _reparameterized),
         (ScoreFunction(), lambda decision: _score(decision, 0.0)),
         (ScoreFunction(baseline="value"), lambda decision: _score(decision, decision.q0)),
-        (ScoreFunction(baseline="leave-one-out", samples=4), lambda decision: _leave_one_out(decision, 4)),
+        (ScoreFunction(baseline="leave-one-out", samples=_SAMPLES), _leave_one_out),
     ]
 
 
@@ -139,6 +142,7 @@ def _along_episodes(world: LinearQuadratic) -> list[Admitted]:
     cases: list[tuple[TrajectoryEstimator, GradientMoments]] = [
         (Reinforce(), return_gradient(world)),
         (Reinforce(best), return_gradient(world, best)),
+        (Reinforce(LeaveOneOut(_SAMPLES)), leave_one_out_gradient(world, _SAMPLES)),
         (GPOMDP(), reward_to_go_gradient(world)),
         (GPOMDP(world.state_value), reward_to_go_gradient(world, value_at=0)),
     ]

@@ -15,6 +15,7 @@ from gradlab.worlds.gaussian_forms import Form, expectation, gradient_moments
 from gradlab.worlds.linear_paths import LinearPath, root
 from gradlab.worlds.modules import quadratic_form
 from gradlab.worlds.rollout import Step, gather
+from gradlab.worlds.score_moments import ScoreMoments
 
 if TYPE_CHECKING:
     from gradlab.worlds.linear_quadratic import LinearQuadratic
@@ -130,6 +131,34 @@ def return_gradient(world: LinearQuadratic, baseline: float = 0.0) -> GradientMo
     total = forms.rewards_to_go()[0] - baseline
     components = [[(total, forms.whole_score(i, j))] for i, j in forms.coordinates()]
     return gradient_moments(components, tuple(world.K.shape))
+
+
+def leave_one_out_gradient(world: LinearQuadratic, episodes: int) -> GradientMoments:
+    """Moments of the mean REINFORCE gradient of K = ``episodes``, each with the others' mean return as its baseline.
+
+    (1/K) Σ_i Z_i (G_i − mean of the other G) is the sample covariance of G and Z; see ``ScoreMoments``.
+
+    Raises:
+        GradlabError: there is no other episode.
+    """
+    forms = EpisodeForms(world)
+    total = forms.rewards_to_go()[0]
+    value = expectation([total])
+    centred, scores = total - value, [forms.whole_score(i, j) for i, j in forms.coordinates()]
+
+    def each(*factors: Form, twice: bool = True) -> Tensor:
+        products = [expectation([*factors, z, z] if twice else [*factors, z]) for z in scores]
+        return torch.tensor(products, dtype=torch.float64)
+
+    moments = ScoreMoments(
+        value=value,
+        spread=expectation([centred, centred]),
+        gradient=each(centred, twice=False),
+        score=each(),
+        weighted=each(centred),
+        weighted_square=each(centred, centred),
+    )
+    return GradientMoments(moments.gradient.reshape(world.K.shape), moments.leave_one_out(episodes))
 
 
 def reward_to_go_gradient(

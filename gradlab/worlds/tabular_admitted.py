@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.estimators.base import TrajectoryEstimator
 from gradlab.estimators.score_function import ScoreFunction
-from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, Reinforce, TDError
+from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, LeaveOneOut, Reinforce, TDError
 from gradlab.worlds.base import Admitted, GradientMoments
 from gradlab.worlds.tabular_moments import advantage_gradient, return_moments
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gradlab.worlds.tabular import TabularMDP
 
 
-#: Actions in a draw of the leave-one-out estimator.
+#: Actions, or episodes, that share a leave-one-out baseline.
 _SAMPLES = 4
 
 
@@ -53,6 +53,7 @@ def _along_episodes(world: TabularMDP) -> list[Admitted]:
     cases: list[tuple[TrajectoryEstimator, GradientMoments]] = [
         (Reinforce(), whole.gradient()),
         (Reinforce(whole.best_constant), whole.gradient(whole.best_constant)),
+        (Reinforce(LeaveOneOut(_SAMPLES)), whole.leave_one_out(_SAMPLES)),
         (GPOMDP(), advantage_gradient(process, zero, zero, g, g)),
         (GPOMDP(world.state_value), advantage_gradient(process, v, v, g, g)),
     ]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradlab.worlds.base import GradientMoments
+from gradlab.worlds.score_moments import ScoreMoments
 
 #: What the steps that an endless episode is cut at may still weigh.
 _TAIL = 1e-20
@@ -157,10 +158,12 @@ class ReturnMoments:
     Attributes:
         vector: E[Gⁱ Z] for i = 0, 1, 2, [3, S, A]; the first is zero.
         square: E[Gⁱ ‖Z‖²] for i = 0, 1, 2.
+        returns: E Gⁱ for i = 0, 1, 2.
     """
 
     vector: Tensor
     square: tuple[float, float, float]
+    returns: tuple[float, float, float]
 
     @property
     def best_constant(self) -> float:
@@ -172,6 +175,26 @@ class ReturnMoments:
         mean = self.vector[1] - baseline * self.vector[0]
         second = self.square[2] - 2 * baseline * self.square[1] + baseline**2 * self.square[0]
         return GradientMoments(mean, second - float(mean.square().sum()))
+
+    def leave_one_out(self, episodes: int) -> GradientMoments:
+        """The same of the mean gradient of K = ``episodes``, each with the others' mean return as its baseline.
+
+        (1/K) Σ_i Z_i (G_i − mean of the other G) is the sample covariance of G and Z; see ``ScoreMoments``.
+
+        Raises:
+            GradlabError: there is no other episode.
+        """
+        mean, J = self.vector[1], self.returns[1]
+        # Of sums over components: the square of the norm in place of the sum of squares.
+        moments = ScoreMoments(
+            value=J,
+            spread=self.returns[2] - J**2,
+            gradient=mean.norm().reshape(1),
+            score=mean.new_tensor([self.square[0]]),
+            weighted=mean.new_tensor([self.square[1] - J * self.square[0]]),
+            weighted_square=mean.new_tensor([self.square[2] - 2 * J * self.square[1] + J**2 * self.square[0]]),
+        )
+        return GradientMoments(mean, moments.leave_one_out(episodes))
 
 
 def return_moments(process: Process) -> ReturnMoments:
@@ -200,8 +223,13 @@ def return_moments(process: Process) -> ReturnMoments:
             off.score + torch.einsum("ijstd,jt->isd", score, returns) + torch.einsum("ijst,jtd->isd", plain, vector)
         )
         returns = off.plain + torch.einsum("ijst,jt->is", plain, returns)
-    at_start = length @ process.start
     return ReturnMoments(
         torch.einsum("isd,s->id", vector, process.start).reshape(3, *process.policy.shape),
-        (float(at_start[0]), float(at_start[1]), float(at_start[2])),
+        _three(length @ process.start),
+        _three(returns @ process.start),
     )
+
+
+def _three(values: Tensor) -> tuple[float, float, float]:
+    first, second, third = values.tolist()
+    return first, second, third

@@ -79,6 +79,20 @@ def test_closed_forms_by_quadrature(world):
         assert got.variance == pytest.approx(variance, rel=1e-9)
 
 
+@pytest.mark.parametrize(("horizon", "episodes"), [(1, 2), (2, 2), (1, 4)])
+def test_leave_one_out_by_quadrature(horizon, episodes):
+    world = RewardChain(horizon, theta=-0.7, std=0.5, gamma=0.8)
+    eps, weight = gauss_hermite(horizon * episodes, 4)
+    eps = eps.reshape(-1, episodes, horizon)
+    total = (world.theta + world.std * eps) @ world.weights
+    others = (total.sum(1, keepdim=True) - total) / (episodes - 1)
+    draws = ((total - others) * eps.sum(2) / world.std).mean(1)
+    mean = weight @ draws
+    got = world.reinforce_leave_one_out(episodes)
+    assert got.mean == pytest.approx(mean.item(), rel=1e-9)
+    assert got.variance == pytest.approx((weight @ (draws - mean).square()).item(), rel=1e-9)
+
+
 def test_the_best_constant_and_the_value_function_are_best():
     world = WORLDS[1]
     best = world.reinforce(None).variance
@@ -107,10 +121,11 @@ def test_every_admitted_estimator(world):
     assert len({str(each.estimator) for each in admitted}) == len(admitted)
     for each in admitted:
         draws = runs.total(each.estimator.cotangents(agent, runs)[:, :1])[:, 0]
+        draws = draws.reshape(-1, each.estimator.group).mean(1)  # episodes that share a baseline are one sample
         error = draws.mean() - each.mean
-        assert error.abs() < 4 * math.sqrt(each.variance / count), each.estimator
+        assert error.abs() < 4 * math.sqrt(each.variance / len(draws)), each.estimator
         squares = (draws - each.mean).square()
-        assert abs(squares.mean() - each.variance) < 4.5 * squares.std() / math.sqrt(count), each.estimator
+        assert abs(squares.mean() - each.variance) < 4.5 * squares.std() / math.sqrt(len(draws)), each.estimator
         assert torch.equal(each.mean, each.truth) == ("undiscounted" not in str(each.estimator))
 
 
@@ -143,6 +158,8 @@ def test_episodes_and_critic():
 
 
 def test_wrong_input():
+    with pytest.raises(GradlabError, match="at least two"):
+        RewardChain().reinforce_leave_one_out(1)
     for changes, match in (({"horizon": 0}, "horizon"), ({"std": 0.0}, "std"), ({"gamma": 1.1}, "gamma")):
         with pytest.raises(GradlabError, match=match):
             RewardChain(**changes)

@@ -15,7 +15,12 @@ from gradlab.references import CriticReference
 from gradlab.references.quadrature import gauss_hermite
 from gradlab.worlds import LinearQuadratic
 from gradlab.worlds.linear_paths import backpropagated_gradient, value_gradient
-from gradlab.worlds.linear_quadratic_episodes import best_constant, return_gradient, reward_to_go_gradient
+from gradlab.worlds.linear_quadratic_episodes import (
+    best_constant,
+    leave_one_out_gradient,
+    return_gradient,
+    reward_to_go_gradient,
+)
 
 SCALAR = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.95, "K": 0.4, "sigma0": 1.0}
 ONE = torch.ones(1, 1).double()
@@ -345,6 +350,47 @@ def test_moments_of_episodes_by_quadrature():
         assert got.variance == pytest.approx((weight @ (draws - mean).square()).item(), rel=1e-9)
 
 
+def test_leave_one_out_by_quadrature():
+    """Two episodes of one step: four normal numbers."""
+    world = small(horizon=1)
+    xi, weight = gauss_hermite(4, 6)
+    s, eps = xi[:, :2], xi[:, 2:]
+    total = -(s**2 + 0.1 * (-0.4 * s + 0.5 * eps) ** 2)
+    draws = ((total - total.flip(1)) * eps * s / 0.5).mean(1)
+    mean = weight @ draws
+    got = leave_one_out_gradient(world, 2)
+    assert got.mean.item() == pytest.approx(mean.item(), rel=1e-10)
+    assert got.mean.item() == pytest.approx(world.true_gradient().item(), rel=1e-10)
+    assert got.variance == pytest.approx((weight @ (draws - mean).square()).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [
+        (3, "zeroth-order-1"),
+        (3, "zeroth-order-2"),
+        (3, "zeroth-order-antithetic"),
+        (3, "score-function"),
+        (3, "score-function-baseline"),
+        (2, "reparameterized"),
+        (2, "score-function"),
+        (2, "score-function-baseline"),
+    ],
+)
+def test_variances_at_the_states_by_quadrature(index, name):
+    """The estimator's own draws at every node of a rule that is exact for them; states are independent."""
+    world = ADMITTING[index]
+    (each,) = [case for case in world.admitted() if str(case.estimator) == name]
+    agent, obs, p = world.agent(), world.observations(), len(world.R)
+    grid, weight = gauss_hermite(p, 8)
+    noise = grid.unsqueeze(1).expand(-1, len(obs), -1)
+    draws = each.estimator.at_noise(agent, obs, noise)[..., :p]
+    mean = torch.einsum("d,dbp->bp", weight, draws)
+    spread = torch.einsum("d,dbp->b", weight, (draws - mean).square())
+    assert torch.allclose((mean.T @ obs / len(obs)).flatten(), each.mean, rtol=1e-9)
+    assert (spread @ obs.square().sum(1)).item() / len(obs) ** 2 == pytest.approx(each.variance, rel=1e-9)
+
+
 def test_moments_of_episodes_have_the_true_mean():
     world = LinearQuadratic(**matrices(), horizon=3)
     for moments in (
@@ -458,6 +504,8 @@ def test_every_admitted_estimator(world):
         else:
             v = each.estimator.cotangents(agent, runs)[:, :p]
             gradients = runs.total(torch.einsum("np,ns->nps", v, runs.obs))
+            # Episodes that share a baseline are one sample.
+            gradients = gradients.unflatten(0, (-1, getattr(each.estimator, "group", 1))).mean(1)
             assert torch.allclose(each.truth, world.true_gradient().flatten())
             assert torch.allclose(each.mean, each.truth, rtol=1e-9) == ("undiscounted" not in str(each.estimator))
         check(gradients, each.mean, each.variance)
