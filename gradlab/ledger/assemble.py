@@ -174,7 +174,7 @@ def _notes(names: Sequence[str], pools: dict[str, Pool], targets: Targets) -> di
     for step, why in absent.items():
         later = [name for name in names if name in order and order.index(name) > order.index(step)]
         # Without a pool of its own the rest of the chain is at other states, and the difference is in no term.
-        moved = not later or step == "on_policy" or (step == "replay" and "on_policy" not in pools)
+        moved = not later or step in ("on_policy", "truncation") or (step == "replay" and "on_policy" not in pools)
         where = "it is not part of the total" if moved else f"it is part of {_TERM_OF[later[0]]}"
         _add(notes, _TERM_OF[step], f"{why}; {where}")
     for step, why in targets.same.items():

@@ -69,7 +69,10 @@ def error_ledger(
     from, and over the episodes that the on-policy states were visited in. The independent units are whole draws, replay
     states (episodes for a ``States``), on-policy episodes; a reference's own noise and the draws at those states are
     part of their scatter. ‖b‖² is a U-statistic over units, with the interval of ``gradlab.intervals``; cosines and
-    shares have a jackknife over the units of all sources.
+    shares have a jackknife over the units of all sources, wider where these have tails (``gradlab.ledger.statistics``).
+
+    **Cost.** One backward pass for each unit of a pool, at most 64, and for each draw at the minibatch; memory of as
+    many parameter vectors as there are units, times the waypoints made from them.
 
     Args:
         agent: the agent; a snapshot of it is measured.
@@ -77,15 +80,16 @@ def error_ledger(
         applied: the gradient the optimizer had, like ``agent.named_parameters()``, an *ascent* direction: minus the
             ``.grad`` of an actor loss. One draw of the estimator at the minibatch when None.
         estimator: what the training run applies; by default the usual one for the agent's kind of policy.
-        replay: observations [N, n] of the buffer, or a sample of it that is independent of the minibatch; a ``States``
-            where later references need one.
+        replay: observations [N, n] of the buffer, or better a sample of some thousands that is independent of the
+            minibatch, or holds it where that is given by positions; a ``States`` where later references need one.
         on_policy: ``simulator.visit(agent, …)``, weighed by γᵗ, t the step in the episode; or observations [N, n],
             taken to be from the discounted distribution already.
         on_policy_weights: [N], instead; ones give the undiscounted distribution.
         reference: with a method ``cotangent(agent, states)``, such as ``SimulatorReference``, or its result at the last
             pool's states. Of the objective that the critic was trained for.
         long_reference: the same with a longer horizon, or none.
-        entropy_reference: of the stated objective, where its entropy is not the training's.
+        entropy_reference: of the stated objective, where its entropy is not the training's; of the same horizon as
+            the reference before it.
         objective: the stated objective; ``agent.objective`` when None. Only its entropy may differ.
         draws: independent draws of the estimator at each state.
         generator: source of their randomness; a fresh one when None.
@@ -220,7 +224,10 @@ class _Chain:
 
 def _drawn(agent: Agent, estimator: Estimator, pool: Pool, draws: int, generator: torch.Generator) -> Tensor:
     v = estimator.draw(agent, pool.obs, draws, generator)
-    check_draws(v, len(pool), v.shape[-1])
+    try:
+        check_draws(v, len(pool), v.shape[-1])
+    except GradlabError as error:
+        raise GradlabError(f"{pool.name} states: {error}") from error
     return v
 
 

@@ -100,9 +100,11 @@ class Products:
 
     def gram_of(self, weights: Tensor) -> Tensor:
         """Inner products of the units' own Σ_c w_c e_uc for weights w [C], [U, U]."""
-        fold = self.plug_in.new_zeros(sum(self.sizes), len(self.unit))
-        fold[self.unit, torch.arange(len(self.unit))] = weights[self.vector]
-        return fold @ self.gram @ fold.T
+        own = weights[self.vector]
+        rows = own.nonzero().squeeze(1)
+        fold = self.plug_in.new_zeros(sum(self.sizes), len(rows))
+        fold[self.unit[rows], torch.arange(len(rows))] = own[rows]
+        return fold @ self.gram[rows[:, None], rows] @ fold.T
 
 
 def products(waypoints: Tensor, sources: Sequence[Source], combinations: Tensor) -> Products:

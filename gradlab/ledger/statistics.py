@@ -49,6 +49,8 @@ class Statistics:
         self._found = found
         self._reference, self._objective = reference, objective
         self._exact = max(samples, 2)
+        # Every cosine asks for its first vector's norm, and the interval of one takes milliseconds.
+        self._norms: dict[int, Estimate] = {}
         cross, squares = found.by_unit()
         #: e_uc·x_d of each source's units.
         self._cross = self._split(cross)
@@ -77,7 +79,9 @@ class Statistics:
 
     def squared_norm(self, c: int) -> Estimate:
         """‖b‖² of a vector, without the noise of its estimate; may be negative."""
-        return self._squared_norm(self._unit(c))
+        if c not in self._norms:
+            self._norms[c] = self._squared_norm(self._unit(c))
+        return self._norms[c]
 
     def cosine(self, a: int, b: int) -> Estimate:
         """Cosine of two vectors; NaN where a debiased squared norm is not positive.

@@ -142,7 +142,14 @@ def _explain(
             raise GradlabError(
                 f"long_reference: its horizon is {further}, the reference's is {short}; it must be longer"
             )
-    if entropy is None:
+    if entropy is not None:
+        before = found["truncation" if long is not None else "critic error"].objective.horizon
+        if found["entropy"].objective.horizon != before:
+            raise GradlabError(
+                f"entropy_reference: its horizon is {found['entropy'].objective.horizon}, that of the reference before "
+                f"it {before}; give both the same, so that entropy is all that changes"
+            )
+    else:
         if stated.entropy == trained.entropy:
             same["entropy"] = "the stated objective's entropy is the training objective's"
         else:

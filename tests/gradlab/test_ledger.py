@@ -288,6 +288,10 @@ def test_a_stated_objective_without_entropy_needs_its_own_reference() -> None:
     expected = 1.5 * torch.tensor([mean, mean, 1.0, 1.0], dtype=torch.float64)
     torch.testing.assert_close(flat(given["entropy"].vector), expected, rtol=1e-12, atol=1e-12)
     assert given.objective == "γ=0.9, H=10"
+    # Both count ten rewards, so what more would bring is nowhere.
+    assert given["truncation"].note.endswith("pass long_reference= that counts more; it is not part of the total")
+    with pytest.raises(GradlabError, match="entropy_reference: its horizon is 30, that of the reference before it 10"):
+        error_ledger(agent, states(8, 1), **options, entropy_reference=Reference(0.5, horizon=30))
 
 
 @pytest.mark.parametrize(
@@ -374,7 +378,8 @@ def test_a_nan_critic_is_located() -> None:
     agent = Agent(linear(2, 2), [Broken()], [-1.0, -1.0], [1.0, 1.0], GAMMA)
     obs = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
     with pytest.raises(
-        GradlabError, match="NaN or infinite in 4 of 4 draws at 1 of 3 states, first in draw 0, state 1"
+        GradlabError,
+        match=r"minibatch states: .* NaN or infinite in 4 of 4 draws at 1 of 3 states, first in draw 0, state 1",
     ):
         error_ledger(agent, obs, draws=4, estimator=ZerothOrder(0.1), generator=generator())
 

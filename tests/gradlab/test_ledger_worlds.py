@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -100,6 +101,7 @@ def cubic_part(second: Tensor) -> Tensor:
     return 3 * torch.einsum("ki,kl,kilj->kj", WORLD.K, WORLD.K, fourth)
 
 
+@cache
 def expected(cubic: float) -> dict[str, Tensor]:
     """Every waypoint that does not depend on the minibatch, [p, n]."""
     weights, moments = on_policy_covariances()
