@@ -219,15 +219,15 @@ def repeat(
 
 def test_without_the_correction_a_term_that_is_zero_is_not() -> None:
     """The negative control: without smoothing bias the plain ‖b̂‖² is far above zero, the U-statistic is not."""
-    terms = [ledger["smoothing"] for ledger, _ in repeat(0.0, 31, 60, 8, 64)]
+    terms = [ledger["smoothing"] for ledger, _ in repeat(0.0, 31, 40, 8, 64)]
     debiased = [term.norm_squared.value for term in terms]
     plain = [float(term.vector["weight"].square().sum()) for term in terms]
     for values, within in ((debiased, True), (plain, False)):
         column = torch.tensor(values, dtype=torch.float64)
         z = float(column.mean() / (column.std() / math.sqrt(len(column))))
         assert (abs(z) <= 4) == within, z
-    # It may be negative, and is, more often than not.
-    assert sum(value < 0 for value in debiased) > 20
+    # It may be negative, and is, about two times in three: 27 of 40, less four standard errors.
+    assert sum(value < 0 for value in debiased) > 14
 
 
 def holds(estimate: Estimate, truth: float) -> bool:
