@@ -137,7 +137,8 @@ class TabularMDP(TabularValues, World):
         Returns:
             Mean [S, A] and trace of the covariance.
         """
-        weight = self.q_values() + self.bonus - torch.as_tensor(baseline).double().expand(len(self.P)).unsqueeze(-1)
+        b = torch.as_tensor(baseline, dtype=torch.float64).expand(len(self.P))
+        weight = self.q_values() + self.bonus - b.unsqueeze(-1)
         score = torch.eye(weight.shape[1], dtype=torch.float64) - self.policy.unsqueeze(1)
         draws = weight.unsqueeze(-1) * score
         mean = torch.einsum("sa,sab->sb", self.policy, draws)

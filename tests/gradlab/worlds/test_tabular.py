@@ -417,6 +417,9 @@ def test_score_moments_agree_with_the_variances():
     for baseline in (torch.zeros(3).double(), torch.tensor([0.5, -1.0, 2.0]).double()):
         each = [state.variance(float(b)) for state, b in zip(world.score_moments(), baseline, strict=True)]
         assert sum(each) / 9 == pytest.approx(world.score_function(baseline).variance)
+    # A number is taken in double precision, not rounded to the default type on its way.
+    each = [state.variance(0.1) for state in world.score_moments()]
+    assert world.score_function(0.1).variance == pytest.approx(sum(each) / 9, rel=1e-12)
     weight, square = world.q_values() + world.bonus, (torch.eye(3).double() - world.policy[:, None]).square().sum(-1)
     best = (world.policy * square * weight).sum(-1) / (world.policy * square).sum(-1)
     assert torch.allclose(world.optimal_baseline(), best)
