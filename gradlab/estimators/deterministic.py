@@ -58,9 +58,7 @@ class Deterministic(Estimator):
             choices = ", ".join(map(repr, get_args(AnyReduction)))
             raise GradlabError(f"deterministic: reduction is {reduction!r}; choose one of {choices}, or None")
         if critic is not None and reduction not in (None, "target"):
-            raise GradlabError(
-                f"deterministic: critic {critic} and reduction {reduction!r}; one critic is not reduced"
-            )
+            raise GradlabError(f"deterministic: critic {critic} and reduction {reduction!r}; one critic is not reduced")
         self.critic = critic
         self.target = reduction is not None and reduction.startswith("target")
         rest: Any = (reduction or "").removeprefix("target").removeprefix("-")
