@@ -104,7 +104,7 @@ def trajectory_error(
     An episode's gradient is g = Σ_t J_tᵀ v_t; the statistics and intervals are those of ``gradient_error``, with
     whole episodes as the independent draws. All that is needed are inner products: through the tangent kernel of
     all steps where that is smaller than the gradients and fits, and otherwise from the gradients themselves, of which
-    never more than two chunks are held.
+    no more are held than fit.
 
     Args:
         agent: the agent; neither changed nor given gradients. Pass a snapshot.
@@ -117,7 +117,8 @@ def trajectory_error(
             entropy is not the reference's the two are refused.
         allow_mismatch: compare them all the same; every number and the notes then say so.
         kernel: ``tangent_kernel(agent, trajectories.obs)``, full, to share it.
-        memory: bytes that a tangent kernel may take.
+        memory: bytes that a tangent kernel, or the gradients that are held, may take; formed again and again where
+            they do not fit, which takes time.
 
     Raises:
         GradlabError: shapes do not fit, episodes do not divide into groups, a number is NaN or infinite, or the
@@ -201,7 +202,7 @@ def _gram(
         kernel = tangent_kernel(agent, samples.obs, memory=memory)
     if kernel is not None and kernel.matrix is not None:
         return gram_by_kernel(kernel, samples, v)
-    return gram_by_gradients(agent, samples, v)
+    return gram_by_gradients(agent, samples, v, max(1, memory // (8 * parameter_count(agent))))
 
 
 def _noise(agent: Agent, samples: _Samples, v: Tensor, r: Tensor, stderr: Tensor) -> ReferenceNoise:

@@ -204,34 +204,44 @@ def gram_by_kernel(kernel: TangentKernel, trajectories: Episodes, v: Tensor) -> 
     return gram.index_add_(1, episode, half * flat)
 
 
-def gram_by_gradients(agent: Agent, trajectories: Episodes, v: Tensor, episodes: int | None = None) -> Tensor:
-    """The same from gradients, of which no more than two chunks are held at a time; [R, R], float64.
+def gram_by_gradients(agent: Agent, trajectories: Episodes, v: Tensor, held: int | None = None) -> Tensor:
+    """The same from gradients, of which only some are held at a time; [R, R], float64.
 
-    Every pair of chunks is met once, so with c chunks each gradient is formed (c + 1)/2 times on average.
+    Those held meet all later ones, which are formed a chunk at a time. With R/held = c rounded up, a gradient is formed
+    (c + 1)/2 times on average.
 
     Args:
         agent: the agent; neither changed nor given gradients.
         trajectories: R episodes of N steps together.
         v: cotangents [N, m], one a step.
-        episodes: how many make a chunk; as many as ``episodes_at_a_time`` when None.
+        held: gradients that are held, 8 bytes for each of the P parameters; all of them when None.
 
     Raises:
         GradlabError: shapes do not fit, or a cotangent is NaN or infinite.
     """
     check_steps(trajectories, v)
-    size = episodes or episodes_at_a_time(agent, int(torch.bincount(trajectories.trajectory).max()))
-    gram = torch.zeros(trajectories.count, trajectories.count, dtype=torch.float64, device=agent.device)
-    for first in range(0, trajectories.count, size):
-        # From this chunk on: what lies before has met it already.
-        keep = trajectories.trajectory >= first
-        later = _Part(trajectories.obs[keep], trajectories.trajectory[keep] - first)
-        here: Tensor | None = None
-        for where, there in gradient_chunks(agent, later, v[keep], size):
-            here = there.double() if here is None else here
-            rows, columns = slice(first, first + len(here)), slice(first + where.start, first + where.stop)
-            block = here @ there.double().T
+    count, size = trajectories.count, parameter_count(agent)
+    gram = torch.zeros(count, count, dtype=torch.float64, device=agent.device)
+    held = max(1, held or count)
+    for first in range(0, count, held):
+        rows = slice(first, min(first + held, count))
+        here = torch.empty(rows.stop - first, size, dtype=torch.float64, device=agent.device)
+        for where, part in gradient_chunks(agent, *_part(trajectories, v, first, rows.stop)):
+            here[where] = part.double()
+        gram[rows, rows] = here @ here.T
+        if rows.stop == count:
+            break
+        # What lies before has met these already.
+        for where, part in gradient_chunks(agent, *_part(trajectories, v, rows.stop, count)):
+            columns = slice(rows.stop + where.start, rows.stop + where.stop)
+            block = here @ part.double().T
             gram[rows, columns], gram[columns, rows] = block, block.T
     return gram
+
+
+def _part(trajectories: Episodes, v: Tensor, first: int, stop: int) -> tuple[_Part, Tensor]:
+    keep = (trajectories.trajectory >= first) & (trajectories.trajectory < stop)
+    return _Part(trajectories.obs[keep], trajectories.trajectory[keep] - first), v[keep]
 
 
 @dataclass(frozen=True)

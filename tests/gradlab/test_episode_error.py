@@ -89,6 +89,14 @@ def test_numbers_are_those_of_explicit_gradients(runs, v, hidden, kernel):
     assert 0.7 * jackknife <= error.variance.stderr <= 1.001 * jackknife
 
 
+def test_little_memory_gives_the_same(runs, v):
+    """Room for three gradients of twelve: they are formed again, and the tangent kernel does not fit."""
+    agent = make(300)
+    G = explicit_gradients(agent, runs, v)
+    ref = reference(agent, G)
+    same(trajectory_error(agent, runs, v, ref, memory=8 * 3 * G.shape[1]), trajectory_error(agent, runs, v, ref))
+
+
 def test_groups_are_means_of_episodes(runs, v):
     agent = make()
     G = explicit_gradients(agent, runs, v)
