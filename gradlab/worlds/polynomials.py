@@ -17,9 +17,6 @@ from gradlab.worlds.base import GradientMoments
 #: A variance that is smaller than this share of its terms is rounding.
 _ROUNDING = 1e-14
 
-#: Exponents held at a time.
-_ENTRIES = 1 << 22
-
 #: E[u^e] of a random direction u for exponents [..., p], as [...].
 MonomialMoment = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
@@ -123,13 +120,30 @@ class Polynomial:
 
     def inner(self, other: Polynomial, moment: MonomialMoment) -> float:
         """E[self(u) other(u)], exact, without forming the product."""
-        rows = max(1, _ENTRIES // other.exponents.size)
+        left, right = _groups(self.exponents, other.exponents, moment)
         total = []
-        for start in range(0, len(self.coefficients), rows):
-            part = slice(start, start + rows)
-            moments = moment(self.exponents[part, None] + other.exponents)
-            total.append(math.fsum((self.coefficients[part, None] * other.coefficients * moments).reshape(-1)))
+        for group in np.intersect1d(left[left >= 0], right[right >= 0]):
+            ours, theirs = left == group, right == group
+            moments = moment(self.exponents[ours, None] + other.exponents[theirs])
+            terms = self.coefficients[ours, None] * other.coefficients[theirs] * moments
+            total.append(math.fsum(terms.reshape(-1)))
         return math.fsum(total)
+
+
+def _groups(
+    left: NDArray[np.int64], right: NDArray[np.int64], moment: MonomialMoment
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels of monomials, such that only products within a group have a moment at all; −1 for none with any.
+
+    Of symmetric laws every odd moment vanishes, so that both factors are odd in the same variables; along a coordinate
+    every product of two variables is zero.
+    """
+    both = np.concatenate([left, right])
+    if moment is coordinate_moment:
+        labels = np.where((both > 0).sum(-1) > 1, -1, 0)
+    else:
+        labels = np.unique(both % 2, axis=0, return_inverse=True)[1].reshape(-1)
+    return labels[: len(left)], labels[len(left) :]
 
 
 def _merged(exponents: NDArray[np.int64], coefficients: NDArray[np.float64]) -> Polynomial:

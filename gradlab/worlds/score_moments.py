@@ -55,7 +55,7 @@ class ScoreMoments(NamedTuple):
         """Trace of the covariance of (1/K) Σ_k s_k (f_k − mean of the other f), K = ``samples`` actions a draw.
 
         This is the sample covariance of s and f, whose variance is, for each component,
-        μ₂₂/K − (K − 2)/(K (K − 1)) μ₁₁² + μ₂₀ μ₀₂/(K (K − 1)) (Kendall & Stuart, "The advanced theory of statistics", volume 1).
+        μ₂₂/K − (K − 2)/(K (K − 1)) μ₁₁² + μ₂₀ μ₀₂/(K (K − 1)) (Kendall & Stuart, volume 1).
 
         Raises:
             GradlabError: there is no other action.
