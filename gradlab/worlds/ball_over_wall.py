@@ -16,7 +16,7 @@ from gradlab.estimators import Deterministic, Naive, Reparameterized
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
 from gradlab.worlds.inputs import check_finite
-from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
+from gradlab.worlds.score_moments import ScoreMoments, admitted_scores, half_and_half
 
 #: Beyond so many standard deviations nothing is counted: 1e-32 of the mass is left out.
 _REACH = 12.0
@@ -219,11 +219,14 @@ class BallOverWall(World):
         at = torch.tensor([[self.angle]], dtype=torch.float64)
         slope = torch.zeros_like(truth)
         slope[:1] = self.action_gradient(at, at)[0]
+        pathwise = Admitted(Reparameterized(), *self.reparameterized(), truth)
+        scores = admitted_scores(moments, truth, float(self.q(at)[0]))
         return (
             Admitted(Deterministic(), slope, 0.0, truth),
-            Admitted(Reparameterized(), *self.reparameterized(), truth),
+            pathwise,
             Admitted(Naive(), torch.zeros_like(truth), 0.0, truth),
-            *admitted_scores(moments, truth, float(self.q(at)[0])),
+            *scores,
+            half_and_half(pathwise, scores[1]),
         )
 
 

@@ -21,7 +21,7 @@ from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
 from gradlab.worlds.inputs import check_finite
 from gradlab.worlds.modules import ConstantActor
 from gradlab.worlds.polynomials import Polynomial, gaussian_moment, vector_moments
-from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
+from gradlab.worlds.score_moments import ScoreMoments, admitted_scores, half_and_half
 
 _RADIUS = 0.1
 
@@ -240,10 +240,12 @@ class PolynomialBandit(World):
         settings += [{"points": 2, "count": 3}]
         if size > 1:
             settings += [{"points": "antithetic", "directions": "coordinate", "count": size}]
-        at_mode = float(self.q(self.a0))
+        at_mode, first = float(self.q(self.a0)), Admitted(Deterministic(), truth, 0.0, truth)
+        zeroth = [Admitted(ZerothOrder(_RADIUS, **s), *self.zeroth_order_vector(_RADIUS, **s), truth) for s in settings]
         return (
-            Admitted(Deterministic(), truth, 0.0, truth),
-            *(Admitted(ZerothOrder(_RADIUS, **s), *self.zeroth_order_vector(_RADIUS, **s), truth) for s in settings),
+            first,
+            *zeroth,
+            half_and_half(first, zeroth[1]),
             *admitted_scores(self.score_moments(_RADIUS), truth, at_mode, _RADIUS),
             Admitted(ScoreFunction(_RADIUS, "taylor"), *self.taylor(_RADIUS), truth),
         )
@@ -252,11 +254,14 @@ class PolynomialBandit(World):
         truth = self.true_gradient()
         slope = self.action_gradient(self.a0.new_zeros(1, 1), self.a0.unsqueeze(0))[0]
         through_mode = torch.cat([slope, torch.zeros_like(truth[len(slope) :])])
+        pathwise = Admitted(Reparameterized(), *self.reparameterized(), truth)
+        scores = admitted_scores(self.score_moments(), truth, float(self.q(self.a0)))
         return (
             Admitted(Deterministic(), through_mode, 0.0, truth),
-            Admitted(Reparameterized(), *self.reparameterized(), truth),
+            pathwise,
             Admitted(Naive(), torch.zeros_like(truth), 0.0, truth),
-            *admitted_scores(self.score_moments(), truth, float(self.q(self.a0))),
+            *scores,
+            half_and_half(pathwise, scores[1]),
             Admitted(ScoreFunction(baseline="taylor"), *self.taylor(), truth),
         )
 

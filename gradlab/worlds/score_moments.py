@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gradlab.errors import GradlabError
-from gradlab.estimators import ScoreFunction
+from gradlab.estimators import Estimator, Mixed, ScoreFunction
 from gradlab.worlds.base import Admitted
 
 
@@ -93,3 +93,17 @@ def admitted_scores(moments: ScoreMoments, truth: Tensor, at_mode: float, sigma:
         Admitted(ScoreFunction(sigma, "optimal"), mean, None, truth),
         Admitted(ScoreFunction(sigma, "optimal-per-component"), mean, None, truth),
     )
+
+
+def half_and_half(first: Admitted, zeroth: Admitted) -> Admitted:
+    """``Mixed`` with α = ½ of two estimators: the mean of their means, and a quarter of the sum of their variances.
+
+    Raises:
+        GradlabError: the variance of one is not known.
+    """
+    if first.variance is None or zeroth.variance is None or not isinstance(first.estimator, Estimator):
+        raise GradlabError(f"mixed: the variance of {first.estimator} or {zeroth.estimator} is not known")
+    if not isinstance(zeroth.estimator, Estimator):
+        raise GradlabError(f"mixed: {zeroth.estimator} is made from trajectories")
+    mixed = Mixed(first.estimator, zeroth.estimator, alpha=0.5)
+    return Admitted(mixed, (first.mean + zeroth.mean) / 2, (first.variance + zeroth.variance) / 4, first.truth)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.estimators import Deterministic, Naive, Reparameterized
+from gradlab.estimators import Deterministic, Mixed, Naive, Reparameterized, ScoreFunction
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
 from gradlab.worlds.inputs import check_finite
-from gradlab.worlds.score_moments import ScoreMoments, admitted_scores
+from gradlab.worlds.score_moments import ScoreMoments, admitted_scores, half_and_half
 
 
 class Step(World):
@@ -168,11 +168,16 @@ class Step(World):
         """Pathwise ones, biased by −∇J, and score functions."""
         truth, moments = self.true_gradient(), self.score_moments()
         at_mode = float(self.q(self.mean))
+        pathwise = Admitted(Reparameterized(), *self.reparameterized(), truth)
+        scores = admitted_scores(moments, truth, at_mode)
         return (
             Admitted(Deterministic(), torch.zeros_like(truth), 0.0, truth),
-            Admitted(Reparameterized(), *self.reparameterized(), truth),
+            pathwise,
             Admitted(Naive(), torch.zeros_like(truth), 0.0, truth),
-            *admitted_scores(moments, truth, at_mode),
+            *scores,
+            half_and_half(pathwise, scores[1]),
+            # Of no variance, it gets all the weight: how sure a gradient is says nothing of how right it is.
+            Admitted(Mixed(Reparameterized(), ScoreFunction()), torch.zeros_like(truth), 0.0, truth),
         )
 
 
