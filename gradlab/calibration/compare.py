@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gradlab.calibration.measure import ROUNDING, Case, along_episodes, at_states
@@ -19,6 +20,7 @@ from gradlab.calibration.scores import (
     score_of_vector,
 )
 from gradlab.error import GradientError
+from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators.base import TrajectoryEstimator
 from gradlab.worlds.base import Admitted
@@ -38,14 +40,20 @@ def measure(case: Case, seed: int, draws: int, repeats: int, *, corrected: bool 
         draws: D of one measurement.
         repeats: independent measurements.
         corrected: False leaves the U-statistic's correction out of every bias²: the sabotage of the control.
+
+    Raises:
+        GradlabError: the world's word is no number or of the wrong size, or a draw is not finite.
     """
-    estimator, generator = case.admitted.estimator, case.generator(seed)
+    estimator, generator, truths = case.admitted.estimator, case.generator(seed), _Truths.of(case.admitted)
+    size = sum(parameter.numel() for parameter in case.world.agent().named_parameters().values())
+    if len(truths.mean) != size:
+        raise GradlabError(f"admitted mean has {len(truths.mean)} numbers, the agent {size} parameters; mend the world")
     if isinstance(estimator, TrajectoryEstimator):
         measured = along_episodes(case, estimator, draws, repeats, generator)
     else:
         measured = at_states(case, estimator, draws, repeats, generator)
     gradients = measured.gradients.numpy()
-    rows = _Rows(case, _Truths.of(case.admitted), float(np.sqrt(gradients.var(0).sum())))
+    rows = _Rows(case, truths, float(np.sqrt(gradients.var(0).sum())))
     rows.add_gradient(gradients)
     rows.add_bias(measured.errors, draws, gradients, corrected=corrected)
     rows.add_spreads(measured.errors)
@@ -66,9 +74,13 @@ class _Truths:
     @classmethod
     def of(cls, admitted: Admitted) -> _Truths:
         mean, truth = admitted.mean.detach().double().flatten(), admitted.truth.detach().double().flatten()
+        if mean.shape != truth.shape or not bool(torch.isfinite(torch.cat([mean, truth])).all()):
+            raise GradlabError("admitted mean and truth differ in size, or are NaN or infinite; mend the world")
         bias, norm, true = float((mean - truth).square().sum()), float(mean.norm()), float(truth.norm())
         # What rounding leaves of an unbiased estimator's bias is none.
         values = {"bias_squared": bias if bias > (1e-12 * max(norm, true)) ** 2 else 0.0}
+        if admitted.variance is not None and not (math.isfinite(admitted.variance) and admitted.variance >= 0):
+            raise GradlabError(f"admitted variance is {admitted.variance}; mend the world, or give None if unknown")
         if admitted.variance is not None:
             values |= {"variance": float(admitted.variance), "mse": bias + float(admitted.variance)}
         if norm > 0 and true > 0:

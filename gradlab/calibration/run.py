@@ -160,7 +160,8 @@ def calibrate(
         progress: called after each case with cases done, cases in all, and the case's rows.
 
     Raises:
-        GradlabError: a name is unknown, no case is left, or there are too few draws or repeats.
+        GradlabError: a name is unknown, there are too few draws or repeats, or a case cannot be measured: a draw or
+            an answer is NaN, say.
 
     Example:
         >>> result = calibrate(world=["gaussian-polynomial"], estimator=["reparameterized"], repeats=8)
@@ -174,7 +175,11 @@ def calibrate(
     cases = select(calibrated_worlds() if worlds is None else worlds, tuple(world), tuple(estimator))
     rows: list[Row] = []
     for done, case in enumerate(cases, 1):
-        found = measure(case, seed, draws, repeats, corrected=not sabotage)
+        try:
+            found = measure(case, seed, draws, repeats, corrected=not sabotage)
+        except GradlabError as error:
+            world_name, setting, name = case.labels
+            raise GradlabError(f"{world_name} ({setting}) with {name}: {error}") from error
         rows += found
         if progress is not None:
             progress(done, len(cases), found)

@@ -330,6 +330,22 @@ def test_wrong_input(options, words):
     assert all(word in str(caught.value) for word in words)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: {"mean": math.nan * a.mean},
+        lambda a: {"variance": math.nan},
+        lambda a: {"variance": -1.0},
+        lambda a: {"mean": torch.ones(3).double(), "truth": torch.ones(3).double()},
+        lambda a: {"mean": torch.ones(3).double()},
+    ],
+)
+def test_answers_that_are_none_are_refused_by_name(change):
+    with pytest.raises(GradlabError, match=r"wrong \(\) with zeroth-order-2: .*") as caught:
+        outcome(change, draws=8, repeats=4)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.slow
 def test_everything_is_calibrated():
     result = calibrate(draws=64, repeats=12)
