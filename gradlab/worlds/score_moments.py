@@ -87,7 +87,8 @@ def admitted_scores(moments: ScoreMoments, truth: Tensor, at_mode: float, sigma:
     return (
         Admitted(ScoreFunction(sigma), mean, moments.variance(), truth),
         Admitted(ScoreFunction(sigma, "value"), mean, moments.variance(at_mode), truth),
-        Admitted(ScoreFunction(sigma, best), mean, moments.variance(best), truth),
+        # A best baseline of zero is none.
+        *([Admitted(ScoreFunction(sigma, best), mean, moments.variance(best), truth)] if best else []),
         Admitted(ScoreFunction(sigma, "leave-one-out", samples=4), mean, moments.leave_one_out(4), truth),
         # What their baselines are depends on the pilots, so that only the mean is known.
         Admitted(ScoreFunction(sigma, "optimal"), mean, None, truth),
