@@ -123,6 +123,36 @@ def variance_interval(value: float, stderr: float, squares: Tensor, level: float
     """
     if not (value > 0 and math.isfinite(stderr)):
         return (value, value) if value == 0 else (math.nan, math.nan)
+    relative = _tailed_quantile(squares, level) * stderr / value
+    return value / (1 + relative), value / (1 - relative) if relative < 1 else math.inf
+
+
+def snr_interval(value: float, stderr: float, squares: Tensor, level: float = 0.95) -> Interval:
+    """Interval of a signal-to-noise ratio, whose noise is the mean of ``squares``; Student's quantile as for that.
+
+    Downwards it is symmetric in the ratio, as the variance's is in its inverse: draws that have missed a heavy tail
+    give too large a ratio. Upwards it is symmetric in the logarithm.
+
+    Args:
+        value: the ratio.
+        stderr: its standard error.
+        squares: ‖g_d − ḡ‖² of the draws, [D], up to a factor.
+        level: of the interval.
+
+    Example:
+        >>> import torch
+        >>> low, high = snr_interval(1.0, 0.1, torch.rand(64, generator=torch.Generator().manual_seed(0)))
+        >>> round(low, 2), round(high, 2)
+        (0.8, 1.22)
+    """
+    if not (value > 0 and math.isfinite(value) and math.isfinite(stderr)):
+        return math.nan, math.nan
+    half = _tailed_quantile(squares, level) * stderr
+    return value - half, value * math.exp(min(half / value, 700.0))
+
+
+def _tailed_quantile(squares: Tensor, level: float) -> float:
+    """Student's quantile with the degrees of freedom that the squares' kurtosis leaves of the draws."""
     scaled = squares.double() - squares.double().mean()
     second = float(scaled.square().mean())
     draws = len(squares)
@@ -130,8 +160,7 @@ def variance_interval(value: float, stderr: float, squares: Tensor, level: float
     if second > 0:
         excess = float(scaled.pow(4).mean()) / second**2 - 1
         freedom = min(freedom, max(2 * draws / excess, 2.0)) if excess > 0 else freedom
-    relative = float(stdtrit(freedom, 0.5 + level / 2)) * stderr / value
-    return value / (1 + relative), value / (1 - relative) if relative < 1 else math.inf
+    return float(stdtrit(freedom, 0.5 + level / 2))
 
 
 def _cosine_ends(

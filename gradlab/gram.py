@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradlab.confidence import ReferenceNoise, Spread, interval_ends, variance_interval
+from gradlab.confidence import ReferenceNoise, Spread, interval_ends, snr_interval, variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate, Scale
 from gradlab.inner_products import PAIRS, Label, Products
@@ -192,6 +192,9 @@ def assemble(products: Products, noise: ReferenceNoise, label: Label) -> Gradien
         spread = Spread(products.with_mean, along, products.gram_squared, float(along @ products.times(along)))
         ends |= interval_ends(moments, spread, noise, ends["variance"], to_cosine)
         found |= {name: _with_ends(found[name], *each) for name, each in ends.items()}
+        low, high = snr_interval(found["snr"].value, found["snr"].stderr, products.squares)
+        if math.isfinite(low):
+            found["snr"] = replace(found["snr"], ends=(low, high))
     found["reference_norm_squared"] = Estimate(
         true,
         math.sqrt(to_norm),
