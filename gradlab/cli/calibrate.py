@@ -39,7 +39,7 @@ def calibrate(
         typer.Option("--json", metavar="FILE", help="Write everything here too; - is standard output, without tables."),
     ] = None,
 ) -> None:
-    """Check that gradlab tells the truth, on problems whose answers are known in closed form.
+    """Check gradlab itself on problems with known answers.
 
     Every world runs with every estimator it admits. A case is measured again and again, as users measure, and mean
     gradient, bias², variance, MSE, cosine, norm ratio and signal-to-noise ratio are compared with their exact values.

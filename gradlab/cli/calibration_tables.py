@@ -66,6 +66,7 @@ def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
     farthest = sorted((row for row in result.rows if _distance(row) > 0), key=_distance, reverse=True)[:_FARTHEST]
     if farthest:
         yield full_table(f"the {len(farthest)} farthest off", farthest, width, with_world=True)
+        yield Text()
     yield _check_table(result)
     for name in (LARGEST_Z, NOT_EXACT):
         check = next(check for check in result.checks if check.name == name)
@@ -127,8 +128,8 @@ def _summary(result: Calibration) -> str:
         for check in result.checks
         if not check.passed
     )
-    why = "as it must without the U-statistic's correction, " if result.sabotaged else ""
-    return f"NOT calibrated, {why}({run}): {failed}."
+    why = ", as it must be without the U-statistic's correction" if result.sabotaged else ""
+    return f"NOT calibrated{why} ({run}): {failed}."
 
 
 def _table(title: str, columns: Sequence[str], lines: Sequence[_Line], width: int) -> Table:

@@ -53,7 +53,7 @@ def test_the_control_must_fail(gradlab):
     names = [part for name in ("zeroth-order-2", "score-function") for part in ("--estimator", name)]
     code, printed, _ = gradlab("--control", "--world", "quadratic-bandit", *names, columns=200)
     assert code == 1
-    assert "as it must without the U-statistic's correction" in printed
+    assert "as it must be without the U-statistic's correction" in printed
 
 
 @pytest.mark.parametrize("columns", [80, 120])
