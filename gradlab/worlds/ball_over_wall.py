@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Naive, Reparameterized
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.inputs import check_finite
+from gradlab.worlds.inputs import check_finite, no_mixed, vectors
 from gradlab.worlds.score_moments import ScoreMoments, admitted_scores, half_and_half
 
 #: Beyond so many standard deviations nothing is counted: 1e-32 of the mass is left out.
@@ -97,14 +98,16 @@ class BallOverWall(World):
         landed = torch.where(stopped, torch.full_like(flight, self.distance), flight)
         return torch.where(turned < math.pi, landed, torch.zeros_like(flight))
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+    def action_gradient(self, obs: Any, act: Any) -> Tensor:
         """Q' almost everywhere, without the jumps: 2 (v²/g) cos 2a where the ball flies free, else 0; [B, 1]."""
-        return self._free(act) * 2 * self.speed**2 / self.gravity * (2 * act).cos()
+        angle = vectors(self.name, "act", act, 1)
+        return self._free(angle) * 2 * self.speed**2 / self.gravity * (2 * angle).cos()
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+    def hessians(self, obs: Any, act: Any) -> Hessians:
         """Q'' almost everywhere, −4 (v²/g) sin 2a where the ball flies free, and zero for the state."""
-        curvature = -self._free(act) * 4 * self.speed**2 / self.gravity * (2 * act).sin()
-        return Hessians(curvature.unsqueeze(-1), act.new_zeros(*act.shape, obs.shape[-1]))
+        angle = vectors(self.name, "act", act, 1)
+        curvature = -self._free(angle) * 4 * self.speed**2 / self.gravity * (2 * angle).sin()
+        return Hessians(curvature.unsqueeze(-1), no_mixed(obs, angle))
 
     def _free(self, act: Tensor) -> Tensor:
         """1 where neither wall nor ground stops the ball, [B, 1]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from gradlab.estimators.trajectory import GAE, GPOMDP, ActionValue, LeaveOneOut,
 from gradlab.policies import Gaussian
 from gradlab.trajectories import Trajectories
 from gradlab.worlds.base import Admitted, Hessians, Moments, World
+from gradlab.worlds.inputs import check_finite, no_mixed, vectors
 from gradlab.worlds.modules import ConstantActor, FixedLogStd
 from gradlab.worlds.rollout import Step, gather
 from gradlab.worlds.score_moments import ScoreMoments
@@ -66,6 +68,7 @@ class RewardChain(World):
             raise GradlabError(f"reward-chain: horizon is {horizon}; it must be a whole number from 1")
         if not (math.isfinite(std) and std > 0):
             raise GradlabError(f"reward-chain: std is {std}; it must be positive")
+        check_finite(self.name, theta=theta)
         if not 0 <= gamma <= 1:
             raise GradlabError(f"reward-chain: gamma is {gamma}; it must lie in [0, 1]")
         self.horizon, self.theta, self.std, self.gamma = int(horizon), float(theta), float(std), float(gamma)
@@ -148,13 +151,14 @@ class RewardChain(World):
         variance = (weights.square() * ((left / self.std).square() + 2 + later)).sum()
         return Moments(float(weights.sum()), float(variance))
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+    def action_gradient(self, obs: Any, act: Any) -> Tensor:
         """∂Q/∂a = 1: act [B, 1] → [B, 1]."""
-        return torch.ones_like(act)
+        return torch.ones_like(vectors(self.name, "act", act, 1))
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+    def hessians(self, obs: Any, act: Any) -> Hessians:
         """Zero: Q is linear in the action and has no term with the step and the action."""
-        return Hessians(act.new_zeros(*act.shape, act.shape[-1]), act.new_zeros(*act.shape, obs.shape[-1]))
+        act = vectors(self.name, "act", act, 1)
+        return Hessians(no_mixed(act, act), no_mixed(obs, act))
 
     # By sampling ---------------------------------------------------------------------------------------------
 

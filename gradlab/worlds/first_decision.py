@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,11 +84,11 @@ class FirstDecision(World):
         """∂J/∂weight of the first step, 2 E₀ Σ₀, [p, n]."""
         return self.world.gradient_at_observations().detach()
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+    def action_gradient(self, obs: Any, act: Any) -> Tensor:
         """∂Q/∂a of the first step."""
         return self.world.action_gradient(obs, act)
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+    def hessians(self, obs: Any, act: Any) -> Hessians:
         """H_aa and H_as of the first step."""
         return self.world.hessians(obs, act)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from numpy.polynomial import Polynomial
@@ -15,7 +15,7 @@ from gradlab.estimators import Reparameterized, ScoreFunction
 from gradlab.estimators.base import Estimator
 from gradlab.worlds.base import Admitted, Hessians, Moments, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.inputs import check_finite
+from gradlab.worlds.inputs import check_finite, no_mixed, vectors
 
 Way = Literal["naive", "score-function", "reparameterized"]
 Parameter = Literal["theta", "std"]
@@ -183,14 +183,16 @@ class GaussianPolynomial(World):
         """∂f/∂θ = xᵏ at actions [..., 1] → [...]: what a policy gradient, which holds the reward fixed, leaves out."""
         return act.squeeze(-1) ** self.power
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+    def action_gradient(self, obs: Any, act: Any) -> Tensor:
         """∂f/∂x = θ k xᵏ⁻¹: act [B, 1] → [B, 1]; the state is immaterial."""
-        return self.theta * self.power * act ** (self.power - 1)
+        at = vectors(self.name, "act", act, 1)
+        return self.theta * self.power * at ** (self.power - 1)
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+    def hessians(self, obs: Any, act: Any) -> Hessians:
         """∂²f/∂x² = θ k (k−1) xᵏ⁻², and zero for the state."""
-        curvature = self.theta * self.power * (self.power - 1) * act ** max(self.power - 2, 0)
-        return Hessians(curvature.unsqueeze(-1), act.new_zeros(*act.shape, obs.shape[-1]))
+        at = vectors(self.name, "act", act, 1)
+        curvature = self.theta * self.power * (self.power - 1) * at ** max(self.power - 2, 0)
+        return Hessians(curvature.unsqueeze(-1), no_mixed(obs, at))
 
     def agent(self) -> Agent:
         """A Gaussian policy of mean θ (and, where learnt, σ); critic Q(s, a) = θ aᵏ with the reward's θ held fixed."""

@@ -14,6 +14,7 @@ from gradlab.errors import GradlabError
 from gradlab.policies import Gaussian
 from gradlab.trajectories import Trajectories
 from gradlab.worlds.base import Admitted, Hessians, World
+from gradlab.worlds.inputs import vectors
 from gradlab.worlds.linear_paths import root
 from gradlab.worlds.linear_quadratic_admitted import admitted, sigma_points
 from gradlab.worlds.linear_quadratic_episodes import sample_episodes, steps_until
@@ -70,8 +71,9 @@ class LinearQuadratic(Regulator, World):
 
     # The critic, of the reward -------------------------------------------------------------------------------
 
-    def q(self, obs: Tensor, act: Tensor, step: int = 0) -> Tensor:
+    def q(self, obs: Any, act: Any, step: int = 0) -> Tensor:
         """Reward-to-go Q(s, a) = −cost-to-go: obs [..., n], act [..., p] → [...]."""
+        obs, act = self._pair(obs, act)
         P = self.cost_to_go(step + 1)
         following = obs @ self.A.T + act @ self.B.T
         constant = torch.trace(P @ self.noise) + self._constant(step + 1)
@@ -81,19 +83,39 @@ class LinearQuadratic(Regulator, World):
             + self.gamma * (quadratic_form(following, P) + constant)
         )
 
-    def state_value(self, obs: Tensor, step: int = 0) -> Tensor:
+    def _pair(self, obs: Any, act: Any) -> tuple[Tensor, Tensor]:
+        """States and actions as float64 vectors, in whichever form they were given."""
+        p, n = self.K.shape
+        obs, act = vectors(self.name, "obs", obs, n), vectors(self.name, "act", act, p)
+        try:
+            torch.broadcast_shapes(obs.shape[:-1], act.shape[:-1])
+        except RuntimeError:
+            raise GradlabError(
+                f"{self.name}: obs is {tuple(obs.shape)}, act {tuple(act.shape)}; give as many actions as states"
+            ) from None
+        return obs, act
+
+    def state_value(self, obs: Any, step: int = 0) -> Tensor:
         """Expected reward-to-go V(s) = −sᵀP_t s − constant of the policy: obs [N, n] → [N]."""
+        obs = vectors(self.name, "obs", obs, len(self.A))
         return -(quadratic_form(obs, self.cost_to_go(step)) + self._constant(step))
 
-    def action_gradient(self, obs: Tensor, act: Tensor, step: int = 0) -> Tensor:
-        """∂Q/∂a of the reward-to-go: obs [B, n], act [B, p] → [B, p]."""
-        hessians = self._hessians(self.cost_to_go(step + 1))
-        return act @ hessians.action.T + obs @ hessians.mixed.T
+    def action_gradient(self, obs: Any, act: Any, step: int = 0) -> Tensor:
+        """∂Q/∂a of the reward-to-go: obs [B, n], act [B, p] → [B, p]; for one state and action too.
 
-    def hessians(self, obs: Tensor, act: Tensor, step: int = 0) -> Hessians:
-        """H_aa and H_as of the reward-to-go, the same in every state and action."""
+        Example:
+            >>> LinearQuadratic(0.9, 0.5, 1.0, 0.1, 0.95, 0.4).action_gradient(1.0, -0.4)
+            tensor([-1.1841], dtype=torch.float64)
+        """
+        states, actions = self._pair(obs, act)
         hessians = self._hessians(self.cost_to_go(step + 1))
-        return Hessians(*(part.expand(len(act), -1, -1) for part in hessians))
+        return actions @ hessians.action.T + states @ hessians.mixed.T
+
+    def hessians(self, obs: Any, act: Any, step: int = 0) -> Hessians:
+        """H_aa and H_as of the reward-to-go, the same in every state and action."""
+        batch = torch.broadcast_shapes(*(part.shape[:-1] for part in self._pair(obs, act)))
+        hessians = self._hessians(self.cost_to_go(step + 1))
+        return Hessians(*(part.expand(*batch, -1, -1) for part in hessians))
 
     def sensitivity_ratio(self, step: int = 0) -> float:
         """M/μ, M = ‖H_as‖₂ and μ = −λ_max(H_aa): a bound on ‖∂a*/∂s‖ of the greedy action."""

@@ -18,7 +18,7 @@ from gradlab.estimators.zeroth_order import check_radius
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, Moments, World
 from gradlab.worlds.direction_kinds import KINDS, direction_kind
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.inputs import check_finite
+from gradlab.worlds.inputs import check_finite, no_mixed, vectors
 from gradlab.worlds.modules import ConstantActor
 from gradlab.worlds.polynomials import Polynomial, gaussian_moment, vector_moments
 from gradlab.worlds.score_moments import ScoreMoments, admitted_scores, half_and_half
@@ -86,16 +86,16 @@ class PolynomialBandit(World):
             return self.action_gradient(self.a0.new_zeros(1, 1), self.a0.unsqueeze(0))[0]
         return vector_moments(self._pathwise(), gaussian_moment)[0]
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+    def action_gradient(self, obs: Any, act: Any) -> Tensor:
         """∇_a Q: act [B, p] → [B, p]; the state is immaterial."""
-        delta = act - self.a0
+        delta = vectors(self.name, "act", act, len(self.a0)) - self.a0
         return torch.stack([part(delta) for part in self._slopes()], -1)
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+    def hessians(self, obs: Any, act: Any) -> Hessians:
         """∇²_aa Q, and zero for the state."""
-        delta = act - self.a0
+        delta = vectors(self.name, "act", act, len(self.a0)) - self.a0
         rows = [torch.stack([s.derivative(j)(delta) for j in range(s.size)], -1) for s in self._slopes()]
-        return Hessians(torch.stack(rows, -2), act.new_zeros(*act.shape, obs.shape[-1]))
+        return Hessians(torch.stack(rows, -2), no_mixed(obs, delta))
 
     def _slopes(self) -> list[Polynomial]:
         return [self.polynomial.derivative(i) for i in range(self.polynomial.size)]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.worlds.base import Hessians
+from gradlab.worlds.inputs import check_horizon
 
 
 class Regulator:
@@ -33,7 +34,10 @@ class Regulator:
         eye = torch.eye(n, dtype=torch.float64)
         self.sigma0 = eye if sigma0 is None else _matrix(sigma0)
         self.noise = torch.zeros_like(eye) if noise is None else _matrix(noise)
-        self.policy_std = torch.as_tensor(policy_std, dtype=torch.float64).expand(p)
+        std = torch.as_tensor(policy_std, dtype=torch.float64)
+        if tuple(std.shape) not in ((), (1,), (p,)):
+            raise GradlabError(f"linear-quadratic: policy_std is {tuple(std.shape)}; it must be a number or [{p}]")
+        self.policy_std = std.expand(p)
         self.gamma, self.horizon = float(gamma), horizon
         self._check(n, p)
         self.L = self.A - self.B @ self.K
@@ -61,8 +65,7 @@ class Regulator:
             raise GradlabError(
                 f"linear-quadratic: gamma is {self.gamma}; it must lie in (0, 1), or be 1 with a horizon"
             )
-        if self.horizon is not None and self.horizon < 1:
-            raise GradlabError(f"linear-quadratic: horizon is {self.horizon}; it must be at least 1, or None")
+        check_horizon("linear-quadratic", self.horizon)
 
     def _stable(self) -> None:
         radius = float(torch.linalg.eigvals(self.L.detach()).abs().max())

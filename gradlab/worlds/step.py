@@ -14,7 +14,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Mixed, Naive, Reparameterized, ScoreFunction
 from gradlab.worlds.base import Admitted, GradientMoments, Hessians, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.inputs import check_finite
+from gradlab.worlds.inputs import check_finite, no_mixed, vectors
 from gradlab.worlds.score_moments import ScoreMoments, admitted_scores, half_and_half
 
 
@@ -115,13 +115,14 @@ class Step(World):
         by_std = -self.height * density * self.margin / self.spread**2 * self.normal**2 * self.std
         return torch.cat([by_mean, by_std])
 
-    def action_gradient(self, obs: Tensor, act: Tensor) -> Tensor:
+    def action_gradient(self, obs: Any, act: Any) -> Tensor:
         """Zero almost everywhere, which is all that automatic differentiation sees: [B, p]."""
-        return torch.zeros_like(act)
+        return torch.zeros_like(vectors(self.name, "act", act, len(self.normal)))
 
-    def hessians(self, obs: Tensor, act: Tensor) -> Hessians:
+    def hessians(self, obs: Any, act: Any) -> Hessians:
         """Zero almost everywhere."""
-        return Hessians(act.new_zeros(*act.shape, act.shape[-1]), act.new_zeros(*act.shape, obs.shape[-1]))
+        act = vectors(self.name, "act", act, len(self.normal))
+        return Hessians(no_mixed(act, act), no_mixed(obs, act))
 
     # Estimators ----------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class TabularMDP(TabularValues, World):
     flat gradients are ``true_gradient().T.flatten()``; the critic is the exact table of Q.
 
     Args:
-        P: P(s' | s, a), [S, A, S].
+        P: P(s' | s, a), [S, A, S]; normalised where it adds up to 1 in single precision only, like alpha.
         r: reward r(s, a), [S, A], or r(s, a, s'), [S, A, S].
         gamma: γ in [0, 1), or up to 1 with a horizon.
         alpha: distribution of the first state, [S].

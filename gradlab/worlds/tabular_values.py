@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from gradlab.errors import GradlabError
+from gradlab.worlds.inputs import check_horizon
+
+#: How far from 1 rounding leaves a distribution's sum, in single and in double precision.
+_SINGLE, _DOUBLE = 1e-5, 1e-9
 
 
 class TabularValues:
@@ -42,13 +46,10 @@ class TabularValues:
                 f"tabular: theta is {tuple(self.theta.shape)}, alpha {tuple(self.alpha.shape)}; with P {shape} they "
                 f"must be {shape[:2]} and {shape[:1]}"
             )
-        for name, part in {"P": self.P, "alpha": self.alpha}.items():
-            if bool((part < 0).any()) or not bool(((part.sum(-1) - 1).abs() < 1e-9).all()):
-                raise GradlabError(f"tabular: {name} is not a distribution; its last axis must be ≥ 0 and add up to 1")
+        self.P, self.alpha = _distribution("P", self.P), _distribution("alpha", self.alpha)
         if not (torch.isfinite(self.reward).all() and torch.isfinite(self.theta).all()):
             raise GradlabError("tabular: r or theta has NaN or infinite numbers; give finite ones")
-        if self.horizon is not None and self.horizon < 1:
-            raise GradlabError(f"tabular: horizon is {self.horizon}; it must be at least 1, or None")
+        check_horizon("tabular", self.horizon)
         if not 0 <= self.gamma <= 1 or (self.gamma == 1 and self.horizon is None):
             raise GradlabError(f"tabular: gamma is {self.gamma}; it must lie in [0, 1), or be 1 with a horizon")
 
@@ -179,3 +180,11 @@ class TabularValues:
             for t, visits in enumerate(self._occupancies())
         ]
         return torch.stack(terms).sum(0)
+
+
+def _distribution(name: str, weights: Tensor) -> Tensor:
+    """The weights themselves, or made to add up to 1 where they did so in single precision only."""
+    total = weights.sum(-1, keepdim=True)
+    if bool((weights < 0).any()) or not bool(((total - 1).abs() < _SINGLE).all()):
+        raise GradlabError(f"tabular: {name} is not a distribution; its last axis must be ≥ 0 and add up to 1")
+    return weights if bool(((total - 1).abs() < _DOUBLE).all()) else weights / total
