@@ -27,12 +27,14 @@ class Spread:
     """How the draws scatter: inner products of e_d = w_d − w̄ in parameter space, in the words of ``jackknife``.
 
     Attributes:
+        squares: ‖e_d‖², [D].
         with_mean: e_d·w̄, [D].
         with_reference: e_d·r, [D].
         gram_squared: Σ_de (e_d·e_e)².
         gram_reference: Σ_de (r·e_d)(e_d·e_e)(e_e·r).
     """
 
+    squares: Tensor
     with_mean: Tensor
     with_reference: Tensor
     gram_squared: float
@@ -82,7 +84,14 @@ def interval_ends(
         float(spread.with_mean.square().sum()) / pairs + noise.error,
     )
     bias = squared_norm_interval(float(moments.mean_squared), error_noise, known)
-    ends = {"bias_squared": bias, "mse": sum_interval(float(moments.bias_squared), bias, total, variance)}
+    if noise.trace > 0:
+        mse = sum_interval(float(moments.bias_squared), bias, total, variance)
+    else:
+        # The mean of ‖w_d‖² is the estimate itself; bias² and variance, which err together where draws are skewed,
+        # need not be put together.
+        squares = spread.squares + 2 * spread.with_mean + moments.mean_squared
+        mse = variance_interval(float(squares.mean()), float(squares.std()) / math.sqrt(draws), squares)
+    ends = {"bias_squared": bias, "mse": mse}
 
     gradient, true = float(moments.gradient_squared), float(moments.true_squared)
     if not (gradient > 0 and true > 0):
@@ -100,7 +109,7 @@ def interval_ends(
 
 
 def variance_interval(value: float, stderr: float, squares: Tensor, level: float = 0.95) -> Interval:
-    """Interval of a variance from the squared deviations it is the mean of.
+    """Interval of a variance, or of a mean squared error, from the squared deviations it is the mean of.
 
     Symmetric in the inverse of the variance, since a sample variance that is too small comes with a standard error
     that is too small. The standard error is itself the root of a sample variance, of the squares, with about

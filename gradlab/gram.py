@@ -189,7 +189,9 @@ def assemble(products: Products, noise: ReferenceNoise, label: Label) -> Gradien
         variance = found["variance"]
         ends = {"variance": variance_interval(variance.value, variance.stderr, products.squares)}
         along = products.with_reference
-        spread = Spread(products.with_mean, along, products.gram_squared, float(along @ products.times(along)))
+        spread = Spread(
+            products.squares, products.with_mean, along, products.gram_squared, float(along @ products.times(along))
+        )
         ends |= interval_ends(moments, spread, noise, ends["variance"], to_cosine)
         found |= {name: _with_ends(found[name], *each) for name, each in ends.items()}
         low, high = snr_interval(found["snr"].value, found["snr"].stderr, products.squares)

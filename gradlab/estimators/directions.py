@@ -36,6 +36,9 @@ class Direction(ABC):
             GradlabError: there are not ``count`` different ones.
         """
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class Gaussian(Direction):
     """The standard normal: the estimates are gradients of the critic smoothed with a Gaussian.
