@@ -10,6 +10,9 @@ from scipy.special import stdtrit
 
 from gradlab.errors import GradlabError
 
+#: More samples than these are no advice.
+_MANY = 1e12
+
 Scale = Literal["linear", "log", "inverse", "fisher", "share"]
 
 
@@ -92,18 +95,19 @@ class Estimate:
 
     @property
     def samples_to_resolve(self) -> float:
-        """About how many samples would make the interval exclude zero, were the value exact; inf if it is 0.
+        """About how many samples would make the interval exclude zero, were the value exact; inf if it is as good as 0.
 
         Always more than ``samples`` where these do not resolve it.
         """
         if self.value == 0 or not math.isfinite(self.stderr):
             return math.inf
         half = 1.959964 * self.stderr
-        if self.ends is not None:
+        # The lower end of a share stops at zero, so that its distance is the share itself and says nothing.
+        if self.ends is not None and not (self.scale == "share" and self.ends[0] <= 0):
             half = self.value - self.ends[0] if self.value > 0 else self.ends[1] - self.value
         # Half the width falls as 1/√n; 1.96 is the quantile at the large n this is asked for.
         enough = self.samples * (half / self.value) ** 2
-        if not math.isfinite(enough):
+        if not math.isfinite(enough) or enough > _MANY:
             return math.inf
         return math.ceil(enough) if self.resolved else max(math.ceil(enough), self.samples + 1)
 
@@ -141,6 +145,8 @@ class Estimate:
         about += f" (n={self.samples}"
         if not self.resolved and math.isfinite(self.samples_to_resolve):
             return f"unresolved: {about}; about {self.samples_to_resolve:.0f} samples would resolve it{caveat})"
+        # A value as good as zero has no sign that more samples would show.
+        about = about if self.resolved or exact else f"unresolved: {about}"
         return about + (f", against {self.reference}" if self.reference else "") + f"{caveat})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.objective import Objective, compare_objectives
 from gradlab.references.base import ReferenceCotangent
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +24,14 @@ _SURE = 8.0
 _STEPS = 100
 
 
-def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None = None) -> Estimate:
+def wrong_direction(
+    v: Tensor,
+    ref: ReferenceCotangent,
+    episode: Tensor | None = None,
+    *,
+    objective: Objective | None = None,
+    allow_mismatch: bool = False,
+) -> Estimate:
     """Share of states where the expected cotangent makes an obtuse angle with the reference, E v_i·r_i < 0.
 
     The sign at a state is that of s_i = v̄_i·r_i, which both the draws and the reference blur:
@@ -41,9 +50,13 @@ def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None =
         v: cotangents, [B, m] where they are exact, or [D, B, m].
         ref: the reference; states whose gate is closed are left out.
         episode: which episode a state belongs to, [B] integers; every state its own when None.
+        objective: the objective that v estimates the gradient of; the one that ``Estimator.draw`` left on v as
+            ``v.objective`` when None, and not looked at where there is neither.
+        allow_mismatch: compare with a reference for another objective all the same; the number then says so.
 
     Raises:
-        GradlabError: shapes do not fit, no state is left, or a cotangent is not finite (counted and located).
+        GradlabError: shapes do not fit, no state is left, a cotangent is not finite (counted and located), or the
+            reference is for another objective.
 
     Example:
         >>> from gradlab.objective import Objective
@@ -52,6 +65,9 @@ def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None =
         >>> round(wrong_direction(critic, truth).value, 6)
         0.25
     """
+    estimated, caveat = objective or getattr(v, "objective", None), ""
+    if estimated is not None:
+        caveat, _ = compare_objectives(estimated, ref.objective, ref.name, allow_mismatch=allow_mismatch)
     draws = v[None] if v.ndim == 2 else v
     if draws.ndim != 3 or draws.shape[1:] != ref.mean.shape or (episode is not None and len(episode) != len(ref.mean)):
         raise GradlabError(
@@ -74,7 +90,7 @@ def wrong_direction(v: Tensor, ref: ReferenceCotangent, episode: Tensor | None =
     member = torch.arange(len(signal)) if episode is None else episode[keep].unique(return_inverse=True)[1]
     wrong = (signal < 0).double()
     z = torch.where(blur > 0, signal / blur.clamp_min(1e-300), signal.sign() * _SURE).clamp(-_SURE, _SURE)
-    return _estimate(wrong, z, member.to(wrong.device), ref)
+    return replace(_estimate(wrong, z, member.to(wrong.device), ref), caveat=caveat)
 
 
 def _signal(draws: Tensor, mean: Tensor, stderr: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,7 @@ def over_states(
         kernel: ``tangent_kernel(agent, obs)``, full, to share it.
 
     Raises:
-        GradlabError: the kernel is not full, or shapes do not fit.
+        GradlabError: the kernel is not full, shapes do not fit, or the reference is not the error's.
 
     Example:
         >>> from gradlab.error import gradient_error
@@ -83,6 +83,11 @@ def over_states(
         (True, True, 8)
     """
     obs = agent.observations(obs)
+    if ref.name != error.mse.reference or ref.mean.shape != v.shape[1:]:
+        raise GradlabError(
+            f"over_states: the error is against {error.mse.reference} but the reference is {ref.name} "
+            f"{tuple(ref.mean.shape)}, and the cotangents are {tuple(v.shape)}; give what gradient_error was given"
+        )
     kernel = kernel or tangent_kernel(agent, obs)
     if kernel.matrix is None or len(episode) != len(obs):
         raise GradlabError(f"over_states: needs a full tangent kernel and one episode for each of {len(obs)} states")

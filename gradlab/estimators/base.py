@@ -61,8 +61,8 @@ class Estimator(ABC):
         Raises:
             GradlabError: it is so.
         """
-        if draws < 1:
-            raise GradlabError(f"draws: {draws}; ask for at least one")
+        if draws < 1 or draws != int(draws):
+            raise GradlabError(f"draws: {draws}; ask for a whole number, at least one")
         if self.continuous_only and not agent.policy.continuous:
             raise GradlabError(
                 f"estimator {self.name}: needs continuous actions, this agent's are discrete; "

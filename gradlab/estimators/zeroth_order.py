@@ -85,8 +85,8 @@ class ZerothOrder(Estimator):
         if not isinstance(directions, Direction) and directions not in DIRECTIONS:
             choices = ", ".join(map(repr, DIRECTIONS))
             raise GradlabError(f"zeroth-order: directions is {directions!r}; choose one of {choices}, or a Direction")
-        if count < 1:
-            raise GradlabError(f"zeroth-order: count is {count}; average at least one direction")
+        if count < 1 or count != int(count):
+            raise GradlabError(f"zeroth-order: count is {count}; average a whole number of directions, at least one")
         self.mu = check_radius("zeroth-order", "mu", mu)
         self.points: Points = points
         self.directions = directions if isinstance(directions, Direction) else DIRECTIONS[directions]

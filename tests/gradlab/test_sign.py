@@ -137,3 +137,24 @@ def test_what_does_not_fit_is_refused_and_located() -> None:
     assert wrong_direction(truth, reference(broken)).value == pytest.approx(0, abs=1e-6)
     with pytest.raises(GradlabError, match="closed at all 4 states"):
         wrong_direction(truth, reference(truth * math.nan))
+
+
+def test_a_reference_for_another_objective_is_refused_and_said_where_allowed() -> None:
+    truth = torch.ones(4, M).double()
+    other = ReferenceCotangent(truth, torch.zeros_like(truth), "truth", Objective(discount=1.0))
+    v = -truth
+    assert wrong_direction(v, other).value == pytest.approx(1)  # nobody said what v estimates
+    with pytest.raises(GradlabError, match=r"another objective.*discounted .* against undiscounted"):
+        wrong_direction(v, other, objective=Objective())
+    v.objective = Objective()  # as ``Estimator.draw`` leaves it
+    with pytest.raises(GradlabError, match="allow_mismatch=True"):
+        wrong_direction(v, other)
+    assert "mismatch allowed: discounted" in str(wrong_direction(v, other, allow_mismatch=True))
+
+
+def test_no_wrong_direction_seen_promises_no_number_of_samples() -> None:
+    truth = torch.ones(8, M).double()
+    found = wrong_direction(truth, reference(truth))
+    assert found.samples_to_resolve == math.inf
+    assert str(found).startswith("unresolved: 0.000 in [0.000, 0.29")
+    assert "would resolve" not in str(found)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gradlab import Agent, gradient_error, parameter_gradient
+from gradlab import Agent, GradlabError, gradient_error, parameter_gradient
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 from gradlab.states import over_states
@@ -117,3 +117,13 @@ def test_one_episode_says_nothing_of_others():
     assert all(math.isfinite(end) for end in fixed.cosine.interval())
     assert all(math.isnan(end) for end in wider.cosine.interval())
     assert not wider.cosine.resolved
+
+
+def test_a_reference_that_the_error_is_not_against_is_refused():
+    agent = linear_agent(1, 1)
+    obs, truth = torch.randn(8, 1, generator=torch.Generator().manual_seed(0)).double(), torch.ones(8, 1).double()
+    mine, other = (ReferenceCotangent(truth, 0 * truth, name, Objective()) for name in ("mine", "other"))
+    v = (1 + 0.5 * obs).expand(4, 8, 1)
+    error = gradient_error(agent, obs, v, mine)
+    with pytest.raises(GradlabError, match="against mine but the reference is other"):
+        over_states(error, agent, obs, v, other, torch.arange(8))

@@ -59,8 +59,8 @@ class OneStepExpansion(ABC):
         Raises:
             GradlabError: the actions are discrete, the agent has no critic, or the observations do not fit.
         """
-        if draws < 1:
-            raise GradlabError(f"draws: {draws}; ask for at least one")
+        if draws < 1 or draws != int(draws):
+            raise GradlabError(f"draws: {draws}; ask for a whole number, at least one")
         if not agent.policy.continuous:
             raise GradlabError(
                 f"estimator {self.name}: needs continuous actions, this agent's are discrete; "

@@ -392,3 +392,10 @@ def test_a_stochastic_policy_is_perturbed_around_its_mode():
     draws = ZerothOrder(MU, directions="rademacher").draw(agent, torch.zeros(2, 1), 3)
     assert draws.shape == (3, 2, 4)
     assert not draws[..., 2:].any()
+
+
+def test_numbers_of_draws_and_directions_are_whole() -> None:
+    with pytest.raises(GradlabError, match=r"draws: 2.5; ask for a whole number"):
+        ZerothOrder().draw(bandit(), STATE, draws=2.5)
+    with pytest.raises(GradlabError, match=r"count is 1.5; average a whole number"):
+        ZerothOrder(count=1.5)
