@@ -67,7 +67,9 @@ def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
     if farthest:
         yield full_table(f"the {len(farthest)} farthest off", farthest, width, with_world=True)
         yield Text()
-    yield _check_table(result)
+    table = _check_table(result)
+    if table.row_count:
+        yield table
     for name in (LARGEST_Z, NOT_EXACT):
         check = next(check for check in result.checks if check.name == name)
         if check.of:
@@ -142,7 +144,7 @@ def _table(title: str, columns: Sequence[str], lines: Sequence[_Line], width: in
     taken = gap * len(columns)
     for index, name in enumerate(columns[1:]):
         table.add_column(name, justify="left" if name in ("quantity", "verdict") else "right", no_wrap=True)
-        taken += max(len(name), *(len(cells[index]) for _, cells in lines))
+        taken += max([len(name), *(len(cells[index]) for _, cells in lines)])
     for names, cells in lines:
         table.add_row("\n".join(_folded(name, width - taken) for name in names), *cells)
     return table

@@ -127,3 +127,12 @@ def test_help_has_the_rule(gradlab):
         assert word in words
     assert run.RULE
     assert compare.SHIFT == 0.1
+
+
+def test_answers_without_noise_alone_are_a_calibration_too(gradlab):
+    # Nothing is left there to which chance could do anything: no table of what it allows.
+    code, output, _ = gradlab("--world", "step", "--estimator", "deterministic", "--repeats", "4")
+    assert code == 0
+    assert "exact" in output
+    assert "what chance allows" not in output
+    assert "Answers without noise that are not the truth: 0 of" in output
