@@ -170,7 +170,10 @@ def test_real_estimators_and_refusals() -> None:
         def forward(self, obs: Tensor, act: Tensor) -> Tensor:
             return 3.0 + (act - obs[:, :2]).sum(-1) - act.pow(3).sum(-1)
 
-    agent = Agent(nn.Linear(N, 2), [Critic()], [-1.0, -1.0], [1.0, 1.0])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        actor = nn.Linear(N, 2)
+    agent = Agent(actor, [Critic()], [-1.0, -1.0], [1.0, 1.0])
     obs = torch.randn(8, N, generator=torch.Generator().manual_seed(0))
     mean = Deterministic().draw(agent, obs)[0].double()
     ref = ReferenceCotangent(mean, torch.zeros_like(mean), "critic", Objective())
