@@ -200,6 +200,9 @@ class _Curves:
         shrink, estimates = self.states / batch, []
         for inner, error in zip(self._inner, self.errors, strict=True):
             bias, variance, whole = error.bias_squared, error.variance, error.mse
+            if shrink == 1:
+                estimates.append(whole)
+                continue
             left_out = inner.left_out()[1:]
             one, two = (x[0] + shrink * x[1] for x in left_out)
             # The reference's noise moves ‖bias‖² alone, hence every curve alike: what it adds to the MSE here.

@@ -43,7 +43,9 @@ def test_the_curves_are_the_errors_one_at_a_time() -> None:
     agent, obs = make()
     ref = CriticReference().cotangent(agent, obs)
     values = [0.05, 0.2, 0.6]
-    curve = sweep(lambda mu: ZerothOrder(mu, 1), values, agent, obs, ref, 48, generator(3), batch_sizes=[1, 32, 4096])
+    curve = sweep(
+        lambda mu: ZerothOrder(mu, 1), values, agent, obs, ref, 48, generator(3), batch_sizes=[1, 32, 32.0001, 4096]
+    )
     seed = int(torch.randint(2**62, (1,), generator=generator(3)))
     for k, mu in enumerate(values):
         error = gradient_error(agent, obs, ZerothOrder(mu, 1).draw(agent, obs, 48, generator(seed)), ref)
@@ -53,16 +55,16 @@ def test_the_curves_are_the_errors_one_at_a_time() -> None:
         bias, variance = error.bias_squared.value, error.variance.value
         for at in curve.batches:
             assert at.mse[k].value == pytest.approx(bias + variance * 32 / at.batch_size, rel=1e-9)
-        here = curve.batches[1].mse[k]
-        assert here.stderr == pytest.approx(error.mse.stderr, rel=1e-6)
-        # They differ where ‖bias‖² reaches down to zero, and its own interval goes on below.
-        assert here.interval()[1] == pytest.approx(error.mse.interval()[1], rel=1e-6)
-        assert here.interval()[0] <= error.mse.interval()[0] * (1 + 1e-9)
+        assert curve.batches[1].mse[k] == curve.mse[k]
+        # At nearly the same batch size the number is put together from bias² and variance.
+        near = curve.batches[2].mse[k]
+        assert near.stderr == pytest.approx(error.mse.stderr, rel=1e-5)
+        assert near.interval() == pytest.approx(error.mse.interval(), rel=0.05)
     assert curve.best.value == values[min(range(3), key=lambda k: curve.mse[k].value)]
     assert sum(curve.best.shares) == pytest.approx(1)
     assert any("smoothing" in note for note in curve.notes)
     # A larger batch can afford a smaller radius.
-    assert curve.batches[2].best.value < curve.batches[0].best.value
+    assert curve.batches[3].best.value < curve.batches[0].best.value
     assert "lowest MSE at" in str(curve)
     assert curve.batches[0].best.at_edge
 

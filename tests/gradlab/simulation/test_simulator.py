@@ -313,7 +313,7 @@ def test_agents_that_do_not_fit_are_refused_in_one_line():
     unit = [1.0, 1.0]
     cases = [
         (Agent(network(11, 2), [], [-1, -1], unit, obs_size=11), "10 numbers, but this agent takes 11"),
-        (Agent(network(11, 2), [], [-1, -1], unit), "the actor cannot take its 10-number observations"),
+        (Agent(network(11, 2), [], [-1, -1], unit), "takes 11 numbers, but the observations have 10"),
         (Agent(network(10, 3), [], [-1] * 3, [1] * 3), "2 coordinates, but this agent's have 3"),
         (Agent(network(10, 2), [], [-2, -2], [2, 2]), "action box"),
     ]

@@ -112,11 +112,11 @@ def truths_of(admitted):
     }
 
 
+# With Gaussian directions the squared errors' kurtosis is 42: their mean is held in 90 to 91 % with 128 or 256 draws.
 @pytest.mark.parametrize(
-    "directions",
-    ["gaussian", "sphere", "rademacher", "clipped"],
+    ("directions", "draws"), [("gaussian", 512), ("sphere", 128), ("rademacher", 128), ("clipped", 128)]
 )
-def test_cubic_bandit_has_a_bias_to_find(directions):
+def test_cubic_bandit_has_a_bias_to_find(directions, draws):
     """Smoothing turns and stretches the gradient: neither bias nor angle is zero."""
     third = torch.zeros(2, 2, 2).double()
     for i, j, k, value in ((0, 0, 0, 3.0), (0, 0, 1, -4.0), (0, 1, 1, 2.0), (1, 1, 1, 5.0)):
@@ -129,7 +129,7 @@ def test_cubic_bandit_has_a_bias_to_find(directions):
     admitted = Admitted(estimator, moments.mean, moments.variance, truth)
     assert truths_of(admitted)["cosine"] < 0.999 or directions == "clipped"
     reference = exact(truth.unsqueeze(0), agent.objective)
-    check(held(agent, obs, lambda g: estimator.draw(agent, obs, 128, g), reference, truths_of(admitted)))
+    check(held(agent, obs, lambda g: estimator.draw(agent, obs, draws, g), reference, truths_of(admitted)))
 
 
 def test_step():
