@@ -1,7 +1,7 @@
 """What a linear layer contributes to the Jacobian of the head, without ever forming it.
 
 For a layer y = W x + b, a state's Jacobian is ∂h_i/∂W = D_i ⊗ x_i and ∂h_i/∂b = D_i, with D_i = ∂h_i/∂y_i. One run
-of the head with hooks gives every x_i; m backward passes give every D_i.
+of the head with hooks gives every x_i; one backward pass, mapped over the m coordinates, gives every D_i.
 """
 
 from __future__ import annotations
@@ -168,13 +168,13 @@ def _outer_jacobians(head: Tensor, edges: list[GradientEdge]) -> list[Tensor | N
     """D of each edge, [B, m, out]; None where the head does not depend on it."""
     if not edges:
         return []
-    columns = [
-        torch.autograd.grad(head[:, k].sum(), edges, retain_graph=True, allow_unused=True) for k in range(head.shape[1])
-    ]
-    outers: list[Tensor | None] = []
-    for grads in zip(*columns, strict=True):
-        like = next((g for g in grads if g is not None), None)
-        outers.append(
-            None if like is None else torch.stack([torch.zeros_like(like) if g is None else g for g in grads], 1)
-        )
-    return outers
+    size = head.shape[1]
+    units = torch.eye(size, dtype=head.dtype, device=head.device)[:, None, :].expand(size, *head.shape)
+    try:
+        # One backward pass for all coordinates.
+        batched = torch.autograd.grad(head, edges, units, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        return [None if g is None else g.transpose(0, 1) for g in batched]
+    except RuntimeError:
+        # An operation of the actor, a function of the user's own say, that cannot be mapped over a batch.
+        columns = [torch.autograd.grad(head, edges, unit, retain_graph=True, allow_unused=True) for unit in units]
+        return [None if grads[0] is None else torch.stack(grads, 1) for grads in zip(*columns, strict=True)]

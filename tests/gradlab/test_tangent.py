@@ -380,3 +380,47 @@ def test_hooks_are_removed_when_the_head_fails() -> None:
     with pytest.raises(RuntimeError):
         tangent_kernel(Agent(actor, [], [-1.0], [1.0]), torch.zeros(2, N))
     assert all(not module._forward_hooks for module in actor.modules())
+
+
+class _Square(torch.autograd.Function):
+    """A function of the user's own whose derivative looks at its numbers, so that it cannot be mapped over a batch."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(context, grad):
+        (x,) = context.saved_tensors
+        return 2 * x * grad if bool(grad.abs().sum() >= 0) else grad
+
+
+class OwnFunction(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(N, 6).double(), nn.Linear(6, P).double()
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.two(_Square.apply(self.one(obs)))
+
+
+@pytest.mark.parametrize(("own", "passes"), [(False, 2), (True, 2 + P)])
+def test_every_head_coordinate_in_one_backward_pass(own: bool, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two passes: one for the layers, one that makes sure that the states do not mix. A function that cannot be mapped
+    # costs one more a coordinate, and gives the same.
+    actor = OwnFunction() if own else nn.Sequential(nn.Linear(N, 6), nn.Tanh(), nn.Linear(6, P)).double()
+    agent = Agent(actor, [], action_low=[-1] * P, action_high=[1] * P)
+    obs = torch.randn(7, N, generator=torch.Generator().manual_seed(0)).double()
+    grad, calls = torch.autograd.grad, []
+
+    def counting(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        return grad(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", counting)
+        kernel = tangent_kernel(agent, obs)
+    assert len(calls) == passes
+    slow = materialised_kernel(agent, obs)
+    assert difference(kernel.matrix, slow.matrix) < 1e-12
