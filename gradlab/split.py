@@ -140,6 +140,10 @@ class LeftOutParts:
 
     def _ends(self, name: str, value: float, stderr: float) -> Interval | None:
         """Sample variances are skewed; so is the action part, the difference of two; None for a symmetric interval."""
+        if name == "total":
+            # It is a mean over groups of the jackknife's pseudo-values, squared deviations all but for a 1/S of them.
+            pseudo = self.groups * value - (self.groups - 1) * self.without[name]
+            return variance_interval(value, stderr, pseudo)
         if name not in self.each:
             return None
         if name == "trajectory" or self.shape[1] < 2:

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from gradlab import Agent, GradlabError, noise_scale, variance_split
@@ -197,3 +198,25 @@ def test_what_does_not_fit_or_is_not_finite_is_refused_and_located() -> None:
     two = variance_split(agent, obs, v, episode=torch.tensor([0, 0, 0, 1, 1, 1]))
     assert math.isnan(two.total.stderr)
     assert "no interval" in two.notes[0]
+
+
+def test_the_total_s_interval_holds_with_states_of_heavy_tails() -> None:
+    # g = h + e with h = exp(0.8 x), x and e standard normal: Var h = e^(0.64) (e^(0.64) − 1), of kurtosis 34.
+    repetitions, states, generator = 200, 30, torch.Generator().manual_seed(5)
+    true = math.exp(0.64) * (math.exp(0.64) - 1) + 1
+    agent = Agent(nn.Linear(1, 1, bias=False).double(), [], action_low=[-1], action_high=[1])
+    obs = torch.ones(states, 1).double()
+    kernel = tangent_kernel(agent, obs)
+    held = symmetric = 0
+    for _ in range(repetitions):
+        h = (0.8 * torch.randn(states, 1, generator=generator, dtype=torch.float64)).exp()
+        total = variance_split(
+            agent, obs, h + torch.randn(3, states, 1, generator=generator, dtype=torch.float64), kernel=kernel
+        ).total
+        low, high = total.interval()
+        held += low <= true <= high
+        symmetric += abs(total.value - true) <= float(stdtrit(states - 1, 0.975)) * total.stderr
+    # Heavy tails may cost it five points, not more: 90 % less four standard errors.
+    assert held >= (0.9 - 4 * math.sqrt(0.09 / repetitions)) * repetitions, held
+    # Negative control: the same standard error without the tails.
+    assert symmetric < held, (symmetric, held)
