@@ -50,6 +50,19 @@ class GradientError:
     minibatch_cosine: Estimate = _UNKNOWN
     pairwise_cosine: Estimate = _UNKNOWN
 
+    def __str__(self) -> str:
+        lines = {
+            "bias²": self.bias_squared,
+            "variance": self.variance,
+            "MSE": self.mse,
+            "cosine": self.cosine,
+            "norm ratio": self.norm_ratio,
+            "SNR": self.snr,
+            "minibatch cosine": self.minibatch_cosine,
+            "pairwise cosine": self.pairwise_cosine,
+        }
+        return "\n".join([*(f"{name:16}  {estimate}" for name, estimate in lines.items()), *self.notes])
+
 
 def error_from_gram(
     gram: Tensor,

@@ -203,3 +203,14 @@ def test_the_standard_error_of_a_variance_is_the_kurtosis_s() -> None:
     assert error.variance.stderr / error.variance.value > 2 * math.sqrt(2 / 2000)
     low, high = error.variance.interval()
     assert low < 60 < high
+
+
+def test_an_error_prints_every_number_and_note_on_a_line() -> None:
+    draws = normal(torch.Generator().manual_seed(3), 64, 2) + 1
+    error = error_from_gram(draws @ draws.T, draws.sum(1), 2.0, reference="truth", notes=("3 of 8 states left out",))
+    lines = str(error).splitlines()
+    numbers = error.bias_squared, error.variance, error.mse, error.cosine, error.norm_ratio, error.snr
+    for line, number in zip(lines, (*numbers, error.minibatch_cosine, error.pairwise_cosine), strict=False):
+        assert line.endswith(f"  {number}")
+    assert [line.split("  ")[0] for line in lines[:3]] == ["bias²", "variance", "MSE"]
+    assert lines[8:] == ["3 of 8 states left out"]
