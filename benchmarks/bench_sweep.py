@@ -18,10 +18,10 @@ from harness import compare, write
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
-from gradlab.curve import sweep
 from gradlab.estimators import ZerothOrder
 from gradlab.references import CriticReference
 from gradlab.references.base import ReferenceCotangent
+from gradlab.statistics.curve import sweep
 
 DRAWS, RADII = 256, torch.logspace(-2, 0, 16).tolist()
 

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradlab.adapters import load, view
     from gradlab.agent import Agent
-    from gradlab.comparison import Comparison, compare
     from gradlab.curvature import sensitivity
-    from gradlab.curve import Sweep, sweep
     from gradlab.episode_error import ParameterReference, trajectory_error
     from gradlab.episode_gradients import trajectory_gradients
     from gradlab.error import GradientError, error_from_gram, gradient_error, gradient_variance
@@ -28,53 +26,55 @@ if TYPE_CHECKING:
     from gradlab.landscape import local_optima
     from gradlab.ledger import ErrorLedger, error_ledger
     from gradlab.measurement import Measurement
-    from gradlab.minibatch import NoiseScale, noise_scale
     from gradlab.objective import Objective
-    from gradlab.sign import wrong_direction
-    from gradlab.split import VarianceSplit, variance_split
-    from gradlab.states import over_states
+    from gradlab.statistics.comparison import Comparison, compare
+    from gradlab.statistics.curve import Sweep, sweep
+    from gradlab.statistics.minibatch import NoiseScale, noise_scale
+    from gradlab.statistics.sign import wrong_direction
+    from gradlab.statistics.split import VarianceSplit, variance_split
+    from gradlab.statistics.states import over_states
+    from gradlab.statistics.views import error_by_coordinate, error_by_layer
     from gradlab.store import open_store
     from gradlab.tangent import parameter_gradient, tangent_kernel
     from gradlab.trajectories import Trajectories
-    from gradlab.views import error_by_coordinate, error_by_layer
 
 __version__ = version("gradlab")
 
 _HOMES = {
     "Agent": "gradlab.agent",
-    "Comparison": "gradlab.comparison",
+    "Comparison": "gradlab.statistics.comparison",
     "ErrorLedger": "gradlab.ledger",
     "Estimate": "gradlab.estimate",
     "GradientError": "gradlab.error",
     "GradlabError": "gradlab.errors",
     "Measurement": "gradlab.measurement",
-    "NoiseScale": "gradlab.minibatch",
+    "NoiseScale": "gradlab.statistics.minibatch",
     "Objective": "gradlab.objective",
     "ParameterReference": "gradlab.episode_error",
-    "Sweep": "gradlab.curve",
+    "Sweep": "gradlab.statistics.curve",
     "Trajectories": "gradlab.trajectories",
-    "VarianceSplit": "gradlab.split",
-    "compare": "gradlab.comparison",
-    "error_by_coordinate": "gradlab.views",
-    "error_by_layer": "gradlab.views",
+    "VarianceSplit": "gradlab.statistics.split",
+    "compare": "gradlab.statistics.comparison",
+    "error_by_coordinate": "gradlab.statistics.views",
+    "error_by_layer": "gradlab.statistics.views",
     "error_from_gram": "gradlab.error",
     "error_ledger": "gradlab.ledger",
     "gradient_error": "gradlab.error",
     "gradient_variance": "gradlab.error",
     "load": "gradlab.adapters",
     "local_optima": "gradlab.landscape",
-    "noise_scale": "gradlab.minibatch",
+    "noise_scale": "gradlab.statistics.minibatch",
     "open_store": "gradlab.store",
-    "over_states": "gradlab.states",
+    "over_states": "gradlab.statistics.states",
     "parameter_gradient": "gradlab.tangent",
     "sensitivity": "gradlab.curvature",
-    "sweep": "gradlab.curve",
+    "sweep": "gradlab.statistics.curve",
     "tangent_kernel": "gradlab.tangent",
     "trajectory_error": "gradlab.episode_error",
     "trajectory_gradients": "gradlab.episode_gradients",
-    "variance_split": "gradlab.split",
+    "variance_split": "gradlab.statistics.split",
     "view": "gradlab.adapters",
-    "wrong_direction": "gradlab.sign",
+    "wrong_direction": "gradlab.statistics.sign",
 }
 
 __all__ = [

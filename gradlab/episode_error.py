@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.confidence import ReferenceNoise
 from gradlab.episode_gradients import (
     Episodes,
     check_steps,
@@ -22,7 +21,8 @@ from gradlab.episode_gradients import (
 )
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.gram import GradientError, error_from_gram
+from gradlab.inference.confidence import ReferenceNoise
+from gradlab.inference.gram import GradientError, error_from_gram
 from gradlab.objective import Objective, compare_objectives
 from gradlab.tangent import TangentKernel, tangent_kernel
 from gradlab.trajectories import Trajectories

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.checked import check
-from gradlab.confidence import ReferenceNoise
-from gradlab.gram import GradientError, assemble, error_from_gram
-from gradlab.inner_products import PAIRS, Products
+from gradlab.inference.confidence import ReferenceNoise
+from gradlab.inference.gram import GradientError, assemble, error_from_gram
+from gradlab.inference.inner_products import PAIRS, Products
 from gradlab.objective import Objective
 from gradlab.products import all_same
 from gradlab.references.base import ReferenceCotangent
+from gradlab.statistics.checked import check
+from gradlab.statistics.variance import gradient_variance
 from gradlab.tangent import TangentKernel
-from gradlab.variance import gradient_variance
 
 __all__ = ["GradientError", "error_from_gram", "gradient_error", "gradient_variance"]
 
@@ -41,8 +41,8 @@ def gradient_error(
     ‖bias‖² is the U-statistic Σ_{d≠e}(g_d−r)·(g_e−r)/(D(D−1)) minus tr Var(r); ‖E g‖² and ‖r‖² inside the ratios are
     debiased in the same way, and a ratio is NaN (unresolved) where one of them is not positive. Standard errors:
     a bias-corrected jackknife over whole draws, and the reference's own noise (components independent) by the
-    delta method, in quadrature. Formulas in ``gradlab.jackknife``. Intervals invert the distribution of a squared norm
-    where a symmetric one would not hold; see ``gradlab.confidence``.
+    delta method, in quadrature. Formulas in ``gradlab.inference.jackknife``. Intervals invert the distribution of a
+    squared norm where a symmetric one would not hold; see ``gradlab.inference.confidence``.
 
     Args:
         agent: the agent; neither changed nor given gradients. Pass a snapshot.

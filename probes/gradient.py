@@ -14,7 +14,7 @@ from gradlab.estimators import Estimator, default_estimators
 from gradlab.measurement import Measurement
 from gradlab.references import CriticReference
 from gradlab.references.base import ReferenceCotangent
-from gradlab.states import over_states
+from gradlab.statistics.states import over_states
 from gradlab.tangent import tangent_kernel
 from probes.probe import Probe
 

@@ -12,7 +12,7 @@ from gradlab.estimators import Deterministic, default_estimators
 from gradlab.measurement import Measurement
 from gradlab.references import SimulatorReference
 from gradlab.references.base import ReferenceCotangent
-from gradlab.sign import wrong_direction
+from gradlab.statistics.sign import wrong_direction
 from probes.gradient import estimator_errors, named
 from probes.probe import GateClosedError, Probe
 

@@ -11,10 +11,10 @@ from scipy.special import expit
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.confidence import variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators.base import Estimator
+from gradlab.inference.confidence import variance_interval
 from gradlab.objective import Objective
 from gradlab.products import all_same, check_draws
 from gradlab.tangent import tangent_kernel

@@ -68,8 +68,9 @@ def error_ledger(
     at the minibatch given (which, like ``applied``, is what it is), over the buffer that the replay states were drawn
     from, and over the episodes that the on-policy states were visited in. The independent units are whole draws, replay
     states (episodes for a ``States``), on-policy episodes; a reference's own noise and the draws at those states are
-    part of their scatter. ‖b‖² is a U-statistic over units, with the interval of ``gradlab.intervals``; cosines and
-    shares have a jackknife over the units of all sources, wider where these have tails (``gradlab.ledger.statistics``).
+    part of their scatter. ‖b‖² is a U-statistic over units, with the interval of ``gradlab.inference.intervals``;
+    cosines and shares have a jackknife over the units of all sources, wider where these have tails
+    (``gradlab.ledger.statistics``).
 
     **Cost.** One backward pass for each unit of a pool, at most 64, and for each draw at the minibatch; memory of as
     many parameter vectors as there are units, times the waypoints made from them.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gradlab.estimate import Estimate, Scale
-from gradlab.intervals import Noise, cosine_interval, squared_norm_interval
+from gradlab.inference.intervals import Noise, cosine_interval, squared_norm_interval
 from gradlab.ledger.moments import Products
 
 #: The inner product of two vectors, each given by weights of the ledger's own.

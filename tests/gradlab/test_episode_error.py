@@ -9,7 +9,7 @@ from torch import nn
 from gradlab import ParameterReference, tangent_kernel, trajectory_error
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.gram import error_from_gram
+from gradlab.inference.gram import error_from_gram
 from gradlab.objective import Objective
 from gradlab.trajectories import Trajectories
 

@@ -13,7 +13,7 @@ from gradlab.estimators import Deterministic, ZerothOrder
 from gradlab.objective import Objective
 from gradlab.references import CriticReference
 from gradlab.references.base import ReferenceCotangent
-from gradlab.views import error_by_coordinate, error_by_layer
+from gradlab.statistics.views import error_by_coordinate, error_by_layer
 
 
 class Critic(nn.Module):

@@ -13,8 +13,8 @@ from gradlab.estimators import Optimal, Reparameterized, ScoreFunction, StateAct
 from gradlab.estimators.decisions import decision_problem
 from gradlab.policies import Around, Gaussian, Kumaraswamy, Softmax, SquashedGaussian, TruncatedNormal
 from gradlab.references import CriticReference
+from gradlab.statistics.variance import gradient_variance
 from gradlab.tangent import tangent_kernel
-from gradlab.variance import gradient_variance
 from gradlab.worlds import GaussianPolynomial
 
 N, B = 3, 4

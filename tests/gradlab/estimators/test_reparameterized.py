@@ -14,7 +14,7 @@ from gradlab.estimators import Deterministic, GumbelSoftmax, Reparameterized, Sc
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian, Kumaraswamy, Softmax, SquashedGaussian, TruncatedNormal
 from gradlab.references import CriticReference
-from gradlab.variance import gradient_variance
+from gradlab.statistics.variance import gradient_variance
 
 N, B = 3, 4
 

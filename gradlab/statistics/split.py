@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.confidence import variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.intervals import Interval, sum_interval
+from gradlab.inference.confidence import variance_interval
+from gradlab.inference.intervals import Interval, sum_interval
 from gradlab.products import check_cotangents, kernel_product
 from gradlab.tangent import TangentKernel, tangent_kernel
 

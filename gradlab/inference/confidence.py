@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 from torch import Tensor
 
-from gradlab.intervals import (
+from gradlab.inference.intervals import (
     Interval,
     Noise,
     cosine_interval,
@@ -16,7 +16,7 @@ from gradlab.intervals import (
     squared_norm_interval,
     sum_interval,
 )
-from gradlab.jackknife import Moments
+from gradlab.inference.jackknife import Moments
 
 #: Draws that stand for a covariance that is known.
 _KNOWN = 10**9

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.inner_products import Label
+from gradlab.inference.inner_products import Label
 from gradlab.objective import Objective, compare_objectives
 from gradlab.products import check_cotangents, check_draws, kernel_product
 from gradlab.references.base import ReferenceCotangent

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from gradlab import Agent, GradlabError, gradient_error
-from gradlab.gram import error_from_gram
+from gradlab.inference.gram import error_from_gram
 from gradlab.objective import Objective
 from gradlab.products import jacobians_by_loop
 from gradlab.references.base import ReferenceCotangent
+from gradlab.statistics.views import error_by_coordinate, error_by_layer
 from gradlab.tangent import tangent_kernel
-from gradlab.views import error_by_coordinate, error_by_layer
 
 B, N, M, D = 5, 3, 2, 7
 NUMBERS = ("bias_squared", "variance", "mse", "cosine", "norm_ratio", "minibatch_cosine", "pairwise_cosine")

@@ -6,11 +6,11 @@ import math
 
 from torch import Tensor
 
-from gradlab.confidence import ReferenceNoise, trace_of_square
 from gradlab.estimate import Estimate
-from gradlab.inner_products import Label, Products
-from gradlab.intervals import Noise, squared_norm_interval
-from gradlab.jackknife import corrected_variance
+from gradlab.inference.confidence import ReferenceNoise, trace_of_square
+from gradlab.inference.inner_products import Label, Products
+from gradlab.inference.intervals import Noise, squared_norm_interval
+from gradlab.inference.jackknife import corrected_variance
 
 
 def minibatch_cosine(

@@ -13,9 +13,9 @@ from gradlab import Agent, GradlabError, compare
 from gradlab.estimators import Deterministic, ZerothOrder
 from gradlab.estimators.base import Estimator
 from gradlab.objective import Objective
-from gradlab.paired import common_draws
 from gradlab.products import jacobians_by_loop
 from gradlab.references.base import ReferenceCotangent
+from gradlab.statistics.paired import common_draws
 from gradlab.tangent import tangent_kernel
 
 B, N, M = 16, 4, 2

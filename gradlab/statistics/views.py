@@ -11,7 +11,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.error import gradient_error
 from gradlab.errors import GradlabError
-from gradlab.gram import GradientError
+from gradlab.inference.gram import GradientError
 from gradlab.objective import Objective
 from gradlab.products import NOTHING_TO_DIFFERENTIATE
 from gradlab.references.base import ReferenceCotangent

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gradlab import Agent, GradlabError, noise_scale, variance_split
 from gradlab.estimate import Estimate
-from gradlab.minibatch import ratio
 from gradlab.products import jacobians_by_loop
+from gradlab.statistics.minibatch import ratio
 from gradlab.tangent import tangent_kernel
 
 N, M = 3, 2

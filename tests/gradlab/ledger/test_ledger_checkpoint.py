@@ -14,7 +14,7 @@ from gradlab.ledger import ErrorLedger
 from gradlab.references import SimulatorReference
 from gradlab.simulation import Simulator, States
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.checked import Checked
 from gradlab.estimators.base import Estimator
+from gradlab.statistics.checked import Checked
 
 
 def seed_from(generator: torch.Generator | None) -> int:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from gradlab import Agent, GradlabError
-from gradlab.confidence import ReferenceNoise
 from gradlab.error import error_from_gram, gradient_error
-from gradlab.gram import GradientError
+from gradlab.inference.confidence import ReferenceNoise
+from gradlab.inference.gram import GradientError
 from gradlab.objective import Objective
 from gradlab.products import jacobians_by_loop
 from gradlab.references.base import ReferenceCotangent

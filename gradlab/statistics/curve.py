@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.checked import Checked, check
 from gradlab.error import GradientError, gradient_error
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators.base import Estimator
-from gradlab.intervals import sum_interval
-from gradlab.jackknife import corrected_variance
-from gradlab.paired import Errors, seed_from
+from gradlab.inference.intervals import sum_interval
+from gradlab.inference.jackknife import corrected_variance
 from gradlab.references.base import ReferenceCotangent
+from gradlab.statistics.checked import Checked, check
+from gradlab.statistics.paired import Errors, seed_from
 from gradlab.tangent import TangentKernel, tangent_kernel
 
 #: Resamples of whole draws behind the uncertainty of an argmin.

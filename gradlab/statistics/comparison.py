@@ -12,13 +12,13 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.checked import Checked, check
 from gradlab.error import GradientError, gradient_error
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators.base import Estimator
-from gradlab.paired import Errors, common_draws, seed_from
 from gradlab.references.base import ReferenceCotangent
+from gradlab.statistics.checked import Checked, check
+from gradlab.statistics.paired import Errors, common_draws, seed_from
 from gradlab.tangent import TangentKernel, tangent_kernel
 
 #: Batch sizes between which a crossing is looked for.
@@ -166,8 +166,9 @@ class _Paired:
     def variance(self, x: Tensor) -> float:
         """Of x·θ, by the jackknife and what the reference's noise adds.
 
-        It keeps the quadratic part that ``gradlab.jackknife.corrected_variance`` takes off: a bias² that comes out near
-        zero comes with too small a standard error, which a symmetric interval of a difference needs made up for.
+        It keeps the quadratic part that ``gradlab.inference.jackknife.corrected_variance`` takes off: a bias² that
+        comes out near zero comes with too small a standard error, which a symmetric interval of a difference needs made
+        up for.
         """
         return float(x @ self.plain @ x) + self.from_reference * float(x[0]) ** 2
 
@@ -175,7 +176,7 @@ class _Paired:
         """Student's quantile for x·θ, with the degrees of freedom that its heavy tails leave of the draws.
 
         The standard error is the root of a sample variance of D numbers, the jackknife's pseudo-values; with kurtosis
-        κ that has 2D/(κ − 1) degrees of freedom (as ``gradlab.confidence.variance_interval`` has it).
+        κ that has 2D/(κ − 1) degrees of freedom (as ``gradlab.inference.confidence.variance_interval`` has it).
         """
         values = x @ self.centred
         second, fourth = float(values.square().mean()), float(values.pow(4).mean())

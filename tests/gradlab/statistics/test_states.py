@@ -8,7 +8,7 @@ import torch
 from gradlab import Agent, GradlabError, gradient_error, parameter_gradient
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
-from gradlab.states import over_states
+from gradlab.statistics.states import over_states
 
 
 def linear_agent(features, size):

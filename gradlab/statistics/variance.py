@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.confidence import variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.inference.confidence import variance_interval
 from gradlab.products import all_same, check_draws
 from gradlab.tangent import TangentKernel, tangent_kernel
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.estimate import Estimate
-from gradlab.split import VarianceSplit, leave_groups_out, summarize
+from gradlab.statistics.split import VarianceSplit, leave_groups_out, summarize
 from gradlab.tangent import TangentKernel
 
 

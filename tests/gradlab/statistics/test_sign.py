@@ -12,7 +12,7 @@ from torch import Tensor
 from gradlab import GradlabError, wrong_direction
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
-from gradlab.sign import _signal
+from gradlab.statistics.sign import _signal
 
 M = 3
 

@@ -13,7 +13,7 @@ PAIRS = 2048
 
 @dataclass(frozen=True)
 class Products:
-    """Inner products of the draws' errors w_d = g_d − r, in the words of ``gradlab.jackknife``; float64.
+    """Inner products of the draws' errors w_d = g_d − r, in the words of ``gradlab.inference.jackknife``; float64.
 
     Attributes:
         draws: D, also where all draws are the same and only one of them (D′ = 1) is behind the tensors.

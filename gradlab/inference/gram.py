@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradlab.confidence import ReferenceNoise, Spread, interval_ends, snr_interval, variance_interval
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate, Scale
-from gradlab.inner_products import PAIRS, Label, Products
-from gradlab.jackknife import LeftOut, Moments, jackknife_variance, leave_out
-from gradlab.similarity import minibatch_cosine, pairwise_cosine
+from gradlab.inference.confidence import ReferenceNoise, Spread, interval_ends, snr_interval, variance_interval
+from gradlab.inference.inner_products import PAIRS, Label, Products
+from gradlab.inference.jackknife import LeftOut, Moments, jackknife_variance, leave_out
+from gradlab.inference.similarity import minibatch_cosine, pairwise_cosine
 
 _UNKNOWN = Estimate(math.nan, math.nan, 0)
 

@@ -1,0 +1,1 @@
+"""From inner products of gradients to estimates with intervals; knows tensors and numbers, no agents."""
