@@ -54,6 +54,13 @@ def check_draws(v: Tensor, states: int, size: int, valid: Tensor | None = None) 
     if v.ndim != 3 or len(v) == 0:
         raise GradlabError(f"cotangents: shape {tuple(v.shape)}; expected [draws, {states}, {size}], not empty")
     check_cotangents(v, states, size)
+    _refuse_not_finite(v, valid)
+
+
+def _refuse_not_finite(v: Tensor, valid: Tensor | None = None) -> None:
+    """Refuse draws [D, B, m] that are NaN or infinite at a valid state, counted and located."""
+    if v.numel() == 0:
+        return
     low, high = v.aminmax()
     if math.isfinite(low) and math.isfinite(high):
         return
@@ -90,7 +97,7 @@ def parameter_gradient(agent: Agent, obs: Any, v: Tensor) -> dict[str, Tensor]:
         A parameter the head does not depend on gets zeros.
 
     Raises:
-        GradlabError: v does not fit the head at these observations.
+        GradlabError: v does not fit the head at these observations, or is NaN or infinite (counted and located).
 
     Example:
         >>> actor = nn.Linear(2, 1, bias=False)
@@ -104,6 +111,7 @@ def parameter_gradient(agent: Agent, obs: Any, v: Tensor) -> dict[str, Tensor]:
     if v.ndim not in (2, 3):
         raise GradlabError(f"cotangents: shape {tuple(v.shape)}; expected [B, m] or [D, B, m]")
     check_cotangents(v, *head.shape)
+    _refuse_not_finite(v.detach().reshape(-1, *head.shape))
     parameters = agent.named_parameters()
     draws = v.detach().to(head).reshape(-1, *head.shape) / len(obs)
     chunks = [_gradients(head, list(parameters.values()), chunk) for chunk in draws.split(_draws(parameters, head))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -305,6 +306,17 @@ def test_parameter_gradient_and_products_against_autograd(name: str) -> None:
     by_matrix, by_passes = kernel.product(v), kernel_product(agent, obs, v)
     assert torch.allclose(by_matrix, by_passes, rtol=1e-10, atol=1e-12)
     assert torch.allclose(v.flatten(1) @ by_matrix.flatten(1).T / len(obs) ** 2, gram, rtol=1e-10)
+
+
+def test_a_gradient_of_what_is_not_finite_is_refused_and_located() -> None:
+    agent, obs = make("mlp")
+    v = torch.ones(4, *agent.head(obs).shape, dtype=torch.float64)
+    v[2, 3, 0], v[3, 5, 1] = math.nan, math.inf
+    with pytest.raises(GradlabError, match=r"in 2 of 4 draws at 2 of 7 states, first in draw 2, state 3; .*$"):
+        parameter_gradient(agent, obs, v)
+    with pytest.raises(GradlabError, match="at 1 of 7 states, first in draw 0, state 5"):
+        parameter_gradient(agent, obs, v[3])
+    assert all(bool(g.isfinite().all()) for g in parameter_gradient(agent, obs, v[:2]).values())
 
 
 def test_chunks_of_draws_agree(monkeypatch: pytest.MonkeyPatch) -> None:
