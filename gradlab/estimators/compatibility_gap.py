@@ -50,6 +50,16 @@ class Compatibility:
     rank: int
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        numbers = {
+            "gap": self.gap,
+            "gap of fit": self.gap_of_fit,
+            "residual": self.residual,
+            "gradient error": self.gradient_error,
+            "rank": self.rank,
+        }
+        return "\n".join([*(f"{name:14}  {number}" for name, number in numbers.items()), *self.notes])
+
 
 def compatibility(
     agent: Agent, obs: Any, *, actions: int = 16, folds: int = 4, generator: torch.Generator | None = None

@@ -31,6 +31,15 @@ class NoiseScale:
     split: VarianceSplit
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        numbers = {
+            "noise scale": self.scale,
+            "from states": self.from_states,
+            "variance": self.split.total,
+            "‖E g‖²": self.split.gradient_squared,
+        }
+        return "\n".join([*(f"{name:12}  {estimate}" for name, estimate in numbers.items()), *self.notes])
+
     @property
     def critical_batch_size(self) -> Estimate:
         """The batch size beyond which larger ones hardly help: the noise scale itself (McCandlish et al., 2.3)."""

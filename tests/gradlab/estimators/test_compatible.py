@@ -458,3 +458,13 @@ def test_a_gradient_lost_in_noise_is_unresolved_and_said_so():
     found = compatibility(make(critic=Even()), torch.ones(16, N), generator=generator(15))
     assert math.isnan(found.gradient_error.value)
     assert any("unresolved" in note for note in found.notes)
+
+
+def test_it_is_printed_a_number_a_line_and_then_what_must_be_known():
+    found = compatibility(make(hidden=32), states(16), generator=generator(11))
+    lines = str(found).splitlines()
+    numbers = (found.gap, found.gap_of_fit, found.residual, found.gradient_error, found.rank)
+    names = ("gap", "gap of fit", "residual", "gradient error", "rank")
+    assert [line.split("  ")[0] for line in lines[:5]] == list(names)
+    assert [line[14:].strip() for line in lines[:5]] == [str(number) for number in numbers]
+    assert tuple(lines[5:]) == found.notes != ()
