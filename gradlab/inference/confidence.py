@@ -136,6 +136,36 @@ def variance_interval(value: float, stderr: float, squares: Tensor, level: float
     return value / (1 + relative), value / (1 - relative) if relative < 1 else math.inf
 
 
+def skewed_interval(value: float, stderr: float, influences: Tensor, level: float = 0.95) -> Interval:
+    """Interval of a mean, or of what is one to first order, of numbers that are skewed and have heavy tails.
+
+    Student's, with the degrees of freedom that the kurtosis leaves (see ``variance_interval``), and with the end on the
+    tail's side moved out by μ₃(1 + 2t²)/(6σ²n) (N. Johnson 1978, *Modified t tests and confidence intervals for
+    asymmetrical populations*, section 3), by no more than the half-width. The other end stays: the sample's own
+    skewness is large just when the tail is in it.
+
+    Args:
+        value: the mean.
+        stderr: its standard error.
+        influences: the numbers, or the jackknife's pseudo-values, [D], up to a constant and a positive factor.
+        level: of the interval.
+
+    Example:
+        >>> import torch
+        >>> low, high = skewed_interval(1.0, 0.1, torch.arange(9.0).exp())
+        >>> round(1.0 - low, 2) < round(high - 1.0, 2)
+        True
+    """
+    half = _tailed_quantile(influences, level) * stderr
+    centred = influences.double() - influences.double().mean()
+    second = float(centred.square().mean())
+    if not (second > 0 and math.isfinite(half)):
+        return value - half, value + half
+    skewness = float(centred.pow(3).mean()) / second**1.5
+    shift = stderr * skewness * (1 + 2 * (half / stderr) ** 2) / (6 * math.sqrt(len(influences))) if stderr > 0 else 0.0
+    return value - half - min(max(-shift, 0.0), half), value + half + min(max(shift, 0.0), half)
+
+
 def snr_interval(value: float, stderr: float, squares: Tensor, level: float = 0.95) -> Interval:
     """Interval of a signal-to-noise ratio, whose noise is the mean of ``squares``; Student's quantile as for that.
 

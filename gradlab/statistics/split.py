@@ -12,7 +12,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.inference.confidence import variance_interval
+from gradlab.inference.confidence import skewed_interval, variance_interval
 from gradlab.inference.intervals import Interval, sum_interval
 from gradlab.products import check_cotangents, kernel_product
 from gradlab.tangent import TangentKernel, tangent_kernel
@@ -79,6 +79,10 @@ def variance_split(
     hence may be negative, and their sum is exactly the unbiased estimate of the whole. A minibatch of B independent
     samples has 1/B of it. Standard errors: the jackknife over states, or episodes.
 
+    Intervals know the tails that the states show, and have no upper end where these leave none. What 30 states or more
+    of kurtosis 1000 (of ‖g_s − E g‖²) do not show of theirs costs the state's part up to ten of the 95 %, fewer
+    states more, and ‖E g‖², where rare states make it, up to 25; at kurtosis 50 and below they hold.
+
     Source: G. Tucker et al. 2018, *The mirage of action-dependent baselines*, section 3, equations (3)–(5).
 
     Args:
@@ -139,20 +143,35 @@ class LeftOutParts:
         return Estimate(value, stderr, self.groups, ends=ends)
 
     def _ends(self, name: str, value: float, stderr: float) -> Interval | None:
-        """Sample variances are skewed; so is the action part, the difference of two; None for a symmetric interval."""
+        """Sample variances are skewed; so are the action and state parts, differences of two."""
+        if name == "gradient_squared":
+            return skewed_interval(value, stderr, self._pseudo(name))
         if name == "total":
-            # It is a mean over groups of the jackknife's pseudo-values, squared deviations all but for a 1/S of them.
-            pseudo = self.groups * value - (self.groups - 1) * self.without[name]
-            return variance_interval(value, stderr, pseudo)
-        if name not in self.each:
-            return None
-        if name == "trajectory" or self.shape[1] < 2:
-            return variance_interval(value, stderr, self.each[name])
+            # A mean over groups of the jackknife's pseudo-values, squared deviations all but for a 1/S of them.
+            return variance_interval(value, stderr, self._pseudo(name))
+        if name == "trajectory":
+            return self._sample_variance(name)
+        if name == "state":
+            # The variance of the states' means over draws, whose noise, outer/A, is taken off. The two err together, so
+            # that the difference has a standard error of its own; the scale of the tails is that of the whole.
+            noise = self.value["outer"] / self.shape[0]
+            low, high = variance_interval(value + noise, stderr, self._pseudo(name))
+            return None if math.isnan(low) else (low - noise, high - noise)
+        if self.shape[1] < 2:
+            return self._sample_variance("outer")
         below = self.value["trajectory"] / self.shape[1]
-        outer = variance_interval(value + below, math.sqrt(self.covariance("outer", "outer")), self.each["action"])
-        deviation = math.sqrt(self.covariance("trajectory", "trajectory"))
-        inner = variance_interval(self.value["trajectory"], deviation, self.each["trajectory"])
-        return sum_interval(value + below, outer, -below, (-inner[1] / self.shape[1], -inner[0] / self.shape[1]))
+        low, high = (end / self.shape[1] for end in self._sample_variance("trajectory"))
+        return sum_interval(value + below, self._sample_variance("outer"), -below, (-high, -low))
+
+    def _sample_variance(self, name: str) -> Interval:
+        """Of a sample variance at a state, averaged over states."""
+        stderr = math.sqrt(self.covariance(name, name))
+        return variance_interval(
+            self.value[name], stderr, self.each["trajectory" if name == "trajectory" else "action"]
+        )
+
+    def _pseudo(self, name: str) -> Tensor:
+        return self.groups * self.value[name] - (self.groups - 1) * self.without[name]
 
 
 def leave_groups_out(
