@@ -30,9 +30,13 @@ def check_radius(owner: str, name: str, radius: float) -> float:
     Raises:
         GradlabError: it is not a positive, finite number.
     """
-    if not (math.isfinite(radius) and radius > 0):
-        raise GradlabError(f"{owner}: {name} is {radius}; it must be a positive number, in the critic's action units")
-    return float(radius)
+    try:
+        value = float(radius)
+    except (TypeError, ValueError):
+        value = math.nan
+    if isinstance(radius, str) or not (math.isfinite(value) and value > 0):
+        raise GradlabError(f"{owner}: {name} is {radius!r}; it must be a positive number, in the critic's action units")
+    return value
 
 
 class ZerothOrder(Estimator):

@@ -15,7 +15,7 @@ from gradlab.estimators import Reparameterized, ScoreFunction
 from gradlab.estimators.base import Estimator
 from gradlab.worlds.base import Admitted, Hessians, Moments, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.inputs import check_finite, no_mixed, vectors
+from gradlab.worlds.inputs import check_finite, no_mixed, shown, vectors, whole
 
 Way = Literal["naive", "score-function", "reparameterized"]
 Parameter = Literal["theta", "std"]
@@ -59,8 +59,8 @@ class GaussianPolynomial(World):
     name = "gaussian-polynomial"
 
     def __init__(self, power: int = 2, theta: float = 1.0, std: float = 1.0, *, learn_std: bool = False) -> None:
-        if power < 1 or power != int(power):
-            raise GradlabError(f"gaussian polynomial: power is {power}; it must be a whole number from 1")
+        if not whole(power, 1):
+            raise GradlabError(f"gaussian polynomial: power is {shown(power)}; it must be a whole number from 1")
         check_finite("gaussian polynomial", theta=theta, std=std)
         if not std > 0:
             raise GradlabError(f"gaussian polynomial: std is {std}; it must be positive")

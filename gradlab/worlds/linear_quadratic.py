@@ -74,7 +74,7 @@ class LinearQuadratic(Regulator, World):
     def q(self, obs: Any, act: Any, step: int = 0) -> Tensor:
         """Reward-to-go Q(s, a) = −cost-to-go: obs [..., n], act [..., p] → [...]."""
         obs, act = self._pair(obs, act)
-        P = self.cost_to_go(step + 1)
+        P = self.cost_after(step)
         following = obs @ self.A.T + act @ self.B.T
         constant = torch.trace(P @ self.noise) + self._constant(step + 1)
         return -(
@@ -108,23 +108,23 @@ class LinearQuadratic(Regulator, World):
             tensor([-1.1841], dtype=torch.float64)
         """
         states, actions = self._pair(obs, act)
-        hessians = self._hessians(self.cost_to_go(step + 1))
+        hessians = self._hessians(self.cost_after(step))
         return actions @ hessians.action.T + states @ hessians.mixed.T
 
     def hessians(self, obs: Any, act: Any, step: int = 0) -> Hessians:
         """H_aa and H_as of the reward-to-go, the same in every state and action."""
         batch = torch.broadcast_shapes(*(part.shape[:-1] for part in self._pair(obs, act)))
-        hessians = self._hessians(self.cost_to_go(step + 1))
+        hessians = self._hessians(self.cost_after(step))
         return Hessians(*(part.expand(*batch, -1, -1) for part in hessians))
 
     def sensitivity_ratio(self, step: int = 0) -> float:
         """M/μ, M = ‖H_as‖₂ and μ = −λ_max(H_aa): a bound on ‖∂a*/∂s‖ of the greedy action."""
-        action, mixed = self._hessians(self.cost_to_go(step + 1))
+        action, mixed = self._hessians(self.cost_after(step))
         return float(torch.linalg.matrix_norm(mixed, 2) / -torch.linalg.eigvalsh(action)[-1])
 
     def improved_gain(self, step: int = 0) -> Tensor:
         """The gain K of the policy that is greedy for this critic (one step of policy iteration), [p, n]."""
-        action, mixed = self._hessians(self.cost_to_go(step + 1))
+        action, mixed = self._hessians(self.cost_after(step))
         solution: Tensor = torch.linalg.solve(action, mixed)
         return solution
 
@@ -219,6 +219,6 @@ class LinearQuadratic(Regulator, World):
 
     def _critic(self, step: int) -> QuadraticCritic:
         """Q with its matrices worked out once."""
-        P = self.cost_to_go(step + 1)
+        P = self.cost_after(step)
         constant = self.q(torch.zeros_like(self.A[0]), torch.zeros_like(self.R[0]), step)
         return QuadraticCritic(*self._hessians(P), -2 * (self.Q + self.gamma * self.A.T @ P @ self.A), constant)

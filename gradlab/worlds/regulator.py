@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.worlds.base import Hessians
-from gradlab.worlds.inputs import check_horizon
+from gradlab.worlds.inputs import as_numbers, check_horizon, check_step, number
 
 
 class Regulator:
@@ -29,16 +29,17 @@ class Regulator:
         policy_std: Any = 0.0,
         horizon: int | None = None,
     ) -> None:
-        self.A, self.B, self.Q, self.R, self.K = (_matrix(part) for part in (A, B, Q, R, K))
+        given = {"A": A, "B": B, "Q": Q, "R": R, "K": K}
+        self.A, self.B, self.Q, self.R, self.K = (_matrix(name, part) for name, part in given.items())
         n, p = self.B.shape
         eye = torch.eye(n, dtype=torch.float64)
-        self.sigma0 = eye if sigma0 is None else _matrix(sigma0)
-        self.noise = torch.zeros_like(eye) if noise is None else _matrix(noise)
-        std = torch.as_tensor(policy_std, dtype=torch.float64)
+        self.sigma0 = eye if sigma0 is None else _matrix("sigma0", sigma0)
+        self.noise = torch.zeros_like(eye) if noise is None else _matrix("noise", noise)
+        std = as_numbers("linear-quadratic", "policy_std", policy_std)
         if tuple(std.shape) not in ((), (1,), (p,)):
             raise GradlabError(f"linear-quadratic: policy_std is {tuple(std.shape)}; it must be a number or [{p}]")
         self.policy_std = std.expand(p)
-        self.gamma, self.horizon = float(gamma), horizon
+        self.gamma, self.horizon = number("linear-quadratic", "gamma", gamma), horizon
         self._check(n, p)
         self.L = self.A - self.B @ self.K
         self._stable()
@@ -90,9 +91,17 @@ class Regulator:
         """
         if self.horizon is None:
             return _discounted_sum(self.L.T, self._stage(), self.gamma)
-        if not 0 <= step <= self.horizon:
-            raise GradlabError(f"linear-quadratic: step {step} is outside 0 … {self.horizon}, the horizon")
+        check_step("linear-quadratic", step, self.horizon)
         return self._costs_to_go(self.horizon)[step]
+
+    def cost_after(self, step: int = 0) -> Tensor:
+        """P_{t+1}, what an action at step t leaves to be paid, [n, n].
+
+        Raises:
+            GradlabError: the step lies outside 0 … horizon − 1, where an action is taken.
+        """
+        check_step("linear-quadratic", step, self.horizon, acting=True)
+        return self.cost_to_go(step + 1)
 
     def _stage(self) -> Tensor:
         """Cost of a step as a form of its state."""
@@ -122,7 +131,7 @@ class Regulator:
 
     def advantage_matrix(self, step: int = 0) -> Tensor:
         """E_t = (R + γBᵀP₊B)K − γBᵀP₊A, [p, n]: zero when no other action is better."""
-        return self._advantage(self.cost_to_go(step + 1))
+        return self._advantage(self.cost_after(step))
 
     def _advantage(self, following: Tensor) -> Tensor:
         hessians = self._hessians(following)
@@ -164,8 +173,8 @@ class Regulator:
         return Hessians(-2 * (self.R + back @ self.B), -2 * back @ self.A)
 
 
-def _matrix(value: Any) -> Tensor:
-    matrix = torch.as_tensor(value, dtype=torch.float64)
+def _matrix(name: str, value: Any) -> Tensor:
+    matrix = as_numbers("linear-quadratic", name, value)
     return matrix.reshape(1, 1) if matrix.ndim == 0 else matrix
 
 

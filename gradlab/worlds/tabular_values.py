@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradlab.errors import GradlabError
-from gradlab.worlds.inputs import check_horizon
+from gradlab.worlds.inputs import as_numbers, check_horizon, check_step, number
 
 #: How far from 1 rounding leaves a distribution's sum, in single and in double precision.
 _SINGLE, _DOUBLE = 1e-5, 1e-9
@@ -28,16 +28,18 @@ class TabularValues:
         entropy: float = 0.0,
         horizon: int | None = None,
     ) -> None:
-        self.P, reward, self.alpha = (torch.as_tensor(part, dtype=torch.float64) for part in (P, r, alpha))
+        given = {"P": P, "r": r, "alpha": alpha}
+        self.P, reward, self.alpha = (as_numbers("tabular", name, part) for name, part in given.items())
         if self.P.ndim != 3 or self.P.shape[0] != self.P.shape[2]:
             raise GradlabError(f"tabular: P is {tuple(self.P.shape)}; it must be [states, actions, states]")
         shape = tuple(self.P.shape)
-        self.theta = torch.zeros(shape[:2]).double() if theta is None else torch.as_tensor(theta, dtype=torch.float64)
+        self.theta = torch.zeros(shape[:2]).double() if theta is None else as_numbers("tabular", "theta", theta)
         if tuple(reward.shape) not in (shape, shape[:2]):
             raise GradlabError(f"tabular: r is {tuple(reward.shape)}; with P {shape} it must be {shape[:2]} or {shape}")
         #: r(s, a, s'), [S, A, S].
         self.reward = reward if reward.ndim == 3 else reward.unsqueeze(-1).expand(shape)
-        self.gamma, self.entropy, self.horizon = float(gamma), float(entropy), horizon
+        self.gamma, self.entropy = number("tabular", "gamma", gamma), number("tabular", "entropy", entropy)
+        self.horizon = horizon
         self._check(shape)
 
     def _check(self, shape: tuple[int, ...]) -> None:
@@ -80,17 +82,12 @@ class TabularValues:
     def state_values(self, step: int = 0) -> Tensor:
         """v(s), [S], with the entropy bonus; at ``step`` of a finite horizon, zero at its end."""
         if self.horizon is not None:
-            return self._finite_values()[self._at(step)]
+            check_step("tabular", step, self.horizon)
+            return self._finite_values()[step]
         own = (self.policy * (self.expected_reward + self.bonus)).sum(-1)
         system = torch.eye(len(self.P), dtype=torch.float64) - self.gamma * self.transition
         solution: Tensor = torch.linalg.solve(system, own)
         return solution
-
-    def _at(self, step: int) -> int:
-        last = self.horizon or step
-        if not 0 <= step <= last:
-            raise GradlabError(f"tabular: step {step} is outside 0 … {last}, the horizon")
-        return step
 
     def _finite_values(self) -> list[Tensor]:
         """v_0 … v_T."""
@@ -101,7 +98,12 @@ class TabularValues:
         return values[::-1]
 
     def q_values(self, step: int = 0) -> Tensor:
-        """Q(s, a) = r + γ E v(s'), without the entropy bonus of its own step, [S, A]."""
+        """Q(s, a) = r + γ E v(s'), without the entropy bonus of its own step, [S, A].
+
+        Raises:
+            GradlabError: the step lies outside 0 … horizon − 1.
+        """
+        check_step("tabular", step, self.horizon, acting=True)
         return self.expected_reward + self.gamma * self.P @ self.state_values(step + 1)
 
     def advantages(self, step: int = 0) -> Tensor:

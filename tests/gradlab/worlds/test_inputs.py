@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gradlab.errors import GradlabError
+from gradlab.estimators import ZerothOrder
 from gradlab.worlds import (
     BallOverWall,
     CubicBandit,
@@ -75,8 +76,55 @@ def test_distributions_in_single_precision_are_normalised():
         (lambda: LinearQuadratic(**SCALAR, horizon=2.5), "horizon is 2.5"),
         (lambda: TabularMDP([[[1.0]]], [[1.0]], 0.9, [1.0], horizon=2.5), "horizon is 2.5"),
         (lambda: RewardChain(3, theta=float("inf")), "theta is NaN or infinite"),
+        (lambda: LinearQuadratic(**SCALAR | {"A": None}), "linear-quadratic: A is None; give numbers"),
+        (lambda: LinearQuadratic(**SCALAR | {"Q": "eye"}), "linear-quadratic: Q is 'eye'; give numbers"),
+        (lambda: LinearQuadratic(**SCALAR | {"gamma": "high"}), "gamma is 'high'; give a number"),
+        (lambda: LinearQuadratic(**SCALAR, policy_std="wide"), "policy_std is 'wide'"),
+        (lambda: LinearQuadratic(**SCALAR, horizon="far"), "horizon is 'far'"),
+        (lambda: TabularMDP("P", [[1.0]], 0.9, [1.0]), "tabular: P is 'P'; give numbers"),
+        (lambda: TabularMDP([[[1.0]]], None, 0.9, [1.0]), "tabular: r is None"),
+        (lambda: TabularMDP([[[1.0]]], [[1.0], [1.0, 2.0]], 0.9, [1.0]), "tabular: r is .* lists of one length"),
+        (lambda: TabularMDP([[[1.0]]], [[1.0]], None, [1.0]), "gamma is None; give a number"),
+        (lambda: GaussianPolynomial(power="a"), "power is 'a'; it must be a whole number from 1"),
+        (lambda: GaussianPolynomial(power=None), "power is None"),
+        (lambda: GaussianPolynomial(theta="a"), "theta is 'a'; give numbers"),
+        (lambda: ZerothOrder(mu="a"), "mu is 'a'; it must be a positive number"),
+        (lambda: ZerothOrder(mu=None), "mu is None"),
     ],
 )
 def test_numbers_out_of_place_are_refused_by_name(make, message):
-    with pytest.raises(GradlabError, match=message):
+    with pytest.raises(GradlabError, match=message) as refused:
         make()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_step_that_is_none_is_named_as_it_was_asked_for():
+    tabular = TabularMDP([[[1.0]]], [[1.0]], 0.9, [1.0], horizon=4)
+    quadratic = LinearQuadratic(**SCALAR, horizon=4)
+    for world, asked in (
+        (tabular, (tabular.q_values, tabular.advantages)),
+        (
+            quadratic,
+            (
+                lambda step: quadratic.q(1.0, 0.0, step),
+                lambda step: quadratic.action_gradient(1.0, 0.0, step),
+                lambda step: quadratic.hessians(1.0, 0.0, step),
+                quadratic.advantage_matrix,
+                quadratic.improved_gain,
+                quadratic.sensitivity_ratio,
+                quadratic.agent,
+            ),
+        ),
+    ):
+        for ask in asked:
+            ask(3)
+            for step in (9, 4, -1):
+                with pytest.raises(
+                    GradlabError, match=rf"{world.name}: step {step} is outside 0 … 3; the horizon is 4"
+                ):
+                    ask(step)
+    assert tabular.state_values(4).tolist() == [0.0]
+    assert quadratic.cost_to_go(4).tolist() == [[0.0]]
+    for ask in (tabular.state_values, quadratic.cost_to_go):
+        with pytest.raises(GradlabError, match="step 5 is outside 0 … 4"):
+            ask(5)
