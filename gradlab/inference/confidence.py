@@ -156,7 +156,7 @@ def skewed_interval(value: float, stderr: float, influences: Tensor, level: floa
         >>> round(1.0 - low, 2) < round(high - 1.0, 2)
         True
     """
-    half = _tailed_quantile(influences, level) * stderr
+    half = tailed_half(stderr, influences, level)
     centred = influences.double() - influences.double().mean()
     second = float(centred.square().mean())
     if not (second > 0 and math.isfinite(half)):
@@ -164,6 +164,17 @@ def skewed_interval(value: float, stderr: float, influences: Tensor, level: floa
     skewness = float(centred.pow(3).mean()) / second**1.5
     shift = stderr * skewness * (1 + 2 * (half / stderr) ** 2) / (6 * math.sqrt(len(influences))) if stderr > 0 else 0.0
     return value - half - min(max(-shift, 0.0), half), value + half + min(max(shift, 0.0), half)
+
+
+def tailed_half(stderr: float, influences: Tensor, level: float = 0.95) -> float:
+    """Half the width of a mean's symmetric interval: Student's, with the degrees of freedom that the kurtosis leaves.
+
+    Example:
+        >>> import torch
+        >>> round(tailed_half(1.0, torch.arange(10.0)), 2)
+        2.26
+    """
+    return _tailed_quantile(influences, level) * stderr
 
 
 def snr_interval(value: float, stderr: float, squares: Tensor, level: float = 0.95) -> Interval:

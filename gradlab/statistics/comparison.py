@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from scipy.optimize import brentq
-from scipy.special import stdtrit
 from torch import Tensor
 
 from gradlab.agent import Agent
@@ -16,6 +15,8 @@ from gradlab.error import GradientError, gradient_error
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators.base import Estimator
+from gradlab.inference.confidence import skewed_interval, tailed_half
+from gradlab.inference.intervals import Interval
 from gradlab.references.base import ReferenceCotangent
 from gradlab.statistics.checked import Checked, check
 from gradlab.statistics.paired import Errors, common_draws, seed_from
@@ -81,6 +82,10 @@ def compare(
     Standard errors: the jackknife over whole draws, of both estimators at once. Variances are those of draws at these
     states, independent over states, so that they fall as 1/B; that of sampling states is the same for both where their
     means are.
+
+    Intervals know the tails and the skewness that the draws show. Sixteen draws do not show all of a tail of
+    kurtosis 500 to 30 000: intervals of differences hold 80 to 90 % there, those of 64 draws 90 % and more; where both
+    estimators have such tails, on opposite sides of the difference, 55 to 80 %.
 
     The curves ‖bias‖² + V/B cross at B* = (V_b − V_a)/(‖bias_a‖² − ‖bias_b‖²). Its interval holds the batch sizes at
     which the difference of the curves is not resolved (E. Fieller 1954), so it may have no upper end.
@@ -172,29 +177,24 @@ class _Paired:
         """
         return float(x @ self.plain @ x) + self.from_reference * float(x[0]) ** 2
 
-    def quantile(self, x: Tensor) -> float:
-        """Student's quantile for x·θ, with the degrees of freedom that its heavy tails leave of the draws.
+    def interval(self, x: Tensor) -> Interval:
+        """Of x·θ; Student's, knowing the tails and the skewness of the jackknife's pseudo-values.
 
-        The standard error is the root of a sample variance of D numbers, the jackknife's pseudo-values; with kurtosis
-        κ that has 2D/(κ − 1) degrees of freedom (as ``gradlab.inference.confidence.variance_interval`` has it).
+        Where one estimator has a heavy tail it is on one side of the difference, which draws that missed it put too
+        near zero.
         """
-        values = x @ self.centred
-        second, fourth = float(values.square().mean()), float(values.pow(4).mean())
-        excess = fourth / second**2 - 1 if second > 0 else 0.0
-        freedom = min(self.draws - 1, max(2 * self.draws / excess, 2.0)) if excess > 0 else self.draws - 1
-        return float(stdtrit(freedom, 0.975))
+        # A draw that raises x·θ lowers it where left out.
+        return skewed_interval(float(x @ self.value), math.sqrt(self.variance(x)), -(x @ self.centred))
 
     def estimate(self, x: Tensor) -> Estimate:
-        value, stderr = float(x @ self.value), math.sqrt(self.variance(x))
-        half = self.quantile(x) * stderr
         label = self.label
         return Estimate(
-            value,
-            stderr,
+            float(x @ self.value),
+            math.sqrt(self.variance(x)),
             self.draws,
             label.reference,
             label.objective,
-            ends=(value - half, value + half),
+            ends=self.interval(x),
             caveat=label.caveat,
         )
 
@@ -229,7 +229,12 @@ class _Paired:
         # ∂(MSE_a/MSE_b)/∂r = −2 w̄_a/MSE_b + 2 w̄_b MSE_a/MSE_b².
         slope = 2 * (self.of[0].mean / bottom - self.of[1].mean * top / bottom**2) * self.stderr
         stderr = math.sqrt(over_draws + float(slope.square().sum()))
-        return Estimate(top / bottom, stderr, n, words.reference, words.objective, "log", caveat=words.caveat)
+        ends = None
+        if top > 0 and bool((without > 0).all()):
+            logs = -without.log()
+            low, high = skewed_interval(math.log(top / bottom), stderr / (top / bottom), logs)
+            ends = math.exp(low), math.exp(min(high, 700.0))
+        return Estimate(top / bottom, stderr, n, words.reference, words.objective, "log", ends, words.caveat)
 
     def crossing(self, first: str, second: str) -> tuple[Estimate, str]:
         """B*, with the batch sizes at which the curves are not told apart, and what that means."""
@@ -239,8 +244,9 @@ class _Paired:
         def told_apart(log_batch: float) -> float:
             """Above zero where the difference at this batch size is resolved."""
             x = self._at(math.exp(log_batch), self.value)
-            stderr = math.sqrt(self.variance(x))
-            return abs(float(x @ self.value)) - self.quantile(x) * stderr
+            # On both sides alike: with the skewness too, the doubt held the crossing more often than it says.
+            half = tailed_half(math.sqrt(self.variance(x)), x @ self.centred)
+            return abs(float(x @ self.value)) - half
 
         grid = torch.linspace(math.log(_SMALLEST), math.log(_LARGEST), 400).tolist()
         resolved = [told_apart(x) > 0 for x in grid]
