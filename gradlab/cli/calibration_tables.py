@@ -6,9 +6,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import Literal
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -21,19 +22,21 @@ _FARTHEST = 5
 _NARROWEST = 10
 #: A screen on which numbers may be apart.
 _WIDE = 100
+#: Columns of the screen that the checks need at most: their numbers stay together.
+_CHECKS = 80
 #: Names, one under the other, and the cells beside them.
 _Line = tuple[list[str], list[Text]]
 #: Quantities with a z of their own in the short table; the others share a column.
 _OWN = ("gradient", "bias_squared", "variance")
 
 
-def world_table(rows: Sequence[Row], width: int, *, full: bool) -> Table:
+def world_table(rows: Sequence[Row], width: int, *, full: bool) -> RenderableType:
     """All estimators on one world, in so many columns of text: a line each, or every quantity."""
     title = f"{rows[0].world} ({rows[0].setting})"
     return full_table(title, rows, width, with_world=False) if full else _short_table(title, rows, width)
 
 
-def _short_table(title: str, rows: Sequence[Row], width: int) -> Table:
+def _short_table(title: str, rows: Sequence[Row], width: int) -> RenderableType:
     lines = []
     for case, group in groupby(rows, key=lambda row: row.case):
         of = list(group)
@@ -46,7 +49,7 @@ def _short_table(title: str, rows: Sequence[Row], width: int) -> Table:
     return _table(title, ("estimator", *columns), lines, width)
 
 
-def full_table(title: str, rows: Iterable[Row], width: int, *, with_world: bool) -> Table:
+def full_table(title: str, rows: Iterable[Row], width: int, *, with_world: bool) -> RenderableType:
     """A line a quantity, in so many columns of text."""
     lines: list[_Line] = []
     before: tuple[str, str, str] | None = None
@@ -67,9 +70,7 @@ def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
     if farthest:
         yield full_table(f"the {len(farthest)} farthest off", farthest, width, with_world=True)
         yield Text()
-    table = _check_table(result)
-    if table.row_count:
-        yield table
+    yield from _check_table(result, width)
     for name in (LARGEST_Z, NOT_EXACT):
         check = next(check for check in result.checks if check.name == name)
         if check.of:
@@ -100,7 +101,8 @@ def closing(result: Calibration, width: int) -> Iterator[RenderableType]:
     yield _line(_summary(result), wrong=not result.passed, bold=True)
 
 
-def _check_table(result: Calibration) -> Table:
+def _check_table(result: Calibration, width: int) -> Iterator[RenderableType]:
+    """What chance allows of each quantity; no table where nothing is left to chance."""
     missed = {check.quantity: check for check in result.checks if check.name == INTERVALS_MISSED}
     lines: list[_Line] = []
     for check in result.checks:
@@ -112,7 +114,8 @@ def _check_table(result: Calibration) -> Table:
                 cells.append(Text(f"{other.allowed:.0f}"))
             lines.append(([TITLES[check.quantity]], cells + [Text("")] * (7 - len(cells))))
     columns = ("cases", "|z| > 1.96", "allowed", "intervals", "missed", "share", "allowed")
-    return _table("what chance allows", ("of", *columns), lines, 80)
+    if lines:
+        yield _table("what chance allows", ("of", *columns), lines, min(width, _CHECKS))
 
 
 def _summary(result: Calibration) -> str:
@@ -134,20 +137,51 @@ def _summary(result: Calibration) -> str:
     return f"NOT calibrated{why} ({run}): {failed}."
 
 
-def _table(title: str, columns: Sequence[str], lines: Sequence[_Line], width: int) -> Table:
-    """A table whose numbers are never cut: names take what they leave of the width, on several lines if need be."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+def _table(title: str, columns: Sequence[str], lines: Sequence[_Line], width: int) -> RenderableType:
+    """A table in which nothing is cut: names take what the numbers leave of the width, on several lines if need be.
+
+    Where a part of a name does not fit there, names stand on lines of their own, above their numbers.
+    """
     # One blank between columns where the screen is narrow, two elsewhere.
     gap = 1 if width < _WIDE else 2
+    widths = [max([len(name), *(len(cells[i]) for _, cells in lines)]) for i, name in enumerate(columns[1:])]
+    left = width - sum(widths) - gap * len(columns)
+    parts = [part for name in (columns[0], *(one for names, _ in lines for one in names)) for part in _parts(name)]
+    if left < max(_NARROWEST, *map(len, parts)):
+        return _stacked(title, columns, lines, widths, gap)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
     table.padding = (0, gap - 1, 0, 0)
     table.add_column(columns[0])
-    taken = gap * len(columns)
-    for index, name in enumerate(columns[1:]):
-        table.add_column(name, justify="left" if name in ("quantity", "verdict") else "right", no_wrap=True)
-        taken += max([len(name), *(len(cells[index]) for _, cells in lines)])
+    for name in columns[1:]:
+        table.add_column(name, justify=_justified(name), no_wrap=True)
     for names, cells in lines:
-        table.add_row("\n".join(_folded(name, width - taken) for name in names), *cells)
+        table.add_row("\n".join(_folded(name, left) for name in names), *cells)
     return table
+
+
+def _stacked(
+    title: str, columns: Sequence[str], lines: Sequence[_Line], widths: Sequence[int], gap: int
+) -> RenderableType:
+    """The same table with names above their numbers, which have columns of these widths."""
+
+    def aligned(cells: Sequence[Text]) -> Text:
+        copies = [cell.copy() for cell in cells]
+        for copy, name, size in zip(copies, columns[1:], widths, strict=True):
+            copy.align(_justified(name), size)
+        return Text(" " * gap).join(copies)
+
+    head = [Text(title, style="bold"), Text(columns[0]), aligned([Text(name) for name in columns[1:]])]
+    rows = [part for names, cells in lines for part in (*map(Text, names), aligned(cells))]
+    return Group(*head, Text("─" * (sum(widths) + gap * (len(widths) - 1))), *rows)
+
+
+def _justified(column: str) -> Literal["left", "right"]:
+    return "left" if column in ("quantity", "verdict") else "right"
+
+
+def _parts(name: str) -> list[str]:
+    """What a name may be parted into: after its hyphens and blanks."""
+    return re.findall(r"[^- ]*[- ]?", name)
 
 
 def _folded(name: str, width: int) -> str:
@@ -158,7 +192,7 @@ def _folded(name: str, width: int) -> str:
         ['zeroth-order-2-', 'rademacher']
     """
     lines = [""]
-    for part in re.findall(r"[^- ]*[- ]?", name):
+    for part in _parts(name):
         if lines[-1] and len(lines[-1]) + len(part) > max(width, _NARROWEST):
             lines.append("")
         lines[-1] += part

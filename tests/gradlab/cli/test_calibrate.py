@@ -56,7 +56,7 @@ def test_the_control_must_fail(gradlab):
     assert "as it must be without the U-statistic's correction" in printed
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("full", [(), ("--full",)])
 def test_tables_fit_the_screen(gradlab, columns, full):
     code, printed, _ = gradlab("--world", "quadratic-bandit", "--world", "step", *QUICK, *full, columns=columns)
