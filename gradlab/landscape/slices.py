@@ -79,7 +79,7 @@ def field(
         resolution: points along each side for Q.
         arrows: points along each side for the gradient; gradients cost more and are drawn sparser.
         critics: indices of the critics to show; all by default. What the actor follows is added to all of them when
-            it is a ``min`` or ``mean`` of several.
+            it is made of several: their ``min``, ``mean`` or ``truncated`` mean.
 
     Returns:
         A dataset in the model's dtype with ``q`` (critic, state, y, x), ``gradient`` (critic, state, arrow_y, arrow_x,
@@ -106,21 +106,17 @@ def field(
         check_critic(agent, index)
     if not chosen:
         raise GradlabError("critics: an empty list; name at least one, or leave it out for all")
+    labels = [f"critic {index % len(agent.critics) + 1}" for index in chosen]
+    shown: list[int | None] = [*chosen]
+    if critics is None and agent.reduction != "first" and len(chosen) > 1:
+        labels.append("followed")
+        shown.append(None)
     with torch.no_grad():
         actor = agent.action(states)
         fine = _grid(agent, actor, axes, resolution)
-        q = torch.stack([agent.q(states, fine, critic=index) for index in chosen])
+        q = torch.stack([agent.q(states, fine, critic=index) for index in shown])
     coarse = _grid(agent, actor, axes, arrows)
-    values, gradients = _values_and_gradients(agent, states, coarse, chosen)
-    gradient = gradients[..., axes]
-    labels = [f"critic {index % len(agent.critics) + 1}" for index in chosen]
-    if critics is None and agent.reduction != "first" and len(chosen) > 1:
-        labels.append("followed")
-        if agent.reduction == "min":
-            lowest = values.argmin(0, keepdim=True)[..., None].expand(1, *gradient.shape[1:])
-            q, gradient = torch.cat([q, q.amin(0, keepdim=True)]), torch.cat([gradient, gradient.gather(0, lowest)])
-        else:
-            q, gradient = (torch.cat([part, part.mean(0, keepdim=True)]) for part in (q, gradient))
+    gradient = _gradients(agent, states, coarse, shown)[..., axes]
 
     names = ["x", "y"][: len(axes)]
     spatial = names[::-1]  # rows of a picture are y
@@ -170,9 +166,9 @@ def _grid(agent: Agent, actor: Tensor, axes: list[int], count: int) -> Tensor:
     return actions
 
 
-def _values_and_gradients(agent: Agent, obs: Tensor, act: Tensor, critics: list[int]) -> tuple[Tensor, Tensor]:
-    """Q [critics, points, S] and ∇_a Q [critics, points, S, p]."""
-    values, gradients = [], []
+def _gradients(agent: Agent, obs: Tensor, act: Tensor, critics: Sequence[int | None]) -> Tensor:
+    """∇_a Q [critics, points, S, p] of each critic, None being what the actor follows."""
+    gradients = []
     for index in critics:
         with torch.enable_grad():
             at = act.detach().requires_grad_()
@@ -180,6 +176,5 @@ def _values_and_gradients(agent: Agent, obs: Tensor, act: Tensor, critics: list[
             gradient = torch.zeros_like(act)
             if value.requires_grad:
                 (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
-        values.append(value.detach())
         gradients.append(gradient)
-    return torch.stack(values), torch.stack(gradients)
+    return torch.stack(gradients)

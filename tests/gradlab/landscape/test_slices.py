@@ -107,3 +107,21 @@ def test_wrong_input_is_refused_in_one_line():
         with pytest.raises(GradlabError, match=match) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_what_the_actor_follows_is_the_agents_own_q_without_the_highest_quantiles():
+    actor = nn.Linear(3, 1, dtype=torch.float64)
+    levels = torch.tensor([-1.0, 0.0, 4.0], dtype=torch.float64)
+    critics = [lambda obs, act, k=k: k * act.square() + act + levels * (1 + act.square()) for k in (-1.0, 2.0)]
+    agent = Agent(actor, critics, [-1.0], [1.0], reduction="truncated", quantiles=3, drop_quantiles=1)
+    picture = field(agent, OBS, resolution=5, arrows=3).sel(critic="followed")
+    for state in range(len(OBS)):
+        for x in (-1.0, 0.0, 1.0):
+            at = torch.tensor([[x]], dtype=torch.float64, requires_grad=True)
+            pooled = torch.cat([critic(OBS[state : state + 1], at) for critic in critics], dim=-1).flatten()
+            kept = pooled.sort().values[:4].mean()
+            (slope,) = torch.autograd.grad(kept, at)
+            assert picture.q.isel(state=state).sel(x=x).item() == pytest.approx(kept.item(), rel=1e-12)
+            found = picture.gradient.isel(state=state).sel(arrow_x=x).item()
+            assert found == pytest.approx(slope.item(), rel=1e-12)
+            assert abs(kept.item() - pooled.mean().item()) > 0.1
