@@ -1,4 +1,4 @@
-"""Random directions along which an action is perturbed: isotropic, E uuᵀ = c·I."""
+"""Random directions along which an action is perturbed, of second moment E uuᵀ = c·I."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ class Direction(ABC):
 
     A zeroth-order estimate is a multiple of u. From differences of a linear critic its mean is c·∇_a Q: c is its scale,
     and its direction is right whatever c is.
+
+    Where −u is as likely as u (``symmetric``), the mean and all odd moments are zero, and with them what Q(a) and its
+    curvature H add on average. Otherwise they stay: forward differences add ½μ E[(uᵀHu) u], one point Q(a)/μ · E u
+    besides. ``Coordinate`` alone is such a law here: its mean is 1/√p in every coordinate, so these are ½μ√p·H_ii in
+    coordinate i and Q(a)/(μ√p).
     """
 
     #: Name in tables; short, lower case, with hyphens.
@@ -96,8 +101,8 @@ class Coordinate(Direction):
     """√p·e_i, i uniform: one coordinate at a time, in steps of √p·μ.
 
     A group of ``count`` holds different coordinates; with ``count`` = p it is the full difference quotient. Without a
-    random sign odd moments do not vanish: forward differences keep (√p·μ/2)·∂²Q/∂a_i² on average, as difference
-    quotients do, and one point keeps Q(a)/(√p·μ), which makes it useless.
+    random sign its mean is 1/√p, not zero: forward differences keep ½μ√p·∂²Q/∂a_i² on average, as difference quotients
+    do, and one point keeps Q(a)/(μ√p), which makes it useless.
 
     Example:
         >>> Coordinate().draw((1, 4, 4), torch.Generator().manual_seed(0), torch.zeros(0)).sum(1)
