@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gradlab.estimate import Estimate, Scale
+from gradlab.inference.confidence import trace_of_square
 from gradlab.inference.intervals import Noise, cosine_interval, squared_norm_interval
 from gradlab.ledger.moments import Products
 
@@ -212,7 +213,7 @@ class Statistics:
                 if not (traces[i] > 0 and traces[j] > 0):
                     continue
                 plug_in = float(part.square().sum()) / (scale[i] * scale[j])
-                square += plug_in if i != j else _debiased_square(traces[i], plug_in, sizes[i] - 1)
+                square += plug_in if i != j else trace_of_square(traces[i], plug_in, sizes[i] - 1)
         return square
 
 
@@ -236,12 +237,6 @@ def _skewness_shift(deviations: list[Tensor], stderr: float, half: float) -> flo
         third -= (n - 1) ** 3 * float(part.pow(3).mean()) / n**2
     shift = third / stderr**2 * (1 + 2 * (half / stderr) ** 2) / 6
     return max(-half, min(half, shift))
-
-
-def _debiased_square(trace: float, plug_in: float, freedom: int) -> float:
-    debiased = freedom**2 / ((freedom + 2) * max(freedom - 1, 1)) * (plug_in - trace**2 / freedom)
-    # With as many dimensions as one likes tr Ω² may be as small as one likes, but never above (tr Ω)².
-    return min(max(debiased, 1e-3 * trace**2), trace**2)
 
 
 def _form(matrix: Tensor, a: Tensor, b: Tensor) -> Tensor:
