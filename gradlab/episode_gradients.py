@@ -12,8 +12,8 @@ from torch.func import functional_call, grad, vmap
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.layers import _refuse_modes
-from gradlab.products import _HeadModule, check_cotangents, head_with_graph
+from gradlab.layers import refuse_modes
+from gradlab.products import HeadModule, check_cotangents, head_with_graph
 from gradlab.tangent import TangentKernel
 
 #: Numbers that the gradients of one chunk of episodes may hold (128 MB in float64), with their activations.
@@ -81,7 +81,7 @@ def gradient_chunks(
         GradlabError: shapes do not fit, or a cotangent is NaN or infinite.
     """
     # Random layers would draw from the global state, and batches of an episode's states are no training batches.
-    _refuse_modes(agent.actor)
+    refuse_modes(agent.actor)
     obs = agent.observations(trajectories.obs)
     check_steps(trajectories, v)
     lengths = torch.bincount(trajectories.trajectory, minlength=trajectories.count)
@@ -137,7 +137,7 @@ def _chunk(agent: Agent, obs: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _vectorised(agent: Agent, obs: Tensor, v: Tensor) -> Tensor:
-    head = _HeadModule(agent)
+    head = HeadModule(agent)
     named = {f"actor.{name}": p.detach() for name, p in agent.named_parameters().items()}
 
     def product(parameters: dict[str, Tensor], one: Tensor, cotangents: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def factor_linear_layers(agent: Agent, obs: Tensor) -> tuple[list[Factor], list[
         GradlabError: the states of the batch interact, the actor is random (dropout in training mode), or the head
             depends on no trainable parameter.
     """
-    _refuse_modes(agent.actor)
+    refuse_modes(agent.actor)
     calls: dict[nn.Module, list[_Call]] = {}
 
     def record(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
@@ -115,7 +115,15 @@ def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {key: p for key, p in own if key in ("weight", "bias") and p.requires_grad}
 
 
-def _refuse_modes(actor: nn.Module) -> None:
+def refuse_modes(actor: nn.Module) -> None:
+    """Refuse layers in training mode that make a state's head random or dependent on the rest of the batch.
+
+    Raises:
+        GradlabError: there is batch normalisation without running statistics or in training mode, or dropout in it.
+
+    Example:
+        >>> refuse_modes(nn.Sequential(nn.Linear(1, 1), nn.Dropout()).eval())
+    """
     for name, module in actor.named_modules():
         where = f"{name or 'actor'} ({type(module).__name__})"
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):

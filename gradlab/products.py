@@ -168,7 +168,7 @@ def jacobians(agent: Agent, obs: Tensor, names: Sequence[str]) -> list[Tensor]:
     taken state by state and given as one, [B, m, all].
     """
     named = agent.named_parameters()
-    head = _HeadModule(agent)
+    head = HeadModule(agent)
 
     def at_one(parameters: dict[str, Tensor], one: Tensor) -> Tensor:
         swapped = {f"actor.{name}": value for name, value in parameters.items()}
@@ -196,7 +196,7 @@ def jacobians_by_loop(agent: Agent, obs: Tensor, names: Sequence[str]) -> Tensor
     return torch.stack(rows).reshape(len(obs), -1, rows[0].numel())
 
 
-class _HeadModule(nn.Module):
+class HeadModule(nn.Module):
     """The head function as a module, so that ``functional_call`` can swap the actor's parameters."""
 
     def __init__(self, agent: Agent) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from gradlab.errors import GradlabError
 from gradlab.estimators import Reparameterized
-from gradlab.references.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite
 from gradlab.worlds import RewardChain
 
 WORLDS = [

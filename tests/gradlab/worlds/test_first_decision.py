@@ -7,7 +7,7 @@ import torch
 
 from gradlab import variance_split
 from gradlab.errors import GradlabError
-from gradlab.references.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite
 from gradlab.worlds import FirstDecision, LinearQuadratic
 
 PARTS = {"A": 0.9, "B": 0.5, "Q": 1.0, "R": 0.1, "gamma": 0.8, "K": 0.4, "policy_std": 0.5, "noise": 0.3}

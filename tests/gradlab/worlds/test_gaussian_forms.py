@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gradlab.references.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite
 from gradlab.worlds.gaussian_forms import Form, expectation, gradient_moments
 
 

@@ -11,8 +11,8 @@ from scipy.stats import norm
 from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, Estimator, Reparameterized, ScoreFunction, ZerothOrder
 from gradlab.policies import Gaussian
+from gradlab.quadrature import gauss_hermite
 from gradlab.references import CriticReference
-from gradlab.references.quadrature import gauss_hermite
 from gradlab.worlds import LinearQuadratic
 from gradlab.worlds.linear_paths import backpropagated_gradient, value_gradient
 from gradlab.worlds.linear_quadratic_episodes import (

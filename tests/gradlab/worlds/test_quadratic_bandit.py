@@ -7,7 +7,7 @@ import torch
 
 from gradlab.errors import GradlabError
 from gradlab.estimators import Deterministic, ScoreFunction, ZerothOrder
-from gradlab.references.quadrature import gauss_hermite
+from gradlab.quadrature import gauss_hermite
 from gradlab.worlds import QuadraticBandit, expected_absolute_cosine, smoothed_gradient, smoothing_bias
 
 VARIANTS = [(points, directions) for points in (1, 2, "antithetic") for directions in ("gaussian", "sphere")]
