@@ -84,7 +84,7 @@ def compare(
     means are.
 
     Intervals know the tails and the skewness that the draws show. Sixteen draws do not show all of a tail of
-    kurtosis 500 to 30 000: intervals of differences hold 80 to 90 % there, those of 64 draws 90 % and more; where both
+    kurtosis 500 to 30 000: intervals of differences hold 80 to 90 % there, those of 64 draws about 90 %; where both
     estimators have such tails, on opposite sides of the difference, 55 to 80 %.
 
     The curves ‖bias‖² + V/B cross at B* = (V_b − V_a)/(‖bias_a‖² − ‖bias_b‖²). Its interval holds the batch sizes at

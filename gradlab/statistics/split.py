@@ -80,7 +80,7 @@ def variance_split(
     samples has 1/B of it. Standard errors: the jackknife over states, or episodes.
 
     Intervals know the tails that the states show, and have no upper end where these leave none. What 30 states or more
-    of kurtosis 1000 (of ‖g_s − E g‖²) do not show of theirs costs the state's part up to ten of the 95 %, fewer
+    of kurtosis 1000 (of ‖g_s − E g‖²) do not show of theirs costs the state's part up to thirteen of the 95 %, fewer
     states more, and ‖E g‖², where rare states make it, up to 25; at kurtosis 50 and below they hold.
 
     Source: G. Tucker et al. 2018, *The mirage of action-dependent baselines*, section 3, equations (3)–(5).
