@@ -98,11 +98,21 @@ def gradient_error(
         with_reference=inner[2:, 1],
         times=lambda c: e @ (c @ Ke),
         gram=e @ Ke.T if len(error) <= PAIRS else None,
-        gram_squared=sum(float((rows @ Ke.T).square().sum()) for rows in e.split(PAIRS)),
+        gram_squared=_gram_squared(e, Ke),
         noise_along=noise_along,
     )
     noise = _reference_noise(kernel, given.stderr, scaled, len(error))
     return assemble(products, noise, given.label)
+
+
+def _gram_squared(e: Tensor, Ke: Tensor) -> float:
+    """Σ_de (e_d·e_e)² = ‖E (EK)ᵀ‖_F² of D draws [D, B·m], in whichever of two forms is smaller.
+
+    Where there are more draws than numbers in a cotangent it is tr(EᵀE (EK)ᵀ(EK)), linear in D.
+    """
+    if e.shape[1] < len(e):
+        return float(((e.T @ e) * (Ke.T @ Ke)).sum())
+    return sum(float((rows @ Ke.T).square().sum()) for rows in e.split(PAIRS))
 
 
 def _reference_noise(kernel: TangentKernel, stderr: Tensor, scaled: Tensor, draws: int) -> ReferenceNoise:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
-from gradlab.error import GradientError, gradient_error, gradient_variance
+from gradlab.error import GradientError, _gram_squared, gradient_error, gradient_variance
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.objective import Objective
@@ -323,3 +323,12 @@ def test_unbiased_estimator_is_negative_two_times_in_three(stderr: float) -> Non
         uncorrected = values + torch.tensor([e.variance.value for e in errors]) / draws
     assert float(uncorrected.mean()) > 4 * float(uncorrected.std()) / math.sqrt(repetitions)
     assert float((uncorrected < 0).double().mean()) < 0.6827 - 4 * math.sqrt(0.6827 * 0.3173 / repetitions)
+
+
+@pytest.mark.parametrize("draws", [3, 7, 8, 200])
+def test_squares_of_inner_products_are_the_same_in_either_form(draws: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    e, root = (torch.randn(*shape, 7, generator=generator, dtype=torch.float64) for shape in ((draws,), (7,)))
+    kernel = root[:, :3] @ root[:, :3].T
+    expected = sum(float(one @ kernel @ other) ** 2 for one in e for other in e)
+    assert _gram_squared(e, e @ kernel) == pytest.approx(expected, rel=1e-9)
