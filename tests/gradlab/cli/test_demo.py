@@ -16,9 +16,22 @@ from gradlab.store import open_store
 pytestmark = pytest.mark.slow
 
 
+def listen():
+    """As in a terminal: tests that run behind nohup or in the background inherit deaf ears."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
+
+
 def start(tmp_path, *options):
     command = [sys.executable, "-m", "gradlab", "demo", "--no-browser", "--port", "0", "--store", "demo.db", *options]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=listen,
+    )
     for line in process.stdout:
         found = re.search(r"http://127\.0\.0\.1:\d+/", line)
         if found:
