@@ -239,18 +239,24 @@ def gram_by_gradients(agent: Agent, trajectories: Episodes, v: Tensor, held: int
     return gram
 
 
-def _part(trajectories: Episodes, v: Tensor, first: int, stop: int) -> tuple[_Part, Tensor]:
+def _part(trajectories: Episodes, v: Tensor, first: int, stop: int) -> tuple[EpisodePart, Tensor]:
     keep = (trajectories.trajectory >= first) & (trajectories.trajectory < stop)
-    return _Part(trajectories.obs[keep], trajectories.trajectory[keep] - first), v[keep]
+    return EpisodePart(trajectories.obs[keep], trajectories.trajectory[keep] - first), v[keep]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Some of the episodes, numbered anew."""
+class EpisodePart:
+    """Some of the episodes, numbered anew, as far as gradients need them.
+
+    Attributes:
+        obs: s_t, [N, n].
+        trajectory: which episode a step belongs to, [N]: 0 … count − 1.
+    """
 
     obs: Tensor
     trajectory: Tensor
 
     @property
     def count(self) -> int:
+        """Number of episodes."""
         return int(self.trajectory[-1]) + 1

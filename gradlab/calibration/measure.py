@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.episode_error import ParameterReference, trajectory_error
-from gradlab.episode_gradients import trajectory_gradients
+from gradlab.episode_gradients import EpisodePart, trajectory_gradients
 from gradlab.error import GradientError, error_from_gram, gradient_error
 from gradlab.errors import GradlabError
 from gradlab.estimators.base import Estimator, TrajectoryEstimator
@@ -114,25 +114,13 @@ def along_episodes(
     ends = episodes.lengths.reshape(repeats, -1).sum(1).cumsum(0).tolist()
     errors = []
     for start, end in zip([0, *ends], ends, strict=False):
-        part = _Part(episodes.obs[start:end], episodes.trajectory[start:end] - episodes.trajectory[start])
+        part = EpisodePart(episodes.obs[start:end], episodes.trajectory[start:end] - episodes.trajectory[start])
         errors.append(
             trajectory_error(agent, part, v[start:end], reference, group=group, objective=reference.objective)
         )
     few, truth = gradients[:_POOLED], case.admitted.truth.detach().double()
     pooled = error_from_gram(few @ few.T, few @ truth, truth @ truth, reference=_NAME)
     return Measured(errors, pooled, gradients)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some consecutive episodes, as far as gradients need them."""
-
-    obs: Tensor
-    trajectory: Tensor
-
-    @property
-    def count(self) -> int:
-        return int(self.trajectory[-1]) + 1
 
 
 def _flat(gradients: dict[str, Tensor]) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,19 +102,17 @@ def calibrate(
         raise typer.Exit(1)
 
 
-class _one_thread:  # noqa: N801 - used as a function
+@contextmanager
+def _one_thread() -> Iterator[None]:
     """Single-threaded torch meanwhile: the tensors are small, and threads only wait for each other."""
+    import torch
 
-    def __enter__(self) -> None:
-        import torch
-
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_num_threads(self._before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _target(json_to: str | None) -> Path | None:

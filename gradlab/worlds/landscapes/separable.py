@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,8 +28,9 @@ class _Separable(Landscape):
         """The lines' values, [..., p]."""
         return torch.stack([line.q(actions[..., i : i + 1]) for i, line in enumerate(self.lines)], -1)
 
+    @abstractmethod
     def _combine(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
-        raise NotImplementedError
+        """Values from those of the lines, [..., p] → [...]."""
 
     def optima(self) -> Optima:
         """All combinations, Π k_i of them; basins are boxes, because no coordinate's ascent changes direction."""
