@@ -179,12 +179,10 @@ def _verdict(wrong: Series) -> Verdict:
 
 
 def _share(point: Series) -> str:
-    """A share with its interval, as ± only where that is what it is."""
+    """A share with its interval; ± stands for one standard error in all that gradlab prints."""
     value, low, high = (100 * float(column[0]) for column in (point.value, point.low, point.high))
     if not math.isfinite(low) or not math.isfinite(high):
         return f"{value:.0f} % (no interval)"
-    if abs((high - value) - (value - low)) < 1:
-        return f"{value:.0f} % ± {(high - low) / 2:.0f} %"
     return f"{value:.0f} % ({low:.0f} to {high:.0f} %)"
 
 
