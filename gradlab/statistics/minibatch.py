@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.estimate import Estimate
-from gradlab.statistics.split import VarianceSplit, leave_groups_out, summarize
+from gradlab.statistics.nested import leave_groups_out
+from gradlab.statistics.split import VarianceSplit, summarize
 from gradlab.tangent import TangentKernel
 
 
