@@ -150,7 +150,9 @@ def test_the_answer_is_the_newest_simulator_measurement(recorder, records):
     records.view()
     said = answer(records.series(1))
     # 0.03 · t(31, 0.975) = 0.061
-    assert "Step 12,000: the critic's action gradient points the wrong way on 31 % (25 to 37 %) of the states" in said.text
+    assert (
+        "Step 12,000: the critic's action gradient points the wrong way on 31 % (25 to 37 %) of the states" in said.text
+    )
     assert "n = 32 episodes" in said.text
     assert said.verdict == "bad"
     first = tiles(records.series(1))[0]
