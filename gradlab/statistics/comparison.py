@@ -110,7 +110,9 @@ def compare(
         >>> class Critic(torch.nn.Module):
         ...     def forward(self, obs, act):
         ...         return 3.0 + act.sum(-1) - act.square().sum(-1)
-        >>> agent = Agent(torch.nn.Linear(2, 3), [Critic()], action_low=[-1] * 3, action_high=[1] * 3)
+        >>> actor = torch.nn.Linear(2, 3)
+        >>> _ = torch.nn.init.constant_(actor.weight, 0.1), torch.nn.init.zeros_(actor.bias)
+        >>> agent = Agent(actor, [Critic()], action_low=[-1] * 3, action_high=[1] * 3)
         >>> obs = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
         >>> ref, generator = CriticReference().cotangent(agent, obs), torch.Generator().manual_seed(1)
         >>> found = compare(ZerothOrder(0.1, points=1), ZerothOrder(0.1, points=2), agent, obs, ref, 64, generator)
