@@ -1,54 +1,105 @@
-"""Train Stable-Baselines3 on Reacher-v5 for a few thousand steps and save the checkpoints that the tests read.
+"""Train Stable-Baselines3 on MuJoCo tasks for some thousand steps and save the checkpoints that tests and docs read.
 
-    python examples/make_checkpoints.py [FOLDER]
+    python examples/make_checkpoints.py [FOLDER] [--only NAME …]
 
-TD3 is saved at three steps of one run, DDPG and SAC at the end of theirs. Takes about two minutes on one core.
+On Reacher-v5 TD3 is saved at three steps of one run, DDPG and SAC at the end of theirs; TD3 on HalfCheetah-v5 is
+saved on its way, at some steps; SAC on InvertedPendulum-v5 at the end. Every run starts from its own seed, so that
+one can be made alone. Reacher takes about two minutes on one core, HalfCheetah about ten.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
-import sys
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3 import DDPG, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-ENVIRONMENT = "Reacher-v5"
-SEED = 1
-#: Algorithm → the steps at which it is saved.
-RUNS: dict[type[OffPolicyAlgorithm], tuple[int, ...]] = {TD3: (1_000, 3_000, 6_000), DDPG: (3_000,), SAC: (3_000,)}
+#: Episodes that a checkpoint's return, as the README gives it, is averaged over.
+EVALUATED = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: the algorithm, its task, and the environment steps at which it is saved."""
+
+    algorithm: type[OffPolicyAlgorithm]
+    environment: str
+    steps: tuple[int, ...]
+    seed: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The beginning of its files' names, such as `td3_reacher`."""
+        return f"{self.algorithm.__name__}_{self.environment.split('-')[0]}".lower()
+
+    def file(self, step: int) -> str:
+        """The file the checkpoint at a step is saved in."""
+        return f"{self.name}_{step}.zip"
+
+    def learner(self) -> OffPolicyAlgorithm:
+        """The library's learner with small networks and, where the policy is deterministic, exploration noise."""
+        learner = self.algorithm(
+            "MlpPolicy",
+            self.environment,
+            policy_kwargs={"net_arch": [64, 64]},
+            seed=self.seed,
+            device="cpu",
+            **self.settings,
+        )
+        if self.algorithm is not SAC:
+            (actions,) = learner.action_space.shape or (1,)
+            learner.action_noise = NormalActionNoise(np.zeros(actions), np.full(actions, 0.1))
+        return learner
+
+
+#: Random actions for longer than the library's 100 steps: with fewer, HalfCheetah learns to slide on its back.
+RUNS = (
+    Run(TD3, "Reacher-v5", (1_000, 3_000, 6_000)),
+    Run(DDPG, "Reacher-v5", (3_000,)),
+    Run(SAC, "Reacher-v5", (3_000,)),
+    Run(TD3, "HalfCheetah-v5", (10_000, 50_000), settings={"learning_starts": 5_000}),
+    Run(SAC, "InvertedPendulum-v5", (5_000,)),
+)
 
 README = """# Checkpoints
 
-Real, short Stable-Baselines3 runs on {environment}, made by `python examples/make_checkpoints.py tests/checkpoints`
-with seed {seed}, networks of two layers of 64 and ReLU, and otherwise the library's defaults (exploration noise
-N(0, 0.1²) for TD3 and DDPG). Written by
+Real, short Stable-Baselines3 runs, made by `python examples/make_checkpoints.py tests/checkpoints`
+with networks of two layers of 64 and ReLU, and otherwise the library's defaults (exploration noise
+N(0, 0.1²) for TD3 and DDPG) but for the settings named. Written by
 {versions}.
-Replay buffers are not saved, and `system_info.txt`, which describes the machine, is left out.
+Replay buffers are not saved, and `system_info.txt`, which describes the machine, is left out. The return is the mean
+over {evaluated} episodes without exploration, ± its standard error.
 
-| file | algorithm | environment steps |
-|---|---|---|
+| file | algorithm | task | environment steps | seed | settings | return |
+|---|---|---|---|---|---|---|
 {rows}
 """
 
 
 class SaveAt(BaseCallback):
-    """Saves the model at the given steps."""
+    """Saves the model at the run's steps."""
 
-    def __init__(self, folder: Path, steps: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, run: Run) -> None:
         super().__init__()
         self.folder = folder
-        self.steps = steps
+        self.run = run
 
     def _on_step(self) -> bool:
-        if self.num_timesteps in self.steps:
-            path = self.folder / name_of(type(self.model), self.num_timesteps)
+        if self.num_timesteps in self.run.steps:
+            path = self.folder / self.run.file(self.num_timesteps)
             self.model.save(path)
             leave_out(path, "system_info.txt")
         return True
@@ -63,29 +114,38 @@ def leave_out(path: Path, member: str) -> None:
             archive.writestr(name, content)
 
 
-def name_of(algorithm: type, step: int) -> str:
-    """The file a checkpoint is saved in."""
-    return f"{algorithm.__name__.lower()}_reacher_{step}.zip"
+def returned(run: Run, path: Path) -> str:
+    """The return of a checkpoint's policy without exploration: mean ± standard error over whole episodes."""
+    model: BaseAlgorithm = run.algorithm.load(path, env=run.environment, device="cpu", seed=0)
+    returns, _ = evaluate_policy(model, model.get_env(), EVALUATED, return_episode_rewards=True)  # type: ignore[arg-type]
+    return f"{np.mean(returns):.1f} ± {np.std(returns, ddof=1) / EVALUATED**0.5:.1f}"
 
 
-def main(folder: Path) -> None:
-    """Train all runs and save their checkpoints and a README into the folder."""
+def main(folder: Path, only: Sequence[str] = ()) -> None:
+    """Train the runs (those named in `only`, or all), save their checkpoints, and write the README of all there are."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    rows = []
-    for algorithm, steps in RUNS.items():
-        noise = {} if algorithm is SAC else {"action_noise": NormalActionNoise(np.zeros(2), np.full(2, 0.1))}
-        model = algorithm(
-            "MlpPolicy", ENVIRONMENT, policy_kwargs={"net_arch": [64, 64]}, seed=SEED, device="cpu", **noise
-        )
-        model.learn(max(steps), callback=SaveAt(folder, steps))
-        rows += [f"| `{name_of(algorithm, step)}` | {algorithm.__name__} | {step:,} |" for step in steps]
-        print(f"{algorithm.__name__}: saved at {', '.join(map(str, steps))}")
+    for run in RUNS:
+        if not only or run.name in only:
+            run.learner().learn(max(run.steps), callback=SaveAt(folder, run))
+            print(f"{run.name}: saved at {', '.join(map(str, run.steps))}")
+    rows = [
+        f"| `{run.file(step)}` | {run.algorithm.__name__} | {run.environment} | {step:,} | {run.seed} "
+        f"| {', '.join(f'{name}={value:,}' for name, value in run.settings.items())} "
+        f"| {returned(run, folder / run.file(step))} |"
+        for run in RUNS
+        for step in run.steps
+        if (folder / run.file(step)).exists()
+    ]
     packages = ("stable-baselines3", "torch", "gymnasium", "mujoco", "numpy")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    text = README.format(environment=ENVIRONMENT, seed=SEED, versions=versions, rows="\n".join(rows))
+    text = README.format(versions=versions, evaluated=EVALUATED, rows="\n".join(rows))
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("checkpoints"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--only", nargs="+", default=(), choices=[run.name for run in RUNS], metavar="NAME")
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.only)
