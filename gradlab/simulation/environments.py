@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradlab.errors import GradlabError
+from gradlab.simulation.actions import is_discrete
 
 #: Wrappers that neither change observations, actions nor rewards; the time limit is applied by the simulator.
 _HARMLESS = frozenset({"TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "RecordEpisodeStatistics", "Monitor"})
@@ -71,5 +72,7 @@ def _name_of(wrapped: Any) -> str:
 def _check_spaces(name: str, env: Any) -> None:
     for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
         shape = getattr(space, "shape", None)
+        if kind == "actions" and is_discrete(space):
+            continue
         if not hasattr(space, "low") or shape is None or len(shape) != 1:
             raise GradlabError(f"environment {name}: {kind} are {space}; the simulator needs a vector (a 1-d Box)")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.lanes import CopiedLanes, Lanes
+from gradlab.simulation.actions import is_discrete
+from gradlab.simulation.lanes import Actions, CopiedLanes, Lanes
 from gradlab.simulation.mujoco_lanes import MujocoLanes
 
 
@@ -39,8 +40,7 @@ def verify(lanes: Lanes) -> bool | None:
     led astray, and the other must repeat the original bit for bit, twice.
     """
     env = lanes.env
-    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (env.action_space.low, env.action_space.high))
-    acts = np.random.default_rng(0).uniform(low, high, (10, 2, len(low)))
+    acts = _random_actions(env.action_space, (10, 2))
     lanes.reset([0, 1])
     before = _generator_state(env)
     for act in acts[:5]:
@@ -58,6 +58,14 @@ def verify(lanes: Lanes) -> bool | None:
             if not all(np.array_equal(a[1], b[0]) for a, b in zip(again, (obs, reward, terminated), strict=True)):
                 return None
     return random
+
+
+def _random_actions(space: Any, shape: tuple[int, ...]) -> Actions:
+    rng = np.random.default_rng(0)
+    if is_discrete(space):
+        return np.asarray(space.start + rng.integers(space.n, size=shape), dtype=np.int64)
+    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (space.low, space.high))
+    return rng.uniform(low, high, (*shape, len(low)))
 
 
 def _generator_state(env: Any) -> bytes:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+#: Actions as an environment takes them: [N, p] float64, or [N] int64 where they are discrete.
+Actions = NDArray[np.float64] | NDArray[np.int64]
 
 #: Parts of an environment that stay the same all its life, and so are shared by every lane.
 SHARED = frozenset({"spec", "metadata", "observation_space", "action_space", "render_mode", "mujoco_renderer", "model"})
@@ -51,11 +53,11 @@ class Lanes(ABC):
     def _leave(self, lane: int) -> None:
         """Keep the environment's state as that lane's."""
 
-    def step(self, act: Floats, running: Bools) -> tuple[Floats, Floats, Bools]:
+    def step(self, act: Actions, running: Bools) -> tuple[Floats, Floats, Bools]:
         """One step of the lanes that are ``running`` [N]; the others stay as they are.
 
         Args:
-            act: actions [N, p] in environment units.
+            act: actions [N, p] in environment units; numbers of actions [N] where the environment's are discrete.
             running: which lanes to step, [N].
 
         Returns:
@@ -73,6 +75,13 @@ class Lanes(ABC):
     def unstable(self) -> Bools:
         """Lanes [N] whose physics diverged since they were loaded, where the engine can tell."""
         return np.zeros(self.size, dtype=bool)
+
+    def another(self) -> Lanes | None:
+        """Independent lanes of the same task for another thread to step at the same time; None: there can be none.
+
+        They load the same snapshots and go on from them to the same bit. What never changes may be shared.
+        """
+        return None
 
 
 class CopiedLanes(Lanes):

@@ -9,6 +9,7 @@ import torch
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.simulation.actions import bounds, count_actions, is_discrete
 
 
 def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
@@ -16,16 +17,18 @@ def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
 
     Args:
         name: name of the environment, for messages.
-        env: the bare environment, with vectors for observations and actions.
+        env: the bare environment, with vectors for observations and vectors or numbers for actions.
         agent: the agent; left alone.
 
     Raises:
-        GradlabError: observations, actions or the action box do not fit, or actions are discrete.
+        GradlabError: observations, actions or the action box do not fit, or only one of the two is discrete.
     """
-    obs_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]
-    low, high = (np.array(bound, dtype=np.float64) for bound in (env.action_space.low, env.action_space.high))
-    if not agent.policy.continuous:
-        raise GradlabError(f"environment {name}: the agent's actions are discrete, the simulator's are not")
+    obs_size, space = env.observation_space.shape[0], env.action_space
+    action_size = count_actions(space)
+    discrete = is_discrete(space)
+    if agent.policy.continuous == discrete:
+        kinds = ("points of a box", "discrete") if discrete else ("discrete", f"the box {space}")
+        raise GradlabError(f"environment {name}: the agent's actions are {kinds[0]}, the environment's are {kinds[1]}")
     if agent.obs_size not in (None, obs_size):
         raise GradlabError(
             f"environment {name}: its observations have {obs_size} numbers, but this agent takes "
@@ -36,18 +39,10 @@ def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
             f"environment {name}: its actions have {action_size} coordinates, but this agent's have "
             f"{agent.action_size}; is this the environment it was trained on?"
         )
-    for ours, theirs in ((low, agent.env_low), (high, agent.env_high)):
-        other = theirs.detach().cpu().double().numpy()
-        if not np.allclose(other, ours, rtol=1e-5, atol=1e-6, equal_nan=True) and np.isfinite(ours).all():
-            raise GradlabError(
-                f"environment {name}: its action box is {low.tolist()} to {high.tolist()}, "
-                f"the agent's {agent.env_low.tolist()} to {agent.env_high.tolist()}; set env_low, env_high"
-            )
     copy = agent.snapshot(double=True)
     copy.actor.eval()
-    if np.isfinite(low).all() and np.isfinite(high).all():
-        # The environment's float32 bounds to the last bit: a box a rounding wider would be clipped at its edge.
-        copy.env_low, copy.env_high = (torch.from_numpy(bound).to(copy.env_low) for bound in (low, high))
+    if not discrete:
+        _fit_box(name, space, copy)
     try:
         with torch.no_grad():
             copy.head(torch.zeros(1, obs_size, dtype=copy.dtype, device=copy.device))
@@ -57,3 +52,17 @@ def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
             f"({str(error).splitlines()[0]})"
         ) from error
     return copy
+
+
+def _fit_box(name: str, space: Any, agent: Agent) -> None:
+    low, high = bounds(space)
+    for ours, theirs in ((low, agent.env_low), (high, agent.env_high)):
+        other = theirs.detach().cpu().double().numpy()
+        if not np.allclose(other, ours, rtol=1e-5, atol=1e-6, equal_nan=True) and np.isfinite(ours).all():
+            raise GradlabError(
+                f"environment {name}: its action box is {low.tolist()} to {high.tolist()}, "
+                f"the agent's {agent.env_low.tolist()} to {agent.env_high.tolist()}; set env_low, env_high"
+            )
+    if np.isfinite(low).all() and np.isfinite(high).all():
+        # The environment's float32 bounds to the last bit: a box a rounding wider would be clipped at its edge.
+        agent.env_low, agent.env_high = (torch.from_numpy(bound).to(agent.env_low) for bound in (low, high))

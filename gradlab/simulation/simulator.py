@@ -14,9 +14,10 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.simulation.actions import count_actions, to_env
 from gradlab.simulation.environments import make
 from gradlab.simulation.exactness import open_lanes
-from gradlab.simulation.lanes import Bools, Floats
+from gradlab.simulation.lanes import Actions, Bools, Floats
 from gradlab.simulation.pilot import make_pilot
 from gradlab.simulation.states import States
 
@@ -29,11 +30,14 @@ class Rollouts:
         value: discounted return, float64; NaN where the simulation was not finite or diverged.
         length: number of rewards received, at most the horizon.
         terminated: whether the environment ended the episode within the horizon.
+        last_obs: [..., B, n] float64, the observation after the last reward received, to bootstrap from; NaN where
+            the value is.
     """
 
     value: Tensor
     length: Tensor
     terminated: Tensor
+    last_obs: Tensor
 
 
 class Simulator:
@@ -44,7 +48,8 @@ class Simulator:
     environment whose restored copy does not repeat the original bit for bit is refused when it is opened.
 
     Actions are clipped to the environment's box before they are taken, as the libraries do, and stay float64
-    (a library's float32 actions would turn the return into a staircase that cannot be differenced).
+    (a library's float32 actions would turn the return into a staircase that cannot be differenced). Discrete
+    actions are one-hot vectors [..., B, p], as a softmax policy gives them.
 
     Args:
         environment: a gymnasium identifier, or a function without arguments that makes an environment (only one
@@ -54,7 +59,7 @@ class Simulator:
     Attributes:
         name: name of the environment.
         obs_size: length n of an observation.
-        action_size: number p of action coordinates.
+        action_size: number p of action coordinates; of discrete actions, how many there are.
         time_limit: steps after which the environment's own time limit cuts an episode, or None.
         double: whether observations are float64; a rounded one makes the closed-loop return a staircase.
         random: whether a step draws random numbers, so that a state and an action do not decide what follows.
@@ -82,10 +87,8 @@ class Simulator:
         self.lanes = lanes
         self._lanes, self.random = open_lanes(self.name, self._env)
         self.obs_size = int(self._env.observation_space.shape[0])
-        self.action_size = int(self._env.action_space.shape[0])
+        self.action_size = count_actions(self._env.action_space)
         self.double = np.dtype(self._env.observation_space.dtype) == np.float64
-        self._low: Floats = np.asarray(self._env.action_space.low, dtype=np.float64)
-        self._high: Floats = np.asarray(self._env.action_space.high, dtype=np.float64)
 
     # The agent it is asked about ---------------------------------------------------------------------------
 
@@ -93,12 +96,12 @@ class Simulator:
         """A float64 copy of the agent as it acts: evaluation mode, checked to fit this environment.
 
         Raises:
-            GradlabError: observations, actions or the action box do not fit, or actions are discrete.
+            GradlabError: observations, actions or the action box do not fit, or only one of the two is discrete.
         """
         return make_pilot(self.name, self._env, agent)
 
-    def _to_env(self, agent: Agent, act: Tensor) -> Floats:
-        return np.asarray(np.clip(agent.to_env(act).cpu().numpy(), self._low, self._high), dtype=np.float64)
+    def _to_env(self, agent: Agent, act: Tensor) -> Actions:
+        return to_env(self._env.action_space, agent, act)
 
     # Visiting ----------------------------------------------------------------------------------------------
 
@@ -124,7 +127,7 @@ class Simulator:
             seed: of resets, policy noise and the choice of states; the same seed gives the same states.
             stochastic: whether a stochastic policy acts by its draws (on policy) or by its mode.
             exploration: standard deviation of normal noise added to each action, in the critic's coordinates,
-                clipped to the box (how DDPG and TD3 explore).
+                clipped to the box (how DDPG and TD3 explore); not for discrete actions.
             episodes: episodes run side by side; as many again while they have fewer than ``count`` steps.
             max_steps: where an episode is cut if the environment has no time limit.
 
@@ -134,6 +137,10 @@ class Simulator:
         if count < 1 or episodes < 1 or max_steps < 1 or exploration < 0:
             raise GradlabError("visit: count, episodes and max_steps must be at least 1 and exploration at least 0")
         pilot = self.pilot(agent)
+        if exploration and not pilot.policy.continuous:
+            raise GradlabError(
+                "visit: exploration is noise added to an action, which discrete ones do not take; leave it 0"
+            )
         generator = torch.Generator().manual_seed(seed)
         keys = np.random.default_rng([seed, 1])
         kept: list[tuple[float, int, int, Any, Floats]] = []
@@ -171,7 +178,7 @@ class Simulator:
     @torch.no_grad()
     def _act(
         self, pilot: Agent, obs: Floats, stochastic: bool, exploration: float, generator: torch.Generator
-    ) -> Floats:
+    ) -> Actions:
         head = pilot.head(_tensor(pilot, obs))
         act = pilot.policy.mode(head)
         if stochastic and pilot.policy.stochastic:
@@ -242,11 +249,9 @@ class Simulator:
             self._chunk(pilot, states, owner[at], first[at], horizon, partial(epsilon, chunk=at), entropy, limit)
             for at in chunks
         ]
-        value, length, terminated = (
-            torch.from_numpy(np.concatenate(part)).reshape(count, *lead).movedim(0, -1)
-            for part in zip(*results, strict=True)
-        )
-        return Rollouts(value, length, terminated)
+        value, length, terminated, obs = (torch.from_numpy(np.concatenate(part)) for part in zip(*results, strict=True))
+        value, length, terminated = (part.reshape(count, *lead).movedim(0, -1) for part in (value, length, terminated))
+        return Rollouts(value, length, terminated, obs.reshape(count, *lead, self.obs_size).movedim(0, -2))
 
     def _chunk(
         self,
@@ -258,10 +263,11 @@ class Simulator:
         noise: Callable[[int], Tensor | None],
         entropy: float,
         limit: int | None,
-    ) -> tuple[Floats, Any, Bools]:
+    ) -> tuple[Floats, Any, Bools, Floats]:
         self._lanes.load([states.snapshots[i] for i in owner.tolist()])
         value, length = np.zeros(len(owner)), np.zeros(len(owner), dtype=np.int64)
         ended, running = np.zeros(len(owner), dtype=bool), np.ones(len(owner), dtype=bool)
+        last = states.obs.numpy()[owner]
         remaining = horizon if limit is None else np.minimum(horizon, limit - states.step.numpy()[owner])
         act, weight = first, 1.0
         for t in range(horizon):
@@ -269,6 +275,7 @@ class Simulator:
             if not running.any():
                 break
             obs, reward, terminated = self._lanes.step(self._to_env(pilot, act), running)
+            last[running] = obs[running]
             value += weight * reward
             length += running
             ended |= terminated
@@ -288,7 +295,8 @@ class Simulator:
                 alive = running & (t + 1 < remaining)
                 value -= weight * entropy * np.where(alive, log_prob.cpu().numpy(), 0.0)
         value[self._lanes.unstable()] = np.nan
-        return value, length, ended
+        last[np.isnan(value)] = np.nan
+        return value, length, ended, last
 
 
 def _tensor(pilot: Agent, obs: Floats) -> Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.policies import Gaussian, SquashedGaussian
+from gradlab.policies import Gaussian, Softmax, SquashedGaussian
 from gradlab.simulation import Simulator, States
 from gradlab.simulation.lanes import CopiedLanes
 
@@ -202,6 +202,64 @@ def test_rewards_stop_at_termination_and_lanes_need_not_fit_one_chunk():
     assert torch.equal(whole.length, pieces.length)
 
 
+@pytest.mark.parametrize("task", ["Hopper-v5", "CartPole-v1"])
+def test_the_last_observation_is_the_one_after_the_last_reward(task):
+    simulator = Simulator(task)
+    discrete = task == "CartPole-v1"
+    agent = (
+        Agent(network(4, 2), [], [0, 0], [1, 1], policy=Softmax()) if discrete else agent_for(simulator, discount=0.9)
+    )
+    states = simulator.visit(agent, 3, seed=2, episodes=2)
+    eye = torch.eye(simulator.action_size)
+    act = eye[torch.tensor([[0, 1, 1], [1, 0, 1]])] if discrete else eye[:2, None].expand(2, 3, 3) - 0.5
+    noise = torch.zeros(15, 3, simulator.action_size)
+    found = simulator.rollouts(agent, states, act, horizon=15, noise=noise)
+    assert found.last_obs.shape == (2, 3, simulator.obs_size)
+    assert found.last_obs.dtype == torch.float64
+    pilot, lanes = simulator.pilot(agent), simulator._lanes
+    for lane in range(2):
+        for state in range(3):
+            lanes.load([states.snapshots[state]])
+            a = act[lane, state][None].double()
+            value = 0.0
+            for t in range(int(found.length[lane, state])):
+                obs, reward, ended = lanes.step(simulator._to_env(pilot, a), np.array([True]))
+                value += agent.discount**t * reward[0]
+                a = pilot.action(torch.from_numpy(obs)).detach()
+            assert bool(found.terminated[lane, state]) == bool(ended[0])
+            assert found.value[lane, state].item() == pytest.approx(value, rel=1e-11)
+            np.testing.assert_allclose(found.last_obs[lane, state], obs[0], rtol=1e-9, atol=1e-11)
+
+
+def test_discrete_actions_are_one_hot_and_a_softmax_policy_draws_by_its_noise():
+    simulator = Simulator("CartPole-v1")
+    assert simulator.action_size == 2
+    agent = Agent(network(4, 2), [], [0, 0], [1, 1], policy=Softmax())
+    states = simulator.visit(agent, 5, seed=2, episodes=2)
+    first = torch.eye(2)[:, None].expand(2, 5, 2)
+    noise = agent.policy.noise((3, 1, 20, 5, 2), torch.Generator().manual_seed(0), agent.action_low)
+    value = simulator.returns(agent, states, first.expand(3, 2, 5, 2), horizon=20, noise=noise)
+    env, double = gymnasium.make("CartPole-v1").unwrapped, agent.snapshot(double=True)
+    for seed, action, state in [(0, 0, 0), (1, 1, 2), (2, 0, 4)]:
+        obs = env.reset(seed=0)[0]
+        env.state = tuple(states.snapshots[state]["state"])
+        a, expected = action, 0.0
+        for t in range(20):
+            obs, reward, ended, _, _ = env.step(a)
+            expected += 0.99**t * reward
+            if ended:
+                break
+            logits = double.head(torch.from_numpy(obs).double()[None])[0]
+            a = int((logits + noise[seed, 0, min(t + 1, 19), state]).argmax())
+        assert value[seed, action, state].item() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(GradlabError, match="exploration"):
+        simulator.visit(agent, 2, exploration=0.1)
+    with pytest.raises(GradlabError, match="the agent's actions are points of a box, the environment's are discrete"):
+        simulator.visit(Agent(network(4, 2), [], [0, 0], [1, 1]), 2)
+    with pytest.raises(GradlabError, match="the agent's actions are discrete, the environment's are the box"):
+        Simulator("Reacher-v5").visit(Agent(network(10, 2), [], [0, 0], [1, 1], policy=Softmax()), 2)
+
+
 def test_soft_returns_subtract_the_policys_log_probability_after_the_first_step():
     simulator = Simulator("Reacher-v5")
     agent = Agent(network(10, 4), [], [-1, -1], [1, 1], 0.9, policy=SquashedGaussian(), entropy=0.2)
@@ -299,7 +357,7 @@ def test_wrong_environments_are_refused_in_one_line():
         (lambda: Simulator("Reacher-v99"), "Reacher-v99"),
         (lambda: Simulator("no such thing"), "no such"),
         (lambda: Simulator(gymnasium.make("Reacher-v5")), "a function that makes one"),
-        (lambda: Simulator("CartPole-v1"), r"actions are Discrete\(2\)"),
+        (lambda: Simulator("FrozenLake-v1"), r"observations are Discrete\(16\)"),
         (lambda: Simulator(lambda: Changing(gymnasium.make("Reacher-v5"))), "wrapper Changing"),
     ]
     for attempt, message in cases:
