@@ -1,0 +1,54 @@
+"""Lanes that do not call ``env.step`` are held against it before they are trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradlab.simulation.lanes import Lanes
+
+#: Largest difference from ``env.step``, relative to numbers above one, with which lanes may stand in for it.
+TOLERANCE = 1e-12
+
+
+def departure(lanes: Lanes, steps: int = 24) -> float:
+    """How far the lanes' numbers depart from ``env.step``'s: the largest |difference| / max(1, |number|).
+
+    The environment is stepped through the beginning of an episode. One lane goes along for half of it, is captured,
+    and goes on from the snapshot, while a second one is led astray beside it.
+
+    Args:
+        lanes: lanes of an environment with a box of actions; afterwards in some state of their own.
+        steps: of the environment.
+
+    Returns:
+        Zero when every bit agrees, infinity when a termination, or what is not a number, does not.
+    """
+    env = lanes.env
+    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (env.action_space.low, env.action_space.high))
+    acts = np.random.default_rng(0).uniform(low, high, (steps, 2, len(low)))
+    path: list[tuple[Any, ...]] = [(env.reset(seed=0)[0],)]
+    path += [env.step(act)[:3] for act in acts[:, 0]]
+    found = [_apart(lanes.reset([0, 1])[0], path[0][0])]
+    half = steps // 2
+    for t, act in enumerate(acts):
+        if t == half:
+            snapshot = lanes.capture(0)
+            lanes.load([snapshot, snapshot])
+        # The lane in question changes places with the other, which stands still now and then.
+        mine = 0 if t < half else 1
+        running = np.array([True, True])
+        running[1 - mine] = t % 3 > 0
+        outcome = lanes.step(act if mine == 0 else act[::-1], running)
+        found += [_apart(ours[mine], theirs) for ours, theirs in zip(outcome, path[t + 1], strict=True)]
+    return max(found)
+
+
+def _apart(ours: Any, theirs: Any) -> float:
+    one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):
+        return float("inf")
+    finite = np.isfinite(one)
+    apart = np.abs(one[finite] - other[finite]) / np.maximum(1.0, np.abs(other[finite]))
+    return float(apart.max(initial=0.0))

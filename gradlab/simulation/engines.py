@@ -1,0 +1,127 @@
+"""The physics of many states, each a row of numbers, advanced together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.simulation.lanes import Bools, Floats
+
+_STATE_FIELDS = ("qpos", "qvel", "ctrl")
+
+
+class Engine(ABC):
+    """Rows of MuJoCo states (``mjSTATE_INTEGRATION``), and the fields of the engine that belong to them.
+
+    Attributes:
+        rows: the states, [N, nstate] float64; written to in order to set them.
+        fields: positions, velocities, controls (all of them views of the rows) and the derived fields asked for,
+            each [N, ...]. Derived fields are those of a row's last advance.
+        failed: rows [N] in which MuJoCo raised an error; they keep the state they had.
+    """
+
+    rows: Floats
+    fields: dict[str, Floats]
+    failed: Bools
+
+    @abstractmethod
+    def advance(self, ids: NDArray[np.int32] | None, substeps: int) -> None:
+        """Substeps with the controls in the rows: of all rows, or of those with the given sorted numbers."""
+
+    @abstractmethod
+    def warned(self) -> NDArray[np.int64]:
+        """How often each row's physics met a bad position, velocity or acceleration, ever: [N]."""
+
+
+class BatchEngine(Engine):
+    """``mujoco.batch``, on the caller's thread alone.
+
+    One MjData serves all rows and stays in the processor's cache; further threads are given engines of their own.
+    """
+
+    def __init__(self, model: Any, size: int, derived: tuple[str, ...]) -> None:
+        from mujoco.batch import Batch, SimulationError
+
+        self._batch, self._error = Batch(model, size, nthread=1), SimulationError
+        self.rows = self._batch.state
+        self.fields = {name: self._batch.bind(name) for name in (*_STATE_FIELDS, *derived)}
+        self.failed = np.zeros(size, dtype=bool)
+        self._counts = self._batch.warning[:, _instabilities(), 1]
+
+    def advance(self, ids: NDArray[np.int32] | None, substeps: int) -> None:
+        """One call for all rows; those that fail do not stop the others."""
+        try:
+            self._batch.step(ids, substeps)
+        except self._error as error:
+            self.failed[error.ids] = True
+
+    def warned(self) -> NDArray[np.int64]:
+        """The batch's counters."""
+        counts = self._batch.warning[:, _instabilities(), 1]
+        return np.asarray(counts.sum(-1), dtype=np.int64)
+
+
+class ContactEngine(Engine):
+    """One MjData through which every row goes in turn, with the contact forces that ``mj_step`` leaves out.
+
+    gymnasium calls ``mj_rnePostConstraint`` after the last substep, on the contacts of the integrator's last stage;
+    a batch can compute them only at the beginning of a substep, which is another number.
+    """
+
+    def __init__(self, model: Any, size: int, derived: tuple[str, ...]) -> None:
+        import mujoco
+
+        self._mujoco, self._model = mujoco, model
+        self._spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+        self.rows = np.zeros((size, mujoco.mj_stateSize(model, self._spec)))
+        self.failed = np.zeros(size, dtype=bool)
+        self._warned = np.zeros(size, dtype=np.int64)
+        self._renew()
+        self.fields = {name: self._part(name) for name in _STATE_FIELDS}
+        self._derived = derived
+        for name in derived:
+            self.fields[name] = np.zeros((size, *getattr(self._data, name).shape))
+
+    def _renew(self) -> None:
+        self._data = self._mujoco.MjData(self._model)
+
+    def _part(self, name: str) -> Floats:
+        kinds = self._mujoco.mjtState
+        wanted = {"qpos": kinds.mjSTATE_QPOS, "qvel": kinds.mjSTATE_QVEL, "ctrl": kinds.mjSTATE_CTRL}[name]
+        # Components lie in the order of their bits.
+        below = self._spec & (int(wanted) - 1)
+        begin = self._mujoco.mj_stateSize(self._model, below)
+        return self.rows[:, begin : begin + self._mujoco.mj_stateSize(self._model, int(wanted))]
+
+    def advance(self, ids: NDArray[np.int32] | None, substeps: int) -> None:
+        """Row by row; a row that fails does not stop the others."""
+        lib, model, spec, data = self._mujoco, self._model, self._spec, self._data
+        copies = [(self.fields[name], getattr(data, name)) for name in self._derived]
+        bad, numbers = _instabilities(), data.warning.number
+        count = numbers[bad].sum()
+        seen = numbers.tobytes()
+        for row in range(len(self.rows)) if ids is None else ids.tolist():
+            state = self.rows[row]
+            lib.mj_setState(model, data, state, spec)
+            lib.mj_step(model, data, substeps)
+            lib.mj_rnePostConstraint(model, data)
+            lib.mj_getState(model, data, state, spec)
+            for field, value in copies:
+                field[row] = value
+            if numbers.tobytes() != seen:
+                seen, before, count = numbers.tobytes(), count, numbers[bad].sum()
+                self._warned[row] += count - before
+
+    def warned(self) -> NDArray[np.int64]:
+        """Counted row by row."""
+        return self._warned.copy()
+
+
+def _instabilities() -> list[int]:
+    """MuJoCo's warnings upon which it resets the state."""
+    from mujoco import mjtWarning
+
+    return [int(kind) for kind in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]
