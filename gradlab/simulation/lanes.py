@@ -27,7 +27,14 @@ class Lanes(ABC):
 
     Stepping calls the environment's own ``step`` (unwrapped: no time limit), so observation, reward and
     termination are the environment's own to the last bit. Its own ``truncated`` flag is not looked at.
+
+    Attributes:
+        env: the bare environment.
+        size: number N of lanes loaded.
+        promise: one sentence, what is promised of their numbers.
     """
+
+    promise: str = "equal to env.step to the last bit: it is env.step, one state after another"
 
     def __init__(self, env: Any) -> None:
         self.env = env
