@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradlab.measurement import Measurement
     from gradlab.objective import Objective
     from gradlab.statistics.comparison import Comparison, compare
+    from gradlab.statistics.critic import CriticError, critic_error
     from gradlab.statistics.curve import Sweep, sweep
     from gradlab.statistics.minibatch import NoiseScale, noise_scale
     from gradlab.statistics.sign import wrong_direction
@@ -43,6 +44,7 @@ __version__ = version("gradlab")
 _HOMES = {
     "Agent": "gradlab.agent",
     "Comparison": "gradlab.statistics.comparison",
+    "CriticError": "gradlab.statistics.critic",
     "ErrorLedger": "gradlab.ledger",
     "Estimate": "gradlab.estimate",
     "GradientError": "gradlab.error",
@@ -55,6 +57,7 @@ _HOMES = {
     "Trajectories": "gradlab.trajectories",
     "VarianceSplit": "gradlab.statistics.split",
     "compare": "gradlab.statistics.comparison",
+    "critic_error": "gradlab.statistics.critic",
     "error_by_coordinate": "gradlab.statistics.views",
     "error_by_layer": "gradlab.statistics.views",
     "error_from_gram": "gradlab.error",
@@ -80,6 +83,7 @@ _HOMES = {
 __all__ = [
     "Agent",
     "Comparison",
+    "CriticError",
     "ErrorLedger",
     "Estimate",
     "GradientError",
@@ -92,6 +96,7 @@ __all__ = [
     "Trajectories",
     "VarianceSplit",
     "compare",
+    "critic_error",
     "error_by_coordinate",
     "error_by_layer",
     "error_from_gram",

@@ -1,0 +1,85 @@
+"""Smooth functions of sums over states, with intervals over the episodes that the states were visited in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradlab.estimate import Estimate, Scale
+from gradlab.inference.confidence import skewed_interval, variance_interval
+from gradlab.inference.jackknife import corrected_variance
+
+#: A statistic of sums: a dict of sums, each of any shape → the statistic, of that shape.
+Statistic = Callable[[dict[str, Tensor]], Tensor]
+
+#: What a statistic is like: a mean (skewed, of any sign), a mean of squares, a positive ratio, a cosine.
+Kind = Literal["mean", "square", "ratio", "cosine"]
+
+
+@dataclass(frozen=True)
+class EpisodeSums:
+    """Sums over the states of each episode; states of one episode are not independent, episodes are.
+
+    Attributes:
+        sums: name → [E], float64; ``count`` holds the numbers of states.
+        reference: what the estimates are against, in words.
+        objective: the objective they belong to, in words.
+        caveat: what they must never be shown without.
+
+    Example:
+        >>> per_state = {"x": torch.tensor([1.0, 3.0, 2.0, 6.0])}
+        >>> sums = EpisodeSums.of(per_state, torch.tensor([7, 7, 9, 9]))
+        >>> mean = sums.estimate(lambda s: s["x"] / s["count"])
+        >>> mean.value, mean.samples, round(mean.stderr, 6)
+        (3.0, 2, 1.0)
+    """
+
+    sums: dict[str, Tensor]
+    reference: str = ""
+    objective: str = ""
+    caveat: str = ""
+    _whole: dict[str, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_whole", {name: part.sum() for name, part in self.sums.items()})
+
+    @staticmethod
+    def of(
+        per_state: dict[str, Tensor], episode: Tensor, reference: str = "", objective: str = "", caveat: str = ""
+    ) -> EpisodeSums:
+        """Sums of numbers [B] a state by name; ``episode`` [B] says which episode a state belongs to."""
+        _, member = episode.cpu().unique(return_inverse=True)
+        count = int(member.max()) + 1
+        sums = {
+            name: torch.zeros(count, dtype=torch.float64).index_add_(0, member, part.detach().cpu().double())
+            for name, part in {**per_state, "count": torch.ones(len(member))}.items()
+        }
+        return EpisodeSums(sums, reference, objective, caveat)
+
+    @property
+    def episodes(self) -> int:
+        """Number E of episodes."""
+        return len(self.sums["count"])
+
+    def estimate(self, statistic: Statistic, kind: Kind = "mean") -> Estimate:
+        """The statistic with the standard error of the delete-one-episode jackknife (B. Efron, C. Stein 1981).
+
+        Args:
+            statistic: of the sums of all states; called with the sums that are left where an episode is left out too.
+            kind: where its interval is symmetric, or on which side its tail lies.
+        """
+        value, episodes = float(statistic(self._whole)), self.episodes
+        without = statistic({name: self._whole[name] - part for name, part in self.sums.items()})
+        stderr = math.sqrt(corrected_variance(episodes, without, None)) if episodes > 1 else math.nan
+        words = (self.reference, self.objective)
+        if kind in ("ratio", "cosine") or not math.isfinite(value + stderr):
+            scale: Scale = "log" if kind == "ratio" else "fisher" if kind == "cosine" else "linear"
+            return Estimate(value, stderr, episodes, *words, scale=scale, caveat=self.caveat)
+        pseudo = episodes * value - (episodes - 1) * without
+        interval = variance_interval if kind == "square" and value > 0 else skewed_interval
+        return Estimate(value, stderr, episodes, *words, ends=interval(value, stderr, pseudo), caveat=self.caveat)
