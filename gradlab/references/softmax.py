@@ -43,7 +43,8 @@ class SoftmaxCotangent:
     @property
     def stderr(self) -> Tensor:
         """Standard error of ``mean`` over the noise seeds, [B, p]."""
-        return self.draws.std(0) / len(self.draws) ** 0.5
+        spread: Tensor = self.draws.std(0)
+        return spread / len(self.draws) ** 0.5
 
     @property
     def valid(self) -> Tensor:
