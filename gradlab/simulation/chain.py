@@ -1,0 +1,226 @@
+"""The chain rule along a closed loop: a second way to the gradient of a return, independent of differences of returns.
+
+A perturbation of the first action becomes one of the state, then of the next observation, then of the action chosen
+on it, and so on. Each link is differenced on its own, over one environment step from the exact state on the nominal
+path, and the policy's link is differentiated automatically; nothing is perturbed for longer than one step. A return's
+difference that agrees with it has neither been thrown by amplified rounding nor taken a secant across a contact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.simulation.differences import plateau
+from gradlab.simulation.links import PolicyLink
+from gradlab.simulation.simulator import Simulator
+from gradlab.simulation.states import States
+from gradlab.simulation.tangents import Tangents
+
+_STEPS = (1e-5, 1e-6, 1e-7)
+_COARSE_STEPS = (1e-2, 1e-3, 1e-4)
+
+#: Rollouts carried together. The policy always sees this many rows, so that no result depends on its neighbours.
+_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Chain:
+    """∂F/∂h by the chain rule, for each noise seed and state; everything float64 on the CPU.
+
+    Attributes:
+        gradient: [seeds, B, m]; NaN where the simulation was not finite.
+        error: [seeds, B, m], how far the two step sizes that agree best are apart, or rounding where that is larger.
+        disagreement: [seeds, B], the same relative to the gradient's length.
+        open: [seeds, B] bool, whether that is within the tolerance, or within rounding.
+        growth: [seeds, B], the largest singular value over time of ∂s_t/∂a_0: by how much a change of the first action,
+            as a fraction of the action box, is amplified in the state (MuJoCo: in rad, m, and these per second).
+        jumps: [seeds, B] bool, whether a one-step difference had the episode end on one side only.
+        value: [seeds, B], F itself along the nominal path.
+        length: [seeds, B] int64, rewards received on it.
+        steps: environment steps simulated in all.
+    """
+
+    gradient: Tensor
+    error: Tensor
+    disagreement: Tensor
+    open: Tensor
+    growth: Tensor
+    jumps: Tensor
+    value: Tensor
+    length: Tensor
+    steps: int
+
+
+def chain_rule(
+    simulator: Simulator,
+    agent: Agent,
+    states: States,
+    *,
+    horizon: int,
+    noise: Tensor | None = None,
+    entropy: float = 0.0,
+    respect_time_limit: bool = False,
+    steps: Sequence[float] | None = None,
+    tolerance: float = 1e-2,
+) -> Chain:
+    """∂F_s/∂h for F_s(h) = Q^π(s, f(h, ε_0)) − α log π_h(f(h, ε_0)), with the policy's noise ε held fixed.
+
+    With z the exact state, o its observation, π_t = f(h_θ(·), ε_t) and one step (z, a) → (z', o', r)::
+
+        ż_0 = 0,  ȧ_0 = I;   (ż_{t+1}, ȯ_{t+1}, ṙ_t) = D step(z_t, a_t) · (ż_t, ȧ_t);   ȧ_{t+1} = ∂π_{t+1}/∂o · ȯ_{t+1}
+        ∂Q/∂a_0 = Σ_{t<H} γ^t (ṙ_t − α ∂log π_t/∂o · ȯ_t  from t = 1);   ∂F/∂h = (∂f/∂h)ᵀ ∂Q/∂a_0 − α ∂log π_h/∂h
+
+    (forward accumulation: Griewank & Walther 2008, section 3.1). D step is a central difference along the unit
+    vector of (ż_t, ȧ_t), all from the nominal state, at three step sizes carried apart from one another; the plateau of
+    the three results is taken. One rollout costs 1 + 6p of its length, for any size of the state.
+
+    Where a step would leave the action box the difference is one-sided, inwards; an action that lies outside is
+    clipped by the environment, and has derivative zero. Observations that the environment clips have the derivative
+    of what it gives, zero beyond the edge. A contact that closes within a stencil makes the step sizes disagree.
+
+    Args:
+        simulator: where the states are from.
+        agent: the agent; a float64 copy in evaluation mode acts.
+        states: B states to begin from.
+        horizon: number H of rewards.
+        noise: the policy's noise [seeds, H, B, p]; needed by a stochastic policy, ignored by a deterministic one.
+        entropy: coefficient α.
+        respect_time_limit: whether rewards after the time limit, counted from the episode's own start, are lost.
+        steps: at least two decreasing step sizes, in the units of ``Chain.growth``; by default 1e-5, 1e-6, 1e-7, or
+            1e-2, 1e-3, 1e-4 where observations are rounded to float32.
+        tolerance: largest relative disagreement of neighbouring step sizes that is called agreement.
+
+    Raises:
+        GradlabError: the agent or the states do not fit, actions are discrete, noise is missing, a step draws random
+            numbers, or states are of a kind that cannot be moved by a little.
+
+    Example:
+        >>> from torch import nn
+        >>> actor = nn.Sequential(nn.Linear(10, 2, bias=False), nn.Tanh())
+        >>> _ = nn.init.constant_(actor[0].weight, 0.1)
+        >>> agent = Agent(actor, [], action_low=[-1, -1], action_high=[1, 1])
+        >>> simulator = Simulator("Reacher-v5")
+        >>> states = simulator.visit(agent, 3, seed=0, episodes=1)
+        >>> chain = chain_rule(simulator, agent, states, horizon=5)
+        >>> chain.gradient.shape, chain.open.all().item(), chain.steps
+        (torch.Size([1, 3, 2]), True, 195)
+    """
+    steps = tuple(steps or (_STEPS if simulator.double else _COARSE_STEPS))
+    pilot = simulator.pilot(agent)
+    _check(simulator, pilot, states, horizon, noise, steps)
+    noise = noise if pilot.policy.stochastic else None
+    seeds = 1 if noise is None else len(noise)
+    # State by state, the noise seeds of one together.
+    pairs = [(seed, state) for state in range(len(states)) for seed in range(seeds)]
+    limit = simulator.time_limit if respect_time_limit else None
+    parts: list[dict[str, Tensor]] = []
+    simulated = 0
+    for begin in range(0, len(pairs), _BLOCK):
+        block = pairs[begin : begin + _BLOCK]
+        at = torch.tensor([state for _, state in block])
+        epsilon = None if noise is None else torch.stack([noise[seed, :, state] for seed, state in block], 1)
+        remaining = np.full(len(block), horizon)
+        if limit is not None:
+            remaining = np.minimum(remaining, limit - states.step[at].numpy())
+        part, cost = _carry(simulator, pilot, states[at], epsilon, remaining, entropy, steps, tolerance)
+        parts.append(part)
+        simulated += cost
+
+    def joined(name: str) -> Tensor:
+        found = torch.cat([part[name] for part in parts])
+        return found.reshape(len(states), seeds, *found.shape[1:]).transpose(0, 1)
+
+    names = ("gradient", "error", "disagreement", "open", "growth", "jumps", "value", "length")
+    return Chain(**{name: joined(name) for name in names}, steps=simulated)
+
+
+def _check(
+    simulator: Simulator, pilot: Agent, states: States, horizon: int, noise: Tensor | None, steps: tuple[float, ...]
+) -> None:
+    if not pilot.policy.continuous:
+        raise GradlabError("chain rule: actions are discrete and have no derivatives; differences of values serve them")
+    if simulator.random:
+        raise GradlabError(
+            f"environment {simulator.name}: its steps draw random numbers, so they have no derivative; "
+            "the chain rule needs a deterministic environment"
+        )
+    if states.environment != simulator.name:
+        raise GradlabError(
+            f"states: of environment {states.environment!r}, but this simulator is of {simulator.name!r}"
+        )
+    if horizon < 1:
+        raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
+    if len(steps) < 2 or sorted(steps, reverse=True) != list(steps) or not 0 < steps[-1] < steps[0] < 0.25:
+        raise GradlabError(f"steps: {steps}; give at least two, decreasing, between 0 and 0.25")
+    if pilot.policy.stochastic:
+        if noise is None:
+            raise GradlabError("noise: a stochastic policy needs it, [seeds, horizon, states, actions]")
+        expected = (horizon, len(states), simulator.action_size)
+        if noise.ndim != 4 or tuple(noise.shape[1:]) != expected:
+            raise GradlabError(f"noise: shape {tuple(noise.shape)}; expected [seeds, {', '.join(map(str, expected))}]")
+
+
+def _carry(
+    simulator: Simulator,
+    pilot: Agent,
+    states: States,
+    noise: Tensor | None,
+    remaining: Any,
+    entropy: float,
+    steps: tuple[float, ...],
+    tolerance: float,
+) -> tuple[dict[str, Tensor], int]:
+    """Carry the tangents of at most a block of rollouts, noise [H, N, p], to their ends."""
+    count, size = len(states), pilot.action_size
+    policy = PolicyLink(pilot, _BLOCK)
+    first = policy.at_head(states.obs, None if noise is None else noise[0])
+    tangents = Tangents(simulator._lanes, pilot, states.snapshots, steps)
+    act = first.act
+    moved_act = np.broadcast_to(np.eye(size), (count, len(steps), size, size))
+    gradient = np.zeros((count, len(steps), size))
+    value, length, magnitude = np.zeros(count), np.zeros(count, dtype=np.int64), np.zeros(count)
+    alive, weight = remaining > 0, 1.0
+    for t in range(int(remaining.max(initial=0))):
+        after = tangents.step(act, moved_act, alive)
+        gradient += weight * after.moved_reward
+        value += weight * after.reward
+        magnitude += weight * np.abs(after.reward) * after.norm
+        length += alive
+        alive = alive & after.going_on & (t + 1 < remaining)
+        if not alive.any():
+            break
+        weight *= pilot.discount
+        seen = torch.from_numpy(np.where(alive[:, None], after.obs, 0.0))
+        link = policy.at_observation(seen, None if noise is None else noise[t + 1])
+        act = link.act
+        moved_act = np.einsum("npo,nkdo->nkdp", link.jacobian, after.moved_obs)
+        if entropy and noise is not None:
+            gradient -= weight * entropy * np.einsum("no,nkdo->nkd", link.log_prob_gradient, after.moved_obs)
+            value -= weight * entropy * np.where(alive, link.log_prob, 0.0)
+    broken = tangents.broken
+    gradient[broken], value[broken] = np.nan, np.nan
+    at_head = np.einsum("npm,nkp->knm", first.jacobian, gradient)
+    if entropy and noise is not None:
+        at_head = at_head - entropy * first.log_prob_gradient
+        value -= entropy * first.log_prob
+    sizes = torch.tensor(steps, dtype=torch.float64)[:, None].expand(-1, at_head.shape[-1])
+    magnitude *= np.abs(first.jacobian).sum((1, 2))
+    found = plateau(torch.from_numpy(at_head), sizes, torch.from_numpy(magnitude), tolerance)
+    return {
+        "gradient": found.gradient,
+        "error": found.error,
+        "disagreement": found.disagreement,
+        "open": found.open,
+        "growth": torch.from_numpy(tangents.growth),
+        "jumps": torch.from_numpy(tangents.jumps),
+        "value": torch.from_numpy(value),
+        "length": torch.from_numpy(length),
+    }, tangents.simulated
