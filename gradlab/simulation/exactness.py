@@ -10,18 +10,29 @@ import numpy as np
 
 from gradlab.errors import GradlabError
 from gradlab.simulation.actions import is_discrete
-from gradlab.simulation.lanes import Actions, CopiedLanes, Lanes
+from gradlab.simulation.agreement import TOLERANCE, departure
+from gradlab.simulation.batch_lanes import BatchLanes
+from gradlab.simulation.copied_lanes import CopiedLanes
+from gradlab.simulation.lanes import Actions, Lanes
 from gradlab.simulation.mujoco_lanes import MujocoLanes
+from gradlab.simulation.tasks import task_of
 
 
 def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
     """The lanes for an environment, checked; and whether a step draws random numbers.
 
+    gymnasium's own MuJoCo tasks get lanes that are stepped together, once these have been held against ``env.step``;
+    any other environment gets lanes that are ``env.step``. What is promised is in ``Lanes.promise``.
+
     Raises:
         GradlabError: a restored copy does not go on exactly as the original does.
     """
+    fast, reason = _together(env)
+    if fast is not None:
+        return fast, False
     try:
         lanes: Lanes = MujocoLanes(env) if _is_mujoco(env) else CopiedLanes(env)
+        lanes.promise += reason
         random = verify(lanes)
     except (TypeError, pickle.PicklingError) as error:
         raise GradlabError(f"environment {name}: its state cannot be copied ({str(error).splitlines()[0]})") from error
@@ -31,6 +42,23 @@ def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
             "be copied; use a MuJoCo task, or an environment whose state is its Python attributes"
         )
     return lanes, random
+
+
+def _together(env: Any) -> tuple[Lanes | None, str]:
+    """Lanes that are stepped together, or why there are none: text to put after a promise."""
+    if not _is_mujoco(env) or (task := task_of(env)) is None:
+        return None, ""
+    lanes = BatchLanes(env, task)
+    try:
+        apart = departure(lanes)
+    except (ValueError, RuntimeError) as error:
+        # An engine that cannot run this model as rows of states, such as one whose bodies may sleep.
+        return None, f" (stepping its states together failed: {str(error).splitlines()[0]})"
+    if apart > TOLERANCE:
+        return None, f" (stepping its states together departs from env.step by {apart:.1e})"
+    exactly = "to the last bit" if apart == 0 else f"to {TOLERANCE:g}"
+    lanes.promise = f"equal to env.step {exactly}, held against it when the simulator was opened"
+    return lanes, ""
 
 
 def verify(lanes: Lanes) -> bool | None:

@@ -19,7 +19,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.policies import Gaussian, Softmax, SquashedGaussian
 from gradlab.simulation import Simulator, States
-from gradlab.simulation.lanes import CopiedLanes
+from gradlab.simulation.copied_lanes import CopiedLanes
 
 TASKS = ["Reacher-v5", "InvertedPendulum-v5", "HalfCheetah-v5", "Hopper-v5", "Ant-v5"]
 
@@ -286,8 +286,9 @@ def test_a_diverging_simulation_is_nan_and_not_a_number_to_average():
     simulator = Simulator("HalfCheetah-v5")
     agent = agent_for(simulator)
     states = simulator.visit(agent, 2, seed=0, episodes=1, max_steps=10)
-    broken = copy.copy(states.snapshots[0])
-    broken.data.qvel[:] = 1e12
+    broken = copy.deepcopy(states.snapshots[0])
+    # After the time and the nine positions come the velocities.
+    broken.state[10:19] = 1e12
     mixed = States(states.obs, (broken, states.snapshots[1]), states.episode, states.step, states.environment)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
