@@ -5,7 +5,6 @@ This is the seam: whatever steps a batch of exact states fast enough can stand b
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -89,47 +88,3 @@ class Lanes(ABC):
         They load the same snapshots and go on from them to the same bit. What never changes may be shared.
         """
         return None
-
-
-class CopiedLanes(Lanes):
-    """Any environment whose whole state is its Python attributes: one deep copy of them a lane.
-
-    It cannot promise speed, nor exactness for an environment that keeps state elsewhere (a C library, a
-    module's variables, a file); ``verify`` catches most of those.
-    """
-
-    def load(self, snapshots: Sequence[Any]) -> None:
-        """Start from deep copies."""
-        self._lanes = [self._copy(snapshot) for snapshot in snapshots]
-        self.size = len(snapshots)
-
-    def reset(self, seeds: Sequence[int]) -> Floats:
-        """Start from seeded resets."""
-        self.size = len(seeds)
-        obs, self._lanes = [], []
-        for seed in seeds:
-            obs.append(np.asarray(self.env.reset(seed=seed)[0], dtype=np.float64))
-            self._lanes.append(self._copy(self._attributes()))
-        return np.stack(obs)
-
-    def capture(self, lane: int) -> Any:
-        """A deep copy of the attributes."""
-        return self._copy(self._lanes[lane])
-
-    def _enter(self, lane: int) -> None:
-        attributes = vars(self.env)
-        shared = {name: value for name, value in attributes.items() if name in SHARED}
-        # Cleared, so that what another lane's steps added does not leak into this one.
-        attributes.clear()
-        attributes.update(shared)
-        attributes.update(self._lanes[lane])
-
-    def _leave(self, lane: int) -> None:
-        self._lanes[lane] = self._attributes()
-
-    def _attributes(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self.env).items() if name not in SHARED}
-
-    def _copy(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        # Whatever refers back to the environment goes on doing so, rather than to a copy of it.
-        return copy.deepcopy(attributes, {id(self.env): self.env})

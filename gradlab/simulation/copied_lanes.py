@@ -1,0 +1,90 @@
+"""Lanes for any environment whose state is its Python attributes."""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradlab.simulation.lanes import SHARED, Floats, Lanes
+
+#: Parts of a wrapper that stay the same all its life.
+_WRAPPER_SHARED = SHARED | {
+    "env",
+    "func",
+    "_action_space",
+    "_observation_space",
+    "_metadata",
+    "_cached_spec",
+    "_saved_kwargs",
+}
+#: Values that a deep copy leaves as they are and that cannot always be pickled.
+_CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+
+#: What one layer of an environment holds, by name.
+Attributes = dict[str, Any]
+
+
+class CopiedLanes(Lanes):
+    """Any environment whose whole state is its Python attributes: one deep copy of them a lane.
+
+    An environment with wrappers is stepped through them, and what they hold is part of the state (frames that are
+    stacked, steps that are counted). It cannot promise speed, nor exactness for an environment that keeps state
+    elsewhere (a C library, a module's variables, a file); ``verify`` catches most of those.
+
+    A snapshot is a dictionary of attributes; with wrappers, a tuple of them, from the outermost inwards.
+    """
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self._layers = [env] if env is not None else []
+        while self._layers and self._layers[-1] is not env.unwrapped:
+            self._layers.append(self._layers[-1].env)
+        self._lanes: list[list[Attributes]] = []
+
+    def load(self, snapshots: Sequence[Any]) -> None:
+        """Start from deep copies."""
+        self._lanes = [self._copy([kept] if isinstance(kept, dict) else list(kept)) for kept in snapshots]
+        self.size = len(snapshots)
+
+    def reset(self, seeds: Sequence[int]) -> Floats:
+        """Start from seeded resets."""
+        self.size = len(seeds)
+        obs, self._lanes = [], []
+        for seed in seeds:
+            obs.append(np.asarray(self.env.reset(seed=seed)[0], dtype=np.float64))
+            self._lanes.append(self._copy(self._attributes()))
+        return np.stack(obs)
+
+    def capture(self, lane: int) -> Any:
+        """A deep copy of the attributes."""
+        copied = self._copy(self._lanes[lane])
+        return copied[0] if len(copied) == 1 else tuple(copied)
+
+    def _enter(self, lane: int) -> None:
+        for layer, kept in zip(self._layers, self._lanes[lane], strict=True):
+            attributes = vars(layer)
+            shared = {name: value for name, value in attributes.items() if self._is_shared(layer, name, value)}
+            # Cleared, so that what another lane's steps added does not leak into this one.
+            attributes.clear()
+            attributes.update(shared)
+            attributes.update(kept)
+
+    def _leave(self, lane: int) -> None:
+        self._lanes[lane] = self._attributes()
+
+    def _attributes(self) -> list[Attributes]:
+        return [
+            {name: value for name, value in vars(layer).items() if not self._is_shared(layer, name, value)}
+            for layer in self._layers
+        ]
+
+    def _is_shared(self, layer: Any, name: str, value: Any) -> bool:
+        return name in (SHARED if layer is self._layers[-1] else _WRAPPER_SHARED) or isinstance(value, _CODE)
+
+    def _copy(self, attributes: list[Attributes]) -> list[Attributes]:
+        # Whatever refers back to the environment goes on doing so, rather than to a copy of it.
+        return copy.deepcopy(attributes, {id(layer): layer for layer in self._layers})
