@@ -266,7 +266,7 @@ def test_reacher_agrees_with_the_chain_rule(reacher):
     size = env.model.nq + env.model.nv
     for state in range(3):
         data = mujoco.MjData(env.model)
-        mujoco.mj_copyData(data, env.model, states.snapshots[state].data)
+        mujoco.mj_setState(env.model, data, states.snapshots[state].state, mujoco.mjtState.mjSTATE_INTEGRATION)
         action = double.action(states.obs[state : state + 1])[0].detach().numpy()
         moved, moved_action, gradient = np.zeros((size, 2)), np.eye(2), np.zeros(2)
         for t in range(horizon):
