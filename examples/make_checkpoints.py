@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import DDPG, SAC, TD3
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
@@ -116,8 +117,10 @@ def leave_out(path: Path, member: str) -> None:
 
 def returned(run: Run, path: Path) -> str:
     """The return of a checkpoint's policy without exploration: mean ± standard error over whole episodes."""
-    model: BaseAlgorithm = run.algorithm.load(path, env=run.environment, device="cpu", seed=0)
-    returns, _ = evaluate_policy(model, model.get_env(), EVALUATED, return_episode_rewards=True)  # type: ignore[arg-type]
+    model = run.algorithm.load(path, device="cpu")
+    environment = Monitor(gymnasium.make(run.environment))
+    environment.reset(seed=0)
+    returns, _ = evaluate_policy(model, environment, EVALUATED, return_episode_rewards=True)
     return f"{np.mean(returns):.1f} ± {np.std(returns, ddof=1) / EVALUATED**0.5:.1f}"
 
 

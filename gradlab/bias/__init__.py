@@ -1,0 +1,6 @@
+"""How far an agent's gradient estimators are from a reference, relative to the true gradient: the table of biases."""
+
+from gradlab.bias.measure import BiasReport, long_horizon, measure_bias, usual_estimators
+from gradlab.bias.ratios import RelativeError, RelativeErrors
+
+__all__ = ["BiasReport", "RelativeError", "RelativeErrors", "long_horizon", "measure_bias", "usual_estimators"]
