@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gradlab.estimate import Estimate, Scale
-from gradlab.inference.confidence import skewed_interval, variance_interval
+from gradlab.inference.confidence import skewed_interval, tailed_half, variance_interval
 from gradlab.inference.jackknife import corrected_variance
 
 #: A statistic of sums: a dict of sums, each of any shape → the statistic, of that shape.
@@ -19,6 +19,8 @@ Statistic = Callable[[dict[str, Tensor]], Tensor]
 
 #: What a statistic is like: a mean (skewed, of any sign), a mean of squares, a positive ratio, a cosine.
 Kind = Literal["mean", "square", "ratio", "cosine"]
+
+_SCALES: dict[Kind, Scale] = {"mean": "linear", "square": "inverse", "ratio": "log", "cosine": "fisher"}
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,18 @@ class EpisodeSums:
         value, episodes = float(statistic(self._whole)), self.episodes
         without = statistic({name: self._whole[name] - part for name, part in self.sums.items()})
         stderr = math.sqrt(corrected_variance(episodes, without, None)) if episodes > 1 else math.nan
-        words = (self.reference, self.objective)
-        if kind in ("ratio", "cosine") or not math.isfinite(value + stderr):
-            scale: Scale = "log" if kind == "ratio" else "fisher" if kind == "cosine" else "linear"
-            return Estimate(value, stderr, episodes, *words, scale=scale, caveat=self.caveat)
+        found = Estimate(value, stderr, episodes, self.reference, self.objective, _SCALES[kind], caveat=self.caveat)
+        if not math.isfinite(value + stderr):
+            return found
         pseudo = episodes * value - (episodes - 1) * without
-        interval = variance_interval if kind == "square" and value > 0 else skewed_interval
-        return Estimate(value, stderr, episodes, *words, ends=interval(value, stderr, pseudo), caveat=self.caveat)
+        if kind == "square" and value > 0:
+            ends = variance_interval(value, stderr, pseudo)
+        elif kind == "ratio" and value > 0:
+            relative = min(tailed_half(stderr, pseudo) / value, 700.0)
+            ends = value * math.exp(-relative), value * math.exp(relative)
+        elif kind == "cosine" and abs(value) < 1:
+            centre, half = math.atanh(value), tailed_half(stderr, pseudo) / (1 - value**2)
+            ends = math.tanh(centre - half), math.tanh(centre + half)
+        else:
+            ends = skewed_interval(value, stderr, pseudo)
+        return replace(found, ends=ends)

@@ -111,15 +111,15 @@ def critic_error(
         notes, value_notes = (
             tuple(f"{what}: {note}" for note in part) for what, part in (("gradient", notes), ("value", value_notes))
         )
-    words = {"reference": found.name, "objective": str(truth.objective), "caveat": value_caveat}
+    labels = (found.name, str(truth.objective), value_caveat)
     value = value_accuracy(
-        *critic_values(agent, states.obs), truth.mean, truth.stderr, states.episode, what="value", **words
+        *critic_values(agent, states.obs), truth.mean, truth.stderr, states.episode, "value", *labels
     )
     replay = None
     if actions is not None:
-        at_actions = _ask(values if values is not None else reference, agent, states, actions)
+        there = _ask(values if values is not None else reference, agent, states, actions)
         said = critic_values(agent, states.obs, actions)
-        replay = value_accuracy(*said, at_actions.mean, at_actions.stderr, states.episode, what="replay value", **words)
+        replay = value_accuracy(*said, there.mean, there.stderr, states.episode, "replay value", *labels)
     critic = CriticReference(entropy=found.objective.entropy != 0).cotangent(agent, states.obs)
     gradient, wrong = gradient_accuracy(critic, found, states.episode, caveat)
     every = [*notes, *value_notes, *value.notes, *(replay.notes if replay else ()), *gradient.notes]

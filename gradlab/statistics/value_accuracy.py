@@ -47,7 +47,6 @@ def value_accuracy(
     true: Tensor,
     stderr: Tensor,
     episode: Tensor,
-    *,
     what: str = "value",
     reference: str = "",
     objective: str = "",
