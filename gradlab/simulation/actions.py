@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,32 @@ def count_actions(space: Any) -> int:
     return int(space.n) if is_discrete(space) else int(space.shape[0])
 
 
-def to_env(space: Any, agent: Agent, act: Tensor) -> Actions:
-    """From the critic's coordinates [N, p] to what the environment takes.
+def taker(space: Any, agent: Agent) -> Callable[[Tensor], Actions]:
+    """The map from the critic's coordinates [N, p] to what the environment takes.
 
     Points of a box are clipped to it and stay float64, [N, p]; of one-hot vectors the largest entry counts, [N].
+    The map is that of ``agent.to_env`` to the last bit, with what it needs at hand: it is taken at every step.
     """
     if is_discrete(space):
-        return np.asarray(act.argmax(-1).cpu().numpy() + int(space.start), dtype=np.int64)
-    return np.asarray(np.clip(agent.to_env(act).cpu().numpy(), *bounds(space)), dtype=np.float64)
+        start = int(space.start)
+        return lambda act: np.asarray(act.argmax(-1).cpu().numpy() + start, dtype=np.int64)
+    corners = (agent.action_low, agent.action_high, agent.env_low, agent.env_high)
+    low, high, env_low, env_high = (corner.detach().cpu().double().numpy() for corner in corners)
+    scale = (env_high - env_low) / (high - low)
+    box_low, box_high = bounds(space)
+
+    def take(act: Tensor) -> Actions:
+        inside = (act.cpu().numpy().astype(np.float64, copy=False) - low) * scale
+        inside += env_low
+        np.clip(inside, box_low, box_high, out=inside)
+        return np.asarray(inside)
+
+    return take
+
+
+def to_env(space: Any, agent: Agent, act: Tensor) -> Actions:
+    """What the environment takes for ``act`` [N, p], by the map of ``taker``."""
+    return taker(space, agent)(act)
 
 
 def bounds(space: Any) -> tuple[Floats, Floats]:

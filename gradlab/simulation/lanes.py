@@ -67,7 +67,8 @@ class Lanes(ABC):
             running: which lanes to step, [N].
 
         Returns:
-            Observations [N, n], rewards [N] and terminations [N]; zero and False in lanes that stood still.
+            Observations [N, n], rewards [N] and terminations [N], in new arrays; zero and False in lanes that stood
+            still.
         """
         env = self.env
         obs = np.zeros((self.size, *env.observation_space.shape))

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation.actions import bounds, count_actions, is_discrete
+from gradlab.simulation.lanes import Floats
+
+
+class Pilots:
+    """Copies of one pilot, one for each thread that asks: a module may write to itself while it computes."""
+
+    def __init__(self, pilot: Agent) -> None:
+        self._pilot = pilot
+        self._own = threading.local()
+
+    def mine(self) -> Agent:
+        """The calling thread's copy, for this thread to use alone."""
+        if not hasattr(self._own, "pilot"):
+            self._own.pilot = self._pilot.snapshot()
+        pilot: Agent = self._own.pilot
+        return pilot
+
+
+def as_input(pilot: Agent, obs: Floats) -> Tensor:
+    """Observations [N, n] as the pilot takes them."""
+    return torch.from_numpy(obs).to(dtype=pilot.dtype, device=pilot.device)
+
+
+def without_critics(agent: Agent) -> Agent:
+    """The same agent, sharing its actor, for what only acts: critics take time to copy."""
+    bare = copy.copy(agent)
+    bare.critics = bare.target_critics = ()
+    return bare
 
 
 def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
@@ -39,19 +70,19 @@ def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
             f"environment {name}: its actions have {action_size} coordinates, but this agent's have "
             f"{agent.action_size}; is this the environment it was trained on?"
         )
-    copy = agent.snapshot(double=True)
-    copy.actor.eval()
+    pilot = agent.snapshot(double=True)
+    pilot.actor.eval()
     if not discrete:
-        _fit_box(name, space, copy)
+        _fit_box(name, space, pilot)
     try:
         with torch.no_grad():
-            copy.head(torch.zeros(1, obs_size, dtype=copy.dtype, device=copy.device))
+            pilot.head(torch.zeros(1, obs_size, dtype=pilot.dtype, device=pilot.device))
     except RuntimeError as error:
         raise GradlabError(
             f"environment {name}: the actor cannot take its {obs_size}-number observations "
             f"({str(error).splitlines()[0]})"
         ) from error
-    return copy
+    return pilot
 
 
 def _fit_box(name: str, space: Any, agent: Agent) -> None:

@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.simulation.actions import count_actions, to_env
+from gradlab.simulation import episodes as whole
+from gradlab.simulation.actions import count_actions, taker, to_env
 from gradlab.simulation.environments import make
 from gradlab.simulation.exactness import open_lanes
-from gradlab.simulation.lanes import Actions, Bools, Floats
-from gradlab.simulation.pilot import make_pilot
+from gradlab.simulation.lanes import Actions, Lanes
+from gradlab.simulation.pilot import Pilots, make_pilot, without_critics
+from gradlab.simulation.rollouts import Course, Rollouts
 from gradlab.simulation.states import States
+from gradlab.simulation.visiting import Candidate, Round, assemble
+from gradlab.simulation.workers import chunks, cores, spread
+from gradlab.trajectories import Trajectories
 
+__all__ = ["Rollouts", "Simulator"]
 
-@dataclass(frozen=True)
-class Rollouts:
-    """What closed-loop rollouts gave; every tensor is [..., B] like the first actions they began with.
+Result = TypeVar("Result")
 
-    Attributes:
-        value: discounted return, float64; NaN where the simulation was not finite or diverged.
-        length: number of rewards received, at most the horizon.
-        terminated: whether the environment ended the episode within the horizon.
-        last_obs: [..., B, n] float64, the observation after the last reward received, to bootstrap from; NaN where
-            the value is.
-    """
-
-    value: Tensor
-    length: Tensor
-    terminated: Tensor
-    last_obs: Tensor
+#: Smallest chunk of episodes that pays.
+_FEWEST_EPISODES = 4
+#: Where an episode is cut if neither the environment nor the caller says.
+_LONGEST = 1000
 
 
 class Simulator:
@@ -55,6 +48,9 @@ class Simulator:
         environment: a gymnasium identifier, or a function without arguments that makes an environment (only one
             without wrappers that change the task).
         lanes: most states stepped together; more take memory, fewer take time.
+        threads: threads that step chunks of lanes at the same time, where the environment's lanes can be multiplied;
+            by default one for each core this process may use. Results do not depend on it, to the last bit: chunks
+            are made from the number of lanes alone, and each evaluates the policy on one torch thread.
 
     Attributes:
         name: name of the environment.
@@ -63,6 +59,7 @@ class Simulator:
         time_limit: steps after which the environment's own time limit cuts an episode, or None.
         double: whether observations are float64; a rounded one makes the closed-loop return a staircase.
         random: whether a step draws random numbers, so that a state and an action do not decide what follows.
+        left_out: numbers of the episodes that the latest call of ``episodes`` left out.
 
     Raises:
         GradlabError: no such environment, something it needs is not installed, a wrapper changes the task, it
@@ -80,15 +77,20 @@ class Simulator:
         torch.Size([4])
     """
 
-    def __init__(self, environment: str | Callable[[], Any], *, lanes: int = 128) -> None:
+    def __init__(self, environment: str | Callable[[], Any], *, lanes: int = 128, threads: int | None = None) -> None:
         if lanes < 1:
             raise GradlabError(f"lanes: {lanes}; at least one state must be stepped at a time")
+        if threads is not None and threads < 1:
+            raise GradlabError(f"threads: {threads}; give at least one, or None for one for each core")
         self.name, self._env, self.time_limit = make(environment)
         self.lanes = lanes
+        self.threads = threads or cores()
         self._lanes, self.random = open_lanes(self.name, self._env)
+        self._others: list[Lanes] = []
         self.obs_size = int(self._env.observation_space.shape[0])
         self.action_size = count_actions(self._env.action_space)
         self.double = np.dtype(self._env.observation_space.dtype) == np.float64
+        self.left_out: tuple[int, ...] = ()
 
     # The agent it is asked about ---------------------------------------------------------------------------
 
@@ -103,6 +105,27 @@ class Simulator:
     def _to_env(self, agent: Agent, act: Tensor) -> Actions:
         return to_env(self._env.action_space, agent, act)
 
+    # Threads -----------------------------------------------------------------------------------------------
+
+    def spread(self, count: int, work: Callable[[Lanes, slice], Result], *, least: int = 16) -> list[Result]:
+        """``work(lanes, chunk)`` for chunks of ``count`` things to simulate, in order, in as many threads as there are.
+
+        Each call has lanes of its own to load and step, and one torch thread. Which chunks there are depends on
+        ``count``, ``least`` and the simulator's ``lanes`` alone. An error in any call reaches the caller.
+
+        Args:
+            count: how many lanes are needed in all.
+            work: what to do with lanes and a slice of the ``count``; called from several threads at once.
+            least: smallest chunk that pays, where there are enough.
+        """
+        pieces = chunks(count, least=least, most=self.lanes)
+        while len(self._others) < min(self.threads, len(pieces)) - 1:
+            another = self._lanes.another()
+            if another is None:
+                break
+            self._others.append(another)
+        return spread(work, pieces, [self._lanes, *self._others][: self.threads])
+
     # Visiting ----------------------------------------------------------------------------------------------
 
     def visit(
@@ -114,7 +137,7 @@ class Simulator:
         stochastic: bool = True,
         exploration: float = 0.0,
         episodes: int = 8,
-        max_steps: int = 1000,
+        max_steps: int | None = None,
     ) -> States:
         """States the agent visits on its own, in whole episodes from seeded resets.
 
@@ -129,64 +152,100 @@ class Simulator:
             exploration: standard deviation of normal noise added to each action, in the critic's coordinates,
                 clipped to the box (how DDPG and TD3 explore); not for discrete actions.
             episodes: episodes run side by side; as many again while they have fewer than ``count`` steps.
-            max_steps: where an episode is cut if the environment has no time limit.
+            max_steps: where an episode is cut if the environment has no sooner time limit; 1000 if neither says.
 
         Raises:
             GradlabError: the agent does not fit the environment, or a number is out of range.
         """
-        if count < 1 or episodes < 1 or max_steps < 1 or exploration < 0:
-            raise GradlabError("visit: count, episodes and max_steps must be at least 1 and exploration at least 0")
-        pilot = self.pilot(agent)
+        if count < 1 or episodes < 1 or exploration < 0 or seed < 0:
+            raise GradlabError("visit: count and episodes must be at least 1, exploration and seed at least 0")
+        steps = self._steps("visit", max_steps)
+        pilot = self.pilot(without_critics(agent))
         if exploration and not pilot.policy.continuous:
-            raise GradlabError(
-                "visit: exploration is noise added to an action, which discrete ones do not take; leave it 0"
-            )
-        generator = torch.Generator().manual_seed(seed)
-        keys = np.random.default_rng([seed, 1])
-        kept: list[tuple[float, int, int, Any, Floats]] = []
+            raise GradlabError("visit: exploration is noise on a continuous action, and these are discrete; leave it 0")
+        pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
+        kept: list[Candidate] = []
         visited = begun = 0
         while visited < count:
             seeds = np.random.SeedSequence([seed, begun]).generate_state(episodes).tolist()
-            obs = self._lanes.reset(seeds)
-            running: Bools = np.asarray(np.isfinite(obs).all(-1))
-            for step in range(self.time_limit or max_steps):
-                for lane in np.flatnonzero(running).tolist():
-                    visited += 1
-                    # A uniform sample of unknown many: those with the largest of independent uniform keys.
-                    key = float(keys.random())
-                    if len(kept) == count and key <= kept[0][0]:
-                        continue
-                    entry = (key, begun + lane, step, self._lanes.capture(lane), obs[lane].copy())
-                    (heapq.heappushpop if len(kept) == count else heapq.heappush)(kept, entry)
-                act = self._act(pilot, obs, stochastic, exploration, generator)
-                obs, _, terminated = self._lanes.step(act, running)
-                running &= ~terminated & np.isfinite(obs).all(-1) & ~self._lanes.unstable()
-                if not running.any():
-                    break
+            these = Round(begun, seeds, count, seed, stochastic, exploration, steps)
+
+            def work(lanes: Lanes, at: slice, these: Round = these) -> tuple[int, list[Candidate]]:
+                return these.visit(lanes, pilots.mine(), take, at)
+
+            parts = self.spread(episodes, work, least=_FEWEST_EPISODES)
+            visited += sum(number for number, _ in parts)
+            kept = heapq.nlargest(count, (found for _, some in parts for found in (*kept, *some)))
             begun += episodes
             if visited == 0:
                 raise GradlabError(f"environment {self.name}: every reset gave observations that are not finite")
-        kept.sort(key=lambda entry: entry[1:3])
-        return States(
-            torch.from_numpy(np.stack([entry[4] for entry in kept])),
-            tuple(entry[3] for entry in kept),
-            torch.tensor([entry[1] for entry in kept]),
-            torch.tensor([entry[2] for entry in kept]),
-            self.name,
-        )
+        return assemble(kept, self.name)
 
-    @torch.no_grad()
-    def _act(
-        self, pilot: Agent, obs: Floats, stochastic: bool, exploration: float, generator: torch.Generator
-    ) -> Actions:
-        head = pilot.head(_tensor(pilot, obs))
-        act = pilot.policy.mode(head)
-        if stochastic and pilot.policy.stochastic:
-            act, _ = pilot.policy.sample(head, pilot.policy.noise(tuple(act.shape), generator, act))
-        if exploration:
-            noise = torch.randn(act.shape, generator=generator, dtype=act.dtype).to(act.device)
-            act = torch.clamp(act + exploration * noise, pilot.action_low, pilot.action_high)
-        return self._to_env(pilot, act)
+    def _steps(self, what: str, max_steps: int | None) -> int:
+        if max_steps is not None and max_steps < 1:
+            raise GradlabError(f"{what}: max_steps {max_steps}; an episode has at least one step")
+        limits = [limit for limit in (self.time_limit, max_steps) if limit is not None]
+        return min(limits, default=_LONGEST)
+
+    def episodes(
+        self,
+        agent: Agent,
+        count: int,
+        *,
+        seed: int = 0,
+        stochastic: bool = True,
+        max_steps: int | None = None,
+    ) -> Trajectories:
+        """Whole episodes of the agent from seeded resets, each until it terminates or its time is up.
+
+        Common random numbers: reset and policy noise of episode i depend on ``seed`` and i alone, not on the
+        agent's weights nor on ``count``, so that the episodes of two agents can be compared in pairs, and fewer
+        episodes are the first of more. (The environment's own random numbers start alike, too, and stay alike while
+        it draws equally many.) Of episode i and another seed, or of ``visit``, they are independent.
+
+        An episode whose simulation was not finite is left out; ``left_out`` has the numbers of those, so that pairs
+        can be told: the episodes there are keep their order.
+
+        Args:
+            agent: the agent; a copy in float64 acts.
+            count: number R of episodes.
+            seed: of resets and policy noise.
+            stochastic: whether a stochastic policy acts by its draws, or by its mode.
+            max_steps: where an episode is cut if the environment has no sooner time limit; 1000 if neither says.
+
+        Returns:
+            Trajectories in float64 on the CPU, with the agent's discount. Actions are the policy's own, in the
+            critic's coordinates and before the environment clips them; ``noise`` is what drew them, None where
+            nothing did. An episode cut by its time is not terminated.
+
+        Raises:
+            GradlabError: the agent does not fit the environment, a number is out of range, or no episode is finite.
+
+        Example:
+            >>> from torch import nn
+            >>> actor = nn.Sequential(nn.Linear(3, 1), nn.Tanh())
+            >>> agent = Agent(actor, [], action_low=[-2], action_high=[2])
+            >>> simulator = Simulator("Pendulum-v1")
+            >>> runs = simulator.episodes(agent, 2, seed=1, max_steps=5)
+            >>> runs.count, runs.lengths.tolist(), runs.act.dtype, simulator.left_out
+            (2, [5, 5], torch.float64, ())
+        """
+        if count < 1 or seed < 0:
+            raise GradlabError(f"episodes: count {count}, seed {seed}; count must be at least 1 and seed at least 0")
+        steps = self._steps("episodes", max_steps)
+        pilot = self.pilot(without_critics(agent))
+        pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
+
+        def work(lanes: Lanes, at: slice) -> whole.Recorded:
+            return whole.record(lanes, pilots.mine(), take, seed, at, stochastic=stochastic, steps=steps)
+
+        parts = self.spread(count, work, least=_FEWEST_EPISODES)
+        runs, self.left_out = whole.joined(parts, pilot.discount)
+        if runs is None:
+            raise GradlabError(
+                f"environment {self.name}: none of {count} episodes stayed finite; see the actor's output"
+            )
+        return runs
 
     # Rolling out -------------------------------------------------------------------------------------------
 
@@ -194,7 +253,6 @@ class Simulator:
         """The discounted returns [..., B] of ``rollouts``, whose options it takes."""
         return self.rollouts(agent, states, first_actions, **options).value
 
-    @torch.no_grad()
     def rollouts(
         self,
         agent: Agent,
@@ -225,85 +283,25 @@ class Simulator:
         Raises:
             GradlabError: the agent or the states do not fit the environment, or noise is missing.
         """
-        pilot = self.pilot(agent)
-        stochastic = pilot.policy.stochastic
+        pilot = self.pilot(without_critics(agent))
         if horizon < 1:
             raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
         if states.environment != self.name:
             raise GradlabError(f"states: of environment {states.environment!r}, but this simulator is of {self.name!r}")
+        stochastic = pilot.policy.stochastic
         if stochastic and noise is None:
             raise GradlabError("noise: a stochastic policy needs it, [..., horizon, states, actions]")
-        lead, count, size = first_actions.shape[:-2], len(states), self.action_size
+        count, size = len(states), self.action_size
         if first_actions.shape[-2:] != (count, size):
             raise GradlabError(f"first_actions: shape {tuple(first_actions.shape)}; expected [..., {count}, {size}]")
-        # Lanes of one state lie side by side, so that a chunk copies as few different snapshots as it can.
-        first = _by_state(first_actions.to(dtype=pilot.dtype, device=pilot.device), lead)
-        owner = np.repeat(np.arange(count), len(first) // count)
-
-        def epsilon(t: int, chunk: slice) -> Tensor | None:
-            return _by_state(noise[..., t, :, :], lead)[chunk] if noise is not None and stochastic else None
-
-        limit = self.time_limit if respect_time_limit else None
-        chunks = [slice(begin, begin + self.lanes) for begin in range(0, len(first), self.lanes)]
-        results = [
-            self._chunk(pilot, states, owner[at], first[at], horizon, partial(epsilon, chunk=at), entropy, limit)
-            for at in chunks
-        ]
-        value, length, terminated, obs = (torch.from_numpy(np.concatenate(part)) for part in zip(*results, strict=True))
-        value, length, terminated = (part.reshape(count, *lead).movedim(0, -1) for part in (value, length, terminated))
-        return Rollouts(value, length, terminated, obs.reshape(count, *lead, self.obs_size).movedim(0, -2))
-
-    def _chunk(
-        self,
-        pilot: Agent,
-        states: States,
-        owner: Any,
-        first: Tensor,
-        horizon: int,
-        noise: Callable[[int], Tensor | None],
-        entropy: float,
-        limit: int | None,
-    ) -> tuple[Floats, Any, Bools, Floats]:
-        self._lanes.load([states.snapshots[i] for i in owner.tolist()])
-        value, length = np.zeros(len(owner)), np.zeros(len(owner), dtype=np.int64)
-        ended, running = np.zeros(len(owner), dtype=bool), np.ones(len(owner), dtype=bool)
-        last = states.obs.numpy()[owner]
-        remaining = horizon if limit is None else np.minimum(horizon, limit - states.step.numpy()[owner])
-        act, weight = first, 1.0
-        for t in range(horizon):
-            running &= t < remaining
-            if not running.any():
-                break
-            obs, reward, terminated = self._lanes.step(self._to_env(pilot, act), running)
-            last[running] = obs[running]
-            value += weight * reward
-            length += running
-            ended |= terminated
-            broken = running & ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
-            value[broken] = np.nan
-            running &= ~terminated & ~broken
-            weight *= pilot.discount
-            if t + 1 == horizon:
-                break
-            head = pilot.head(_tensor(pilot, np.where(running[:, None], obs, 0.0)))
-            epsilon = noise(t + 1)
-            if epsilon is None:
-                act = pilot.policy.mode(head)
-                continue
-            act, log_prob = pilot.policy.sample(head, epsilon.to(head))
-            if entropy:
-                alive = running & (t + 1 < remaining)
-                value -= weight * entropy * np.where(alive, log_prob.cpu().numpy(), 0.0)
-        value[self._lanes.unstable()] = np.nan
-        last[np.isnan(value)] = np.nan
-        return value, length, ended, last
-
-
-def _tensor(pilot: Agent, obs: Floats) -> Tensor:
-    return torch.from_numpy(obs).to(dtype=pilot.dtype, device=pilot.device)
-
-
-def _by_state(values: Tensor, lead: torch.Size) -> Tensor:
-    """[..., B, p], broadcast to leading dimensions ``lead`` → [B · lanes, p], the lanes of a state together."""
-    wide = values.expand(*lead, *values.shape[-2:]).reshape(-1, *values.shape[-2:])
-    return wide.transpose(0, 1).reshape(-1, values.shape[-1])
+        course = Course(
+            states,
+            first_actions.detach().to(dtype=pilot.dtype, device=pilot.device),
+            horizon,
+            noise if stochastic else None,
+            entropy,
+            self.time_limit if respect_time_limit else None,
+        )
+        pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
+        parts = self.spread(course.lanes, lambda lanes, at: course.roll_out(lanes, pilots.mine(), take, at))
+        return course.joined(parts)

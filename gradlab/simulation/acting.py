@@ -1,0 +1,95 @@
+"""What an agent does in episodes of its own, each with its own random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.simulation.lanes import Floats
+from gradlab.simulation.pilot import as_input
+
+#: Steps whose noise is drawn at once; fixed, since other sizes would draw other numbers.
+_STEPS = 256
+
+
+class Stream(IntEnum):
+    """Independent random numbers of one episode; those of a visit are others than those of an episode recorded."""
+
+    RESET = 1
+    POLICY = 2
+    VISIT = 3
+    EXPLORATION = 4
+    CHOICE = 5
+
+
+def stream(seed: int, kind: Stream, episode: int) -> np.random.SeedSequence:
+    """Seeds that an episode's own number decides, however many others there are and whoever acts."""
+    return np.random.SeedSequence([seed, episode, int(kind)])
+
+
+class Actor:
+    """Acts in episodes side by side; an episode's noise does not depend on its company, nor on the actor's weights.
+
+    Args:
+        pilot: the agent in float64.
+        seed: of the noise.
+        episodes: numbers of the episodes, a row each.
+        stochastic: whether a stochastic policy acts by its draws or by its mode.
+        exploration: standard deviation of normal noise added to the action, which is then clipped to the box.
+        policy: which random numbers the policy draws with.
+    """
+
+    def __init__(
+        self,
+        pilot: Agent,
+        seed: int,
+        episodes: Sequence[int],
+        *,
+        stochastic: bool,
+        exploration: float = 0.0,
+        policy: Stream = Stream.POLICY,
+    ) -> None:
+        self._pilot = pilot
+        self._policy = policy
+        self._exploration = exploration
+        self._draws = stochastic and pilot.policy.stochastic
+        self._generators = {
+            kind: [_generator(seed, kind, episode) for episode in episodes]
+            for kind, wanted in ((policy, self._draws), (Stream.EXPLORATION, exploration > 0))
+            if wanted
+        }
+        self._blocks: dict[Stream, Tensor] = {}
+
+    def __call__(self, obs: Floats, step: int) -> tuple[Tensor, Tensor | None]:
+        """Actions [R, p] in the critic's coordinates at observations [R, n], and the policy's noise behind them."""
+        pilot, noise = self._pilot, None
+        head = pilot.head(as_input(pilot, obs))
+        if self._draws:
+            noise = self._noise(self._policy, step)
+            act, _ = pilot.policy.sample(head, noise)
+        else:
+            act = pilot.policy.mode(head)
+        if self._exploration:
+            extra = self._exploration * self._noise(Stream.EXPLORATION, step)
+            act = torch.clamp(act + extra, pilot.action_low, pilot.action_high)
+        return act, noise
+
+    def _noise(self, kind: Stream, step: int) -> Tensor:
+        if step % _STEPS == 0:
+            self._blocks[kind] = torch.stack([self._block(kind, own) for own in self._generators[kind]], 1)
+        return self._blocks[kind][step % _STEPS]
+
+    def _block(self, kind: Stream, generator: torch.Generator) -> Tensor:
+        shape, like = (_STEPS, self._pilot.action_size), self._pilot.action_low
+        if kind is self._policy:
+            return self._pilot.policy.noise(shape, generator, like)
+        return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def _generator(seed: int, kind: Stream, episode: int) -> torch.Generator:
+    return torch.Generator().manual_seed(int(stream(seed, kind, episode).generate_state(1, np.uint64)[0] >> 1))

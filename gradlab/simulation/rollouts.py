@@ -1,0 +1,128 @@
+"""Closed-loop returns from exact states, a chunk of lanes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
+from gradlab.simulation.pilot import as_input
+from gradlab.simulation.states import States
+from gradlab.simulation.workers import go_on
+
+_Part = tuple[Floats, NDArray[np.int64], Bools, Floats]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What closed-loop rollouts gave; every tensor is [..., B] like the first actions they began with.
+
+    Attributes:
+        value: discounted return, float64; NaN where the simulation was not finite or diverged.
+        length: number of rewards received, at most the horizon.
+        terminated: whether the environment ended the episode within the horizon.
+        last_obs: [..., B, n] float64, the observation after the last reward received, to bootstrap from; NaN where
+            the value is.
+    """
+
+    value: Tensor
+    length: Tensor
+    terminated: Tensor
+    last_obs: Tensor
+
+
+class Course:
+    """One set of rollouts, to be rolled out chunk by chunk; lanes of one state lie side by side.
+
+    Args:
+        states: B states to begin from.
+        first: first actions [..., B, p] in the critic's coordinates.
+        horizon: most rewards.
+        noise: the policy's noise [..., H, B, p], broadcast against ``first``; None for a deterministic policy.
+        entropy: coefficient of the entropy bonus.
+        limit: steps after which an episode is over, counted from its own start; None: it is not.
+    """
+
+    def __init__(
+        self, states: States, first: Tensor, horizon: int, noise: Tensor | None, entropy: float, limit: int | None
+    ) -> None:
+        self._states = states
+        self._lead = first.shape[:-2]
+        self._each = self._lead.numel()
+        # Side by side, so that a chunk copies as few different snapshots as it can.
+        self._first = first.movedim(-2, 0).reshape(-1, first.shape[-1])
+        self._noise = None if noise is None else noise.expand(*self._lead, *noise.shape[-3:-2], *first.shape[-2:])
+        self._horizon = horizon
+        self._entropy = entropy
+        self._limit = limit
+
+    @property
+    def lanes(self) -> int:
+        """How many there are in all."""
+        return len(self._states) * self._each
+
+    @torch.no_grad()
+    def roll_out(self, lanes: Lanes, pilot: Agent, take: Callable[[Tensor], Actions], at: slice) -> _Part:
+        """One chunk: value, length and termination [chunk], last observation [chunk, n]."""
+        states, horizon = self._states, self._horizon
+        rows = np.arange(at.start, at.stop)
+        owner = rows // self._each
+        noise = self._noise_of(rows, owner)
+        lanes.load([states.snapshots[i] for i in owner.tolist()])
+        value, length = np.zeros(len(owner)), np.zeros(len(owner), dtype=np.int64)
+        ended, running = np.zeros(len(owner), dtype=bool), np.ones(len(owner), dtype=bool)
+        last: Floats = states.obs.numpy()[owner]
+        begun = states.step.numpy()[owner]
+        remaining: Any = horizon if self._limit is None else np.minimum(horizon, self._limit - begun)
+        act, weight = self._first[at], 1.0
+        for t in range(horizon):
+            running &= t < remaining
+            if not running.any():
+                break
+            go_on()
+            obs, reward, terminated = lanes.step(take(act), running)
+            np.copyto(last, obs, where=running[:, None])
+            value += weight * reward
+            length += running
+            ended |= terminated
+            broken = running & ~(np.isfinite(obs).all(-1) & np.isfinite(reward))
+            value[broken] = np.nan
+            running &= ~(terminated | broken)
+            weight *= pilot.discount
+            if t + 1 == horizon:
+                break
+            # Every lane keeps its row, so that what the policy does in one does not hang on which others have ended.
+            head = pilot.head(as_input(pilot, np.where(running[:, None], obs, 0.0)))
+            if noise is None:
+                act = pilot.policy.mode(head)
+                continue
+            act, log_prob = pilot.policy.sample(head, noise[t + 1].to(head))
+            if self._entropy:
+                alive = running & (t + 1 < remaining)
+                value -= weight * self._entropy * np.where(alive, log_prob.cpu().numpy(), 0.0)
+        value[lanes.unstable()] = np.nan
+        last[np.isnan(value)] = np.nan
+        return value, length, ended, last
+
+    def _noise_of(self, rows: NDArray[np.int64], owner: NDArray[np.int64]) -> Tensor | None:
+        """The chunk's noise [H, chunk, p]."""
+        if self._noise is None:
+            return None
+        lead = np.unravel_index(rows % self._each, self._lead) if self._lead else ()
+        return self._noise.movedim(-3, -1)[(*(torch.from_numpy(i) for i in lead), torch.from_numpy(owner))].movedim(
+            -1, 0
+        )
+
+    def joined(self, parts: Sequence[_Part]) -> Rollouts:
+        """All chunks, shaped like the first actions."""
+        value, length, ended, last = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        shape = (len(self._states), *self._lead)
+        value, length, ended = (part.reshape(shape).movedim(0, -1) for part in (value, length, ended))
+        return Rollouts(value, length, ended, last.reshape(*shape, last.shape[-1]).movedim(0, -2))
