@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,7 @@ class SoftmaxCotangent:
     def stderr(self) -> Tensor:
         """Standard error of ``mean`` over the noise seeds, [B, p]."""
         spread: Tensor = self.draws.std(0)
-        return spread / len(self.draws) ** 0.5
+        return spread / math.sqrt(len(self.draws))
 
     @property
     def valid(self) -> Tensor:

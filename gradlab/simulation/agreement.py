@@ -6,28 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.lanes import Lanes
+from gradlab.simulation.actions import is_discrete
+from gradlab.simulation.lanes import Actions, Lanes
 
 #: Largest difference from ``env.step``, relative to numbers above one, with which lanes may stand in for it.
 TOLERANCE = 1e-12
 
 
-def departure(lanes: Lanes, steps: int = 24) -> float:
+def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
     """How far the lanes' numbers depart from ``env.step``'s: the largest |difference| / max(1, |number|).
 
     The environment is stepped through the beginning of an episode. One lane goes along for half of it, is captured,
     and goes on from the snapshot, while a second one is led astray beside it.
 
     Args:
-        lanes: lanes of an environment with a box of actions; afterwards in some state of their own.
+        lanes: lanes of an environment; afterwards in some state of their own.
         steps: of the environment.
+        env: another environment than the lanes' own to hold them against, such as it is with wrappers around it.
 
     Returns:
         Zero when every bit agrees, infinity when a termination, or what is not a number, does not.
     """
-    env = lanes.env
-    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (env.action_space.low, env.action_space.high))
-    acts = np.random.default_rng(0).uniform(low, high, (steps, 2, len(low)))
+    env = lanes.env if env is None else env
+    acts = random_actions(env.action_space, (steps, 2))
     path: list[tuple[Any, ...]] = [(env.reset(seed=0)[0],)]
     path += [env.step(act)[:3] for act in acts[:, 0]]
     found = [_apart(lanes.reset([0, 1])[0], path[0][0])]
@@ -43,6 +44,15 @@ def departure(lanes: Lanes, steps: int = 24) -> float:
         outcome = lanes.step(act if mine == 0 else act[::-1], running)
         found += [_apart(ours[mine], theirs) for ours, theirs in zip(outcome, path[t + 1], strict=True)]
     return max(found)
+
+
+def random_actions(space: Any, shape: tuple[int, ...]) -> Actions:
+    """Actions of a space [*shape, p], or numbers of discrete ones [*shape]: the same at every call."""
+    rng = np.random.default_rng(0)
+    if is_discrete(space):
+        return np.asarray(space.start + rng.integers(space.n, size=shape), dtype=np.int64)
+    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (space.low, space.high))
+    return rng.uniform(low, high, (*shape, len(low)))
 
 
 def _apart(ours: Any, theirs: Any) -> float:

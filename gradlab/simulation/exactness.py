@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import pickle
+import random
 import sys
 from typing import Any
 
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.actions import is_discrete
-from gradlab.simulation.agreement import TOLERANCE, departure
+from gradlab.simulation.agreement import TOLERANCE, departure, random_actions
 from gradlab.simulation.batch_lanes import BatchLanes
 from gradlab.simulation.copied_lanes import CopiedLanes
-from gradlab.simulation.lanes import Actions, Lanes
+from gradlab.simulation.lanes import Lanes
 from gradlab.simulation.mujoco_lanes import MujocoLanes
+from gradlab.simulation.pendulum_lanes import PendulumLanes, is_pendulum
 from gradlab.simulation.tasks import task_of
+
+
+class NotRestorableError(GradlabError):
+    """A state of the environment cannot be copied and gone on from exactly."""
 
 
 def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
@@ -25,7 +30,7 @@ def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
     any other environment gets lanes that are ``env.step``. What is promised is in ``Lanes.promise``.
 
     Raises:
-        GradlabError: a restored copy does not go on exactly as the original does.
+        NotRestorableError: a restored copy does not go on exactly as the original does.
     """
     fast, reason = _together(env)
     if fast is not None:
@@ -33,22 +38,28 @@ def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
     try:
         lanes: Lanes = MujocoLanes(env) if _is_mujoco(env) else CopiedLanes(env)
         lanes.promise += reason
-        random = verify(lanes)
-    except (TypeError, pickle.PicklingError) as error:
-        raise GradlabError(f"environment {name}: its state cannot be copied ({str(error).splitlines()[0]})") from error
-    if random is None:
-        raise GradlabError(
+        draws = verify(lanes)
+    except (TypeError, ValueError, pickle.PicklingError) as error:
+        raise NotRestorableError(
+            f"environment {name}: its state cannot be copied ({str(error).splitlines()[0]})"
+        ) from error
+    if draws is None:
+        raise NotRestorableError(
             f"environment {name}: a restored copy does not go on as the original does, so it keeps state that cannot "
             "be copied; use a MuJoCo task, or an environment whose state is its Python attributes"
         )
-    return lanes, random
+    return lanes, draws
 
 
 def _together(env: Any) -> tuple[Lanes | None, str]:
     """Lanes that are stepped together, or why there are none: text to put after a promise."""
-    if not _is_mujoco(env) or (task := task_of(env)) is None:
+    lanes: Lanes
+    if is_pendulum(env):
+        lanes = PendulumLanes(env)
+    elif _is_mujoco(env) and (task := task_of(env)) is not None:
+        lanes = BatchLanes(env, task)
+    else:
         return None, ""
-    lanes = BatchLanes(env, task)
     try:
         apart = departure(lanes)
     except (ValueError, RuntimeError) as error:
@@ -68,12 +79,12 @@ def verify(lanes: Lanes) -> bool | None:
     led astray, and the other must repeat the original bit for bit, twice.
     """
     env = lanes.env
-    acts = _random_actions(env.action_space, (10, 2))
+    acts = random_actions(env.action_space, (10, 2))
     lanes.reset([0, 1])
     before = _generator_state(env)
     for act in acts[:5]:
         lanes.step(act, np.array([True, True]))
-    random = _generator_state(env) != before
+    draws = _generator_state(env) != before
     snapshot = lanes.capture(0)
     first, second = np.array([True, False]), np.array([False, True])
     original = [lanes.step(act, first) for act in acts[5:]]
@@ -83,22 +94,23 @@ def verify(lanes: Lanes) -> bool | None:
             lanes.step(act, first)
         for act, (obs, reward, terminated) in zip(acts[5:, ::-1], original, strict=True):
             again = lanes.step(act, second)
-            if not all(np.array_equal(a[1], b[0]) for a, b in zip(again, (obs, reward, terminated), strict=True)):
+            outcome = zip(again, (obs, reward, terminated), strict=True)
+            if not all(np.array_equal(ours[1], theirs[0], equal_nan=True) for ours, theirs in outcome):
                 return None
-    return random
-
-
-def _random_actions(space: Any, shape: tuple[int, ...]) -> Actions:
-    rng = np.random.default_rng(0)
-    if is_discrete(space):
-        return np.asarray(space.start + rng.integers(space.n, size=shape), dtype=np.int64)
-    low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (space.low, space.high))
-    return rng.uniform(low, high, (*shape, len(low)))
+    return draws
 
 
 def _generator_state(env: Any) -> bytes:
-    generator = getattr(env, "_np_random", None)
-    return b"" if generator is None else pickle.dumps(generator.bit_generator.state)
+    """What the generators are at that an environment and its wrappers hold as attributes."""
+    layers = [env]
+    while layers[-1] is not env.unwrapped:
+        layers.append(layers[-1].env)
+    held = [value for layer in layers for value in vars(layer).values()]
+    return pickle.dumps(
+        [value.bit_generator.state for value in held if isinstance(value, np.random.Generator)]
+        + [value.get_state() for value in held if isinstance(value, np.random.RandomState)]
+        + [value.getstate() for value in held if isinstance(value, random.Random)]
+    )
 
 
 def _is_mujoco(env: Any) -> bool:
