@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.errors import GradlabError
 from gradlab.simulation.engines import BatchEngine, ContactEngine, Engine
 from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
 from gradlab.simulation.tasks import Task
@@ -47,11 +48,16 @@ class BatchLanes(Lanes):
         self._mujoco = mujoco
         self._task = task
         self._door = door or Lock()
+        self._spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._length = int(mujoco.mj_stateSize(env.model, self._spec))
+        self._obs_shape, self._substeps = env.observation_space.shape, int(env.frame_skip)
         self._engine: Engine | None = None
 
     def another(self) -> BatchLanes:
         """Lanes of the same task and model, with an engine of their own."""
-        return BatchLanes(self.env, self._task, self._door)
+        lanes = BatchLanes(self.env, self._task, self._door)
+        lanes.promise = self.promise
+        return lanes
 
     def _begin(self, size: int) -> Engine:
         engine, task = self._engine, self._task
@@ -64,7 +70,17 @@ class BatchLanes(Lanes):
         return engine
 
     def load(self, snapshots: Sequence[Any]) -> None:
-        """Start from copies of the rows."""
+        """Start from copies of the rows.
+
+        Raises:
+            GradlabError: a snapshot is of another kind, or of a model of another size.
+        """
+        for snapshot in snapshots:
+            if not isinstance(snapshot, BatchSnapshot) or snapshot.state.shape != (self._length,):
+                raise GradlabError(
+                    f"states: a snapshot ({type(snapshot).__name__}) is not a row of this task's {self._length} "
+                    "numbers; visit states anew with this version of MuJoCo and of the task's model"
+                )
         engine = self._begin(len(snapshots))
         engine.rows[: self.size] = [snapshot.state for snapshot in snapshots]
         if self._task.lagging:
@@ -80,7 +96,7 @@ class BatchLanes(Lanes):
         with self._door:
             for lane, seed in enumerate(seeds):
                 obs.append(np.asarray(env.reset(seed=seed)[0], dtype=np.float64))
-                lib.mj_getState(env.model, env.data, engine.rows[lane], int(lib.mjtState.mjSTATE_INTEGRATION))
+                lib.mj_getState(env.model, env.data, engine.rows[lane], self._spec)
                 position.append(self._task.position({name: getattr(env.data, name)[None] for name in engine.fields}))
         self._position = np.concatenate(position)
         return np.stack(obs)
@@ -95,7 +111,7 @@ class BatchLanes(Lanes):
         """One step of the lanes that are ``running``; not a number where MuJoCo raised an error."""
         engine, size = self._engine, self.size
         assert engine is not None
-        obs = np.zeros((size, *self.env.observation_space.shape))
+        obs = np.zeros((size, *self._obs_shape))
         reward, terminated = np.zeros(size), np.zeros(size, dtype=bool)
         everyone = bool(running.all())
         ids = np.flatnonzero(running).astype(np.int32)
@@ -104,7 +120,7 @@ class BatchLanes(Lanes):
         at: Any = slice(0, size) if everyone else ids
         taken = np.ascontiguousarray(act[at], dtype=np.float64)
         engine.fields["ctrl"][at] = taken
-        engine.advance(None if everyone and size == len(engine.rows) else ids, self.env.frame_skip)
+        engine.advance(None if everyone and size == len(engine.rows) else ids, self._substeps)
         fields = {name: field[at] for name, field in engine.fields.items()}
         after = self._task.position(fields)
         obs[at], reward[at], terminated[at] = self._task.outcome(fields, self._position[at], after, taken)
@@ -121,7 +137,7 @@ class BatchLanes(Lanes):
 
     def _enter(self, lane: int) -> None:
         assert self._engine is not None
-        env, spec = self.env, int(self._mujoco.mjtState.mjSTATE_INTEGRATION)
+        env, spec = self.env, self._spec
         # Derived quantities are brought up to date; doing so changes the warm start, which is put back.
         self._mujoco.mj_setState(env.model, env.data, self._engine.rows[lane], spec)
         self._mujoco.mj_forward(env.model, env.data)
@@ -129,5 +145,4 @@ class BatchLanes(Lanes):
 
     def _leave(self, lane: int) -> None:
         assert self._engine is not None
-        spec = int(self._mujoco.mjtState.mjSTATE_INTEGRATION)
-        self._mujoco.mj_getState(self.env.model, self.env.data, self._engine.rows[lane], spec)
+        self._mujoco.mj_getState(self.env.model, self.env.data, self._engine.rows[lane], self._spec)

@@ -49,7 +49,7 @@ class BatchEngine(Engine):
         self.rows = self._batch.state
         self.fields = {name: self._batch.bind(name) for name in (*_STATE_FIELDS, *derived)}
         self.failed = np.zeros(size, dtype=bool)
-        self._counts = self._batch.warning[:, _instabilities(), 1]
+        self._unstable = _instabilities()
 
     def advance(self, ids: NDArray[np.int32] | None, substeps: int) -> None:
         """One call for all rows; those that fail do not stop the others."""
@@ -60,8 +60,7 @@ class BatchEngine(Engine):
 
     def warned(self) -> NDArray[np.int64]:
         """The batch's counters."""
-        counts = self._batch.warning[:, _instabilities(), 1]
-        return np.asarray(counts.sum(-1), dtype=np.int64)
+        return np.asarray(self._batch.warning[:, self._unstable, 1].sum(-1), dtype=np.int64)
 
 
 class ContactEngine(Engine):
@@ -79,14 +78,17 @@ class ContactEngine(Engine):
         self.rows = np.zeros((size, mujoco.mj_stateSize(model, self._spec)))
         self.failed = np.zeros(size, dtype=bool)
         self._warned = np.zeros(size, dtype=np.int64)
-        self._renew()
         self.fields = {name: self._part(name) for name in _STATE_FIELDS}
-        self._derived = derived
-        for name in derived:
-            self.fields[name] = np.zeros((size, *getattr(self._data, name).shape))
+        data = mujoco.MjData(model)
+        self._derived = {name: np.zeros((size, *getattr(data, name).shape)) for name in derived}
+        self.fields |= self._derived
+        self._unstable = _instabilities()
+        self._take(data)
 
-    def _renew(self) -> None:
-        self._data = self._mujoco.MjData(self._model)
+    def _take(self, data: Any) -> None:
+        self._data, self._numbers = data, data.warning.number
+        self._seen, self._count = self._numbers.tobytes(), int(self._numbers[self._unstable].sum())
+        self._copies = [(field, getattr(data, name)) for name, field in self._derived.items()]
 
     def _part(self, name: str) -> Floats:
         kinds = self._mujoco.mjtState
@@ -98,22 +100,27 @@ class ContactEngine(Engine):
 
     def advance(self, ids: NDArray[np.int32] | None, substeps: int) -> None:
         """Row by row; a row that fails does not stop the others."""
-        lib, model, spec, data = self._mujoco, self._model, self._spec, self._data
-        copies = [(self.fields[name], getattr(data, name)) for name in self._derived]
-        bad, numbers = _instabilities(), data.warning.number
-        count = numbers[bad].sum()
-        seen = numbers.tobytes()
         for row in range(len(self.rows)) if ids is None else ids.tolist():
-            state = self.rows[row]
-            lib.mj_setState(model, data, state, spec)
-            lib.mj_step(model, data, substeps)
-            lib.mj_rnePostConstraint(model, data)
-            lib.mj_getState(model, data, state, spec)
-            for field, value in copies:
-                field[row] = value
-            if numbers.tobytes() != seen:
-                seen, before, count = numbers.tobytes(), count, numbers[bad].sum()
-                self._warned[row] += count - before
+            try:
+                self._advance(row, substeps)
+            except self._mujoco.FatalError:
+                self.failed[row] = True
+                # The engine's stack is left as the error found it.
+                self._take(self._mujoco.MjData(self._model))
+
+    def _advance(self, row: int, substeps: int) -> None:
+        lib, model, data, state = self._mujoco, self._model, self._data, self.rows[row]
+        lib.mj_setState(model, data, state, self._spec)
+        lib.mj_step(model, data, substeps)
+        lib.mj_rnePostConstraint(model, data)
+        lib.mj_getState(model, data, state, self._spec)
+        for field, value in self._copies:
+            field[row] = value
+        # Comparing bytes is what costs least; the counters hardly ever change.
+        if self._numbers.tobytes() != self._seen:
+            before = self._count
+            self._seen, self._count = self._numbers.tobytes(), int(self._numbers[self._unstable].sum())
+            self._warned[row] += self._count - before
 
     def warned(self) -> NDArray[np.int64]:
         """Counted row by row."""
