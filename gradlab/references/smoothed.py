@@ -1,0 +1,260 @@
+"""The simulator as reference where returns jump: the gradient of the return smoothed at a stated radius."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+from gradlab.objective import Objective
+from gradlab.references.base import ReferenceCotangent
+from gradlab.references.orthogonal import orthogonal_directions, pairs_per_draw
+from gradlab.simulation.gate import NOT_FINITE
+from gradlab.simulation.simulator import Rollouts, Simulator
+from gradlab.simulation.states import States
+
+OUT_OF_TIME = "left out: the time allowed was spent"
+UNCHANGED = "no draw changed the return at any state: smooth over a larger radius, or take more draws"
+
+#: Draws that differ by no more than this of what one changed pair makes are alike.
+_ROUNDING = 1e-9
+#: Rollouts handed to the simulator at a time, enough for all its threads, and numbers of policy noise they may hold.
+_ROLLOUTS, _NUMBERS = 4096, 2**24
+
+
+class SmoothedSimulatorReference:
+    """∇_h F^σ_s(h), F^σ_s(h) = E_{ε,u}[Q^π(s, f(h, ε) + σu) − α log π_h(f(h, ε))], u ~ N(0, I).
+
+    The first action is moved by normal noise of a stated radius, all later ones are the policy's own. Smoothed in this
+    way a return that jumps (an episode that ends a step earlier) is differentiable, with
+
+        ∇_h F^σ = E[(∂f/∂h)ᵀ (Q^π(s, a + σu) − Q^π(s, a − σu))/(2σ) · u − α ∇_h log π_h(a)],   a = f(h, ε)
+
+    (Nesterov & Spokoiny 2017, "Random gradient-free minimization of convex functions", section 2). Both returns of a
+    pair share the policy's noise, which is drawn anew for each pair. Nothing is differenced at a small step, so no
+    gate but finiteness is needed. It is the gradient of another objective than the unsmoothed one, of radius σ:
+    its ``objective`` says so, and what is compared with it notes the difference.
+
+    The mean is over ``draws`` independent draws, each of an orthogonal set of p directions (4 on a line) whose lengths
+    are drawn by importance (``orthogonal_directions``), and the standard error is theirs, with ``draws`` − 1 degrees of
+    freedom. One state costs 2 · draws · p rollouts (8 · draws with one action coordinate).
+
+    The environment clips actions to its box, so that near the box's edge the *clipped* return is what is smoothed. An
+    exploring policy ``policies.Around(σ)`` has the same F^σ only for the first action: it goes on exploring afterwards,
+    so its Q^π is another one. This reference's later actions are the agent's own, with its own noise or none.
+
+    Where all draws of a state are alike (of most states of a task that pays for staying up, where no draw makes it
+    fall) the standard error is what a change in one pair more would have made, as large as the largest that was seen at
+    any state: an event that the draws missed is not denied. Where no pair saw any change at any state, all are refused.
+
+    Args:
+        environment: a gymnasium identifier, a function that makes an environment, or a ``Simulator``.
+        radius: σ, in the critic's action units, as in ``CriticReference(smoothing=σ)`` and ``ZerothOrder(mu=σ)``.
+        horizon: number H of rewards in a return.
+        draws: independent draws a state, at least 2.
+        seed: of the directions and the policy's noise. They depend on it and on the position of the state alone.
+        entropy: whether returns count the agent's entropy bonus −α log π, where it has one. The bonus of the first
+            action is that of a, before it is moved.
+        seconds: time allowed; states not begun by then are left out, and counted in ``diagnostics["left_out"]``.
+        respect_time_limit: whether rewards beyond the environment's time limit are lost.
+
+    Raises:
+        GradlabError: the environment cannot be simulated exactly, or an argument is out of range.
+
+    Example:
+        >>> from torch import nn
+        >>> actor = nn.Linear(4, 1)
+        >>> _ = nn.init.constant_(actor.weight, 0.1), nn.init.zeros_(actor.bias)
+        >>> agent = Agent(actor, [], action_low=[-1], action_high=[1], env_low=[-3], env_high=[3])
+        >>> reference = SmoothedSimulatorReference("InvertedPendulum-v5", radius=0.3, horizon=20, draws=4)
+        >>> states = reference.simulator.visit(agent, 2, seed=0, episodes=1)
+        >>> truth = reference.cotangent(agent, states)
+        >>> truth.mean.shape, truth.samples, str(truth.objective)
+        (torch.Size([2, 1]), 4, 'γ=0.99, smoothed σ=0.3, H=20')
+    """
+
+    name = "smoothed simulator"
+
+    def __init__(
+        self,
+        environment: str | Callable[[], Any] | Simulator,
+        radius: float,
+        horizon: int = 50,
+        *,
+        draws: int = 32,
+        seed: int = 0,
+        entropy: bool = True,
+        seconds: float | None = None,
+        respect_time_limit: bool = False,
+    ) -> None:
+        if isinstance(radius, str) or not (math.isfinite(radius) and radius > 0):
+            raise GradlabError(f"radius: {radius!r}; smoothing needs a positive number, in the critic's action units")
+        if horizon < 1:
+            raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
+        if draws < 2:
+            raise GradlabError(f"draws: {draws}; a standard error needs at least two")
+        if seed < 0:
+            raise GradlabError(f"seed: {seed}; it must not be negative")
+        self.simulator = environment if isinstance(environment, Simulator) else Simulator(environment)
+        if self.simulator.random:
+            raise GradlabError(
+                f"environment {self.simulator.name}: its steps draw random numbers, so one rollout is not its return; "
+                "differences need a deterministic environment"
+            )
+        self.radius = float(radius)
+        self.horizon = horizon
+        self.draws = draws
+        self.seed = seed
+        self.entropy = entropy
+        self.seconds = seconds
+        self.respect_time_limit = respect_time_limit
+
+    def objective(self, agent: Agent) -> Objective:
+        """The objective whose gradient this is, for that agent."""
+        return Objective(agent.discount, self._alpha(agent), self.radius, self.horizon)
+
+    def cotangent(self, agent: Agent, states: States) -> ReferenceCotangent:
+        """∇_h F^σ_s(h) at every state.
+
+        Args:
+            agent: the agent; a float64 copy in evaluation mode acts.
+            states: states visited by ``simulator.visit``.
+
+        Returns:
+            The reference, valid where every simulation was finite. Its diagnostics: ``reason`` (a sentence for each
+            state left out, else empty), ``unchanged`` [B] (share of the pairs with equal returns), ``ended`` [B] (share
+            of the rollouts that ended within the horizon), ``pairs`` (of rollouts, a state), ``left_out`` (states
+            there was no time for).
+
+        Raises:
+            GradlabError: the agent or the states do not fit the environment, or actions are discrete.
+        """
+        if not isinstance(states, States):
+            raise GradlabError(
+                f"states: {type(states).__name__}, but an observation is not all of a state to go on from; "
+                "take States from simulator.visit(agent, count)"
+            )
+        pilot = self.simulator.pilot(agent)
+        if not pilot.policy.continuous:
+            raise GradlabError(
+                "smoothed simulator: a choice among actions needs no smoothing, its expectation is a sum over them; "
+                "use SimulatorReference"
+            )
+        block = max(1, _ROLLOUTS // (2 * self._pairs(pilot)))
+        block = max(1, min(block, _NUMBERS // (self._pairs(pilot) * self.horizon * pilot.action_size)))
+        begun, done = time.perf_counter(), 0
+        parts: list[_Block] = []
+        while done < len(states):
+            if self.seconds is not None and parts and time.perf_counter() - begun > self.seconds:
+                break
+            parts.append(self._block(pilot, states[done : done + block], done))
+            done = min(done + block, len(states))
+        joined = {part.name: torch.cat([getattr(p, part.name) for p in parts]) for part in fields(_Block)}
+        return self._assemble(pilot, _Block(**joined), len(states) - done)
+
+    # One block of states -----------------------------------------------------------------------------------
+
+    def _block(self, pilot: Agent, states: States, begin: int) -> _Block:
+        directions, weights, noise = self._noise(pilot, len(states), begin)
+        u = directions.to(dtype=pilot.dtype, device=pilot.device)
+        obs = states.obs.to(dtype=pilot.dtype, device=pilot.device)
+        with torch.no_grad():
+            head = pilot.head(obs)
+        with torch.enable_grad():
+            at = head.expand(len(u), *head.shape).clone().requires_grad_()
+            act, log_prob = pilot.policy.sample(at, noise[:, 0].to(at) if noise is not None else torch.zeros_like(u))
+            moved = torch.stack([act.detach() + self.radius * u, act.detach() - self.radius * u])
+            rollouts = self._rollouts(pilot, states, moved, noise)
+            up, down = rollouts.value
+            slope = ((up - down) / (2 * self.radius)).unsqueeze(-1) * weights
+            surrogate = (slope.to(act) * act).sum()
+            if alpha := self._alpha(pilot):
+                surrogate = surrogate - alpha * log_prob.sum()
+            (cotangents,) = torch.autograd.grad(surrogate, at)
+        # Pairs of a draw are not independent of each other; draws are.
+        by_draw = cotangents.cpu().double().unflatten(0, (self.draws, -1)).mean(1)
+        return _Block(
+            mean=by_draw.mean(0),
+            stderr=by_draw.std(0) / self.draws**0.5,
+            finite=torch.isfinite(rollouts.value).flatten(0, 1).all(0),
+            unchanged=(up == down).double().mean(0),
+            largest=(up - down).abs().amax(0),
+            ended=rollouts.terminated.flatten(0, 1).double().mean(0),
+        )
+
+    def _rollouts(self, pilot: Agent, states: States, act: Tensor, noise: Tensor | None) -> Rollouts:
+        return self.simulator.rollouts(
+            pilot,
+            states,
+            act,
+            horizon=self.horizon,
+            noise=noise,
+            entropy=self._alpha(pilot),
+            respect_time_limit=self.respect_time_limit,
+        )
+
+    def _noise(self, pilot: Agent, count: int, begin: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Directions and weights [N, B, p], and noise [N, H, B, p] where the policy has any, of all N pairs."""
+        size, pairs = pilot.action_size, self._pairs(pilot)
+        directions: list[Tensor] = []
+        weights: list[Tensor] = []
+        noise: list[Tensor] = []
+        for position in range(begin, begin + count):
+            words = np.random.SeedSequence([self.seed, position]).generate_state(1, np.uint64)
+            # A generator for each state: its noise is then the same whichever states are simulated along with it.
+            generator = torch.Generator().manual_seed(int(words[0]))
+            for part, kept in zip(
+                orthogonal_directions(self.draws, size, generator), (directions, weights), strict=True
+            ):
+                kept.append(part.flatten(0, 1))
+            if pilot.policy.stochastic:
+                noise.append(pilot.policy.noise((pairs, self.horizon, size), generator, pilot.action_low))
+        return torch.stack(directions, 1), torch.stack(weights, 1), torch.stack(noise, 2) if noise else None
+
+    # All of them -------------------------------------------------------------------------------------------
+
+    def _assemble(self, pilot: Agent, found: _Block, left_out: int) -> ReferenceCotangent:
+        pairs = self._pairs(pilot)
+        largest = float(found.largest[found.finite].max()) if bool(found.finite.any()) else 0.0
+        _, weights = orthogonal_directions(1, pilot.action_size, torch.Generator().manual_seed(0))
+        one = largest / (2 * self.radius) * float(weights[0, 0].norm())
+        alike = found.stderr.norm(dim=-1) <= _ROUNDING * one
+        stderr = torch.where(alike[:, None], one / (pairs + 1), found.stderr)
+        reasons = [
+            NOT_FINITE if not finite else UNCHANGED if largest == 0 else "" for finite in found.finite.tolist()
+        ] + [OUT_OF_TIME] * left_out
+        valid = torch.tensor([not reason for reason in reasons])
+
+        def padded(part: Tensor) -> Tensor:
+            return torch.cat([part, torch.full((left_out, *part.shape[1:]), torch.nan, dtype=part.dtype)])
+
+        mean, stderr = padded(found.mean), padded(stderr)
+        mean[~valid], stderr[~valid] = torch.nan, torch.nan
+        diagnostics: dict[str, Any] = {"reason": reasons, "left_out": left_out, "pairs": pairs}
+        for name in ("unchanged", "ended"):
+            diagnostics[name] = padded(getattr(found, name))
+        return ReferenceCotangent(mean, stderr, self.name, self.objective(pilot), valid, self.draws, diagnostics)
+
+    def _pairs(self, agent: Agent) -> int:
+        return self.draws * pairs_per_draw(agent.action_size)
+
+    def _alpha(self, agent: Agent) -> float:
+        return agent.entropy if self.entropy and agent.policy.stochastic else 0.0
+
+
+@dataclass(frozen=True)
+class _Block:
+    mean: Tensor
+    stderr: Tensor
+    finite: Tensor
+    unchanged: Tensor
+    largest: Tensor
+    ended: Tensor
