@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.lanes import SHARED, Floats, Lanes
+from gradlab.simulation.divergence import count_warnings
+from gradlab.simulation.lanes import SHARED, Bools, Floats, Lanes
 
 #: Parts of a wrapper that stay the same all its life.
 _WRAPPER_SHARED = SHARED | {
@@ -44,11 +45,13 @@ class CopiedLanes(Lanes):
         while self._layers and self._layers[-1] is not env.unwrapped:
             self._layers.append(self._layers[-1].env)
         self._lanes: list[list[Attributes]] = []
+        self._before: list[int] = []
 
     def load(self, snapshots: Sequence[Any]) -> None:
         """Start from deep copies."""
         self._lanes = [self._copy([kept] if isinstance(kept, dict) else list(kept)) for kept in snapshots]
         self.size = len(snapshots)
+        self._before = self._warned()
 
     def reset(self, seeds: Sequence[int]) -> Floats:
         """Start from seeded resets."""
@@ -57,12 +60,20 @@ class CopiedLanes(Lanes):
         for seed in seeds:
             obs.append(np.asarray(self.env.reset(seed=seed)[0], dtype=np.float64))
             self._lanes.append(self._copy(self._attributes()))
+        self._before = self._warned()
         return np.stack(obs)
 
     def capture(self, lane: int) -> Any:
         """A deep copy of the attributes."""
         copied = self._copy(self._lanes[lane])
         return copied[0] if len(copied) == 1 else tuple(copied)
+
+    def unstable(self) -> Bools:
+        """Lanes of a MuJoCo task whose physics diverged; other environments cannot tell."""
+        return np.array([now != then for now, then in zip(self._warned(), self._before, strict=True)], dtype=bool)
+
+    def _warned(self) -> list[int]:
+        return [count_warnings(kept[-1].get("data")) for kept in self._lanes]
 
     def _enter(self, lane: int) -> None:
         for layer, kept in zip(self._layers, self._lanes[lane], strict=True):

@@ -1,27 +1,56 @@
-"""An environment of our own, made from a name, without wrappers that would change the task."""
+"""An environment of our own, made from a name or by a function."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from gradlab.errors import GradlabError
 from gradlab.simulation.actions import is_discrete
-
-#: Wrappers that neither change observations, actions nor rewards; the time limit is applied by the simulator.
-_HARMLESS = frozenset({"TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "RecordEpisodeStatistics", "Monitor"})
+from gradlab.simulation.wrappers import Stack, peel
 
 
-def make(environment: str | Callable[[], Any]) -> tuple[str, Any, int | None]:
-    """The bare environment, its name, and its time limit in steps (None: it has none).
+@dataclass(frozen=True)
+class Environment:
+    """An environment of our own, and how another of its kind is made.
+
+    Attributes:
+        name: its name.
+        source: the identifier or the function it was made from.
+        stack: itself, and what its wrappers do.
+    """
+
+    name: str
+    source: str | Callable[[], Any]
+    stack: Stack
+
+    @property
+    def env(self) -> Any:
+        """The environment as the agent sees it, without wrappers that change nothing."""
+        return self.stack.env
+
+    @property
+    def time_limit(self) -> int | None:
+        """Steps after which an episode is cut, or None."""
+        return self.stack.time_limit
+
+
+def make(environment: str | Callable[[], Any]) -> Environment:
+    """An environment of our own, its wrappers sorted.
 
     Args:
         environment: a gymnasium identifier, or a function without arguments that makes an environment.
 
     Raises:
         GradlabError: gymnasium or what the environment needs is not installed, there is no such environment, a
-            wrapper changes the task, or observations or actions are not vectors.
+            wrapper goes on changing the task, or observations are not vectors or actions neither vectors nor numbers.
+
+    Example:
+        >>> made = make("Reacher-v5")
+        >>> made.name, made.time_limit, made.stack.names
+        ('Reacher-v5', 50, ())
     """
     if not isinstance(environment, str) and not callable(environment):
         raise GradlabError(
@@ -30,19 +59,9 @@ def make(environment: str | Callable[[], Any]) -> tuple[str, Any, int | None]:
         )
     wrapped = _from_name(environment) if isinstance(environment, str) else environment()
     name = environment if isinstance(environment, str) else _name_of(wrapped)
-    layer, limit = wrapped, None
-    while layer is not layer.unwrapped:
-        wrapper = type(layer).__name__
-        if wrapper not in _HARMLESS:
-            raise GradlabError(
-                f"environment {name}: wrapper {wrapper} changes what the agent sees or earns and cannot be restored "
-                "exactly; pass the environment without it"
-            )
-        if wrapper == "TimeLimit":
-            limit = int(layer._max_episode_steps)
-        layer = layer.env
-    _check_spaces(name, layer)
-    return name, layer, limit
+    stack = peel(name, wrapped)
+    _check_spaces(name, stack.env)
+    return Environment(name, environment, stack)
 
 
 def _from_name(name: str) -> Any:

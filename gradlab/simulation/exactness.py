@@ -37,18 +37,32 @@ def open_lanes(name: str, env: Any) -> tuple[Lanes, bool]:
         return fast, False
     try:
         lanes: Lanes = MujocoLanes(env) if _is_mujoco(env) else CopiedLanes(env)
-        lanes.promise += reason
+    except (TypeError, ValueError, pickle.PicklingError) as error:
+        raise _not_copied(name, error) from error
+    lanes.promise += reason
+    return lanes, verified(name, lanes)
+
+
+def verified(name: str, lanes: Lanes) -> bool:
+    """Whether a step draws random numbers, of lanes that have been found to restore states exactly.
+
+    Raises:
+        NotRestorableError: they do not.
+    """
+    try:
         draws = verify(lanes)
     except (TypeError, ValueError, pickle.PicklingError) as error:
-        raise NotRestorableError(
-            f"environment {name}: its state cannot be copied ({str(error).splitlines()[0]})"
-        ) from error
+        raise _not_copied(name, error) from error
     if draws is None:
         raise NotRestorableError(
             f"environment {name}: a restored copy does not go on as the original does, so it keeps state that cannot "
             "be copied; use a MuJoCo task, or an environment whose state is its Python attributes"
         )
-    return lanes, draws
+    return draws
+
+
+def _not_copied(name: str, error: Exception) -> NotRestorableError:
+    return NotRestorableError(f"environment {name}: its state cannot be copied ({str(error).splitlines()[0]})")
 
 
 def _together(env: Any) -> tuple[Lanes | None, str]:
@@ -81,10 +95,10 @@ def verify(lanes: Lanes) -> bool | None:
     env = lanes.env
     acts = random_actions(env.action_space, (10, 2))
     lanes.reset([0, 1])
-    before = _generator_state(env)
+    before = generator_state(env)
     for act in acts[:5]:
         lanes.step(act, np.array([True, True]))
-    draws = _generator_state(env) != before
+    draws = generator_state(env) != before
     snapshot = lanes.capture(0)
     first, second = np.array([True, False]), np.array([False, True])
     original = [lanes.step(act, first) for act in acts[5:]]
@@ -100,7 +114,7 @@ def verify(lanes: Lanes) -> bool | None:
     return draws
 
 
-def _generator_state(env: Any) -> bytes:
+def generator_state(env: Any) -> bytes:
     """What the generators are at that an environment and its wrappers hold as attributes."""
     layers = [env]
     while layers[-1] is not env.unwrapped:

@@ -13,8 +13,8 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation import episodes as whole
 from gradlab.simulation.actions import count_actions, taker, to_env
+from gradlab.simulation.doors import open_door
 from gradlab.simulation.environments import make
-from gradlab.simulation.exactness import open_lanes
 from gradlab.simulation.lanes import Actions, Lanes
 from gradlab.simulation.pilot import Pilots, make_pilot, without_critics
 from gradlab.simulation.rollouts import Course, Rollouts
@@ -36,17 +36,21 @@ _LONGEST = 1000
 class Simulator:
     """One environment of our own, whose exact states can be captured, restored and rolled out in batch.
 
-    gymnasium's MuJoCo tasks are restored by a full copy of the engine's data. Any other environment is restored
-    by a deep copy of its Python attributes, which is slow, and exact only where that is all the state it has. An
-    environment whose restored copy does not repeat the original bit for bit is refused when it is opened.
+    gymnasium's MuJoCo tasks and Pendulum are stepped as rows of states, once they have been held against ``env.step``.
+    Any other environment is restored by a copy of its engine's data or of its Python attributes, which is slow; where
+    that is not all the state it has, by repeating its seed and actions in worker processes, which is slower. An
+    environment whose restored state does not repeat the original bit for bit is refused when it is opened.
+
+    Wrappers that map observations, rewards or actions (rescaling, clipping, frozen normalisation, a wrapper of one's
+    own with only ``observation``, ``reward`` or ``action``) are applied; those that keep state (frames that are
+    stacked, steps that are counted) become part of it.
 
     Actions are clipped to the environment's box before they are taken, as the libraries do, and stay float64
     (a library's float32 actions would turn the return into a staircase that cannot be differenced). Discrete
     actions are one-hot vectors [..., B, p], as a softmax policy gives them.
 
     Args:
-        environment: a gymnasium identifier, or a function without arguments that makes an environment (only one
-            without wrappers that change the task).
+        environment: a gymnasium identifier, or a function without arguments that makes an environment.
         lanes: most states stepped together; more take memory, fewer take time.
         threads: threads that step chunks of lanes at the same time, where the environment's lanes can be multiplied;
             by default one for each core this process may use. Results do not depend on it, to the last bit: chunks
@@ -59,11 +63,13 @@ class Simulator:
         time_limit: steps after which the environment's own time limit cuts an episode, or None.
         double: whether observations are float64; a rounded one makes the closed-loop return a staircase.
         random: whether a step draws random numbers, so that a state and an action do not decide what follows.
+        honoured: class names of the wrappers that change what is seen, earned or done, from the innermost outwards;
+            wrappers that do not (a recorder, the time limit) are taken out.
         left_out: numbers of the episodes that the latest call of ``episodes`` left out.
 
     Raises:
-        GradlabError: no such environment, something it needs is not installed, a wrapper changes the task, it
-            does not have vectors for observations and actions, or its state cannot be restored exactly.
+        GradlabError: no such environment, something it needs is not installed, a wrapper goes on changing the task, it
+            does not have vectors for observations, or its state cannot be restored exactly.
 
     Example:
         >>> from torch import nn
@@ -82,14 +88,16 @@ class Simulator:
             raise GradlabError(f"lanes: {lanes}; at least one state must be stepped at a time")
         if threads is not None and threads < 1:
             raise GradlabError(f"threads: {threads}; give at least one, or None for one for each core")
-        self.name, self._env, self.time_limit = make(environment)
+        made = make(environment)
+        self.name, self._env, self.time_limit = made.name, made.env, made.time_limit
         self.lanes = lanes
         self.threads = threads or cores()
-        self._lanes, self.random = open_lanes(self.name, self._env)
+        self._lanes, self.random = open_door(made)
+        self.honoured = made.stack.names
         self._others: list[Lanes] = []
         self.obs_size = int(self._env.observation_space.shape[0])
         self.action_size = count_actions(self._env.action_space)
-        self.double = np.dtype(self._env.observation_space.dtype) == np.float64
+        self.double = made.stack.double
         self.left_out: tuple[int, ...] = ()
 
     # The agent it is asked about ---------------------------------------------------------------------------

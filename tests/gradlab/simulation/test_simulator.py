@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import subprocess
 import sys
@@ -347,9 +348,14 @@ def test_a_plain_environment_is_copied_and_hidden_state_is_refused():
         Simulator(lambda: Counter("hidden"))
 
 
+COUNT = itertools.count()
+
+
 class Changing(gymnasium.RewardWrapper):
+    """Pays differently every time it is asked, out of a state that is in nobody's attributes."""
+
     def reward(self, reward):
-        return 2 * reward
+        return reward + next(COUNT)
 
 
 def test_wrong_environments_are_refused_in_one_line():

@@ -1,0 +1,131 @@
+"""The door to an environment's exact states: the fastest that holds what it promises."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradlab.errors import GradlabError
+from gradlab.simulation.agreement import TOLERANCE, departure
+from gradlab.simulation.copied_lanes import CopiedLanes
+from gradlab.simulation.environments import Environment
+from gradlab.simulation.exactness import NotRestorableError, open_lanes, verified
+from gradlab.simulation.lanes import Lanes
+from gradlab.simulation.replay_lanes import ReplayLanes
+from gradlab.simulation.workers import cores
+from gradlab.simulation.wrapped_lanes import WrappedLanes
+from gradlab.simulation.wrappers import Stack
+
+
+def open_door(environment: Environment) -> tuple[Lanes, bool]:
+    """Lanes for an environment, checked; and whether a step draws random numbers.
+
+    In this order, and the first that goes on from a restored state as the environment does:
+
+    1. the bare environment's own lanes, with wrappers that keep no state applied to their numbers;
+    2. a deep copy of the attributes of the environment and all its wrappers;
+    3. seed and actions repeated in worker processes.
+
+    ``Lanes.promise`` says what is promised then. The global random states are as they were afterwards.
+
+    Raises:
+        GradlabError: none of them does; it names the wrappers that were honoured and the first that cannot be.
+    """
+    with _global_randomness_kept():
+        try:
+            return _open(environment)
+        except NotRestorableError as error:
+            raise GradlabError(str(error) + _blame(environment)) from error
+
+
+def _open(environment: Environment) -> tuple[Lanes, bool]:
+    name, stack = environment.name, environment.stack
+    try:
+        if (found := _outside(name, stack)) is not None:
+            return found
+        lanes: Lanes = CopiedLanes(stack.env)
+        return lanes, verified(name, lanes)
+    except NotRestorableError as copying:
+        return _repeated(environment, copying)
+
+
+def _outside(name: str, stack: Stack) -> tuple[Lanes, bool] | None:
+    """The bare environment's lanes, through wrappers that are functions of a step; None where these are not."""
+    bare = stack.env.unwrapped
+    if not stack.layers:
+        return open_lanes(name, bare)
+    if None in stack.layers or getattr(bare.observation_space, "shape", None) is None:
+        return None
+    try:
+        inner, draws = open_lanes(name, bare)
+        lanes = WrappedLanes(inner, stack)
+        apart = departure(lanes, env=stack.env)
+    except (NotRestorableError, TypeError, ValueError):
+        return None
+    if apart > TOLERANCE:
+        return None
+    exactly = "to the last bit" if apart == 0 else f"to {TOLERANCE:g}"
+    lanes.promise = (
+        f"equal to env.step through {', '.join(stack.names)} {exactly}, held against it when the simulator was opened"
+    )
+    return lanes, draws
+
+
+def _repeated(environment: Environment, copying: NotRestorableError) -> tuple[Lanes, bool]:
+    """Lanes that repeat seed and actions, in environments that are reset or, failing that, made anew each time."""
+    try:
+        lanes = ReplayLanes(environment.name, environment.env, environment.source)
+        # In one process, where environments that share something would get into each other's way.
+        lanes.processes = 1
+        for lanes.fresh in (False, True):
+            try:
+                draws = verified(environment.name, lanes)
+            except NotRestorableError:
+                continue
+            lanes.processes = cores()
+            return lanes, draws or lanes.draws
+        lanes.close()
+    except GradlabError as error:
+        raise NotRestorableError(f"{copying}; nor can it be repeated: {error}") from error
+    raise NotRestorableError(f"{copying}; nor do its seed and actions, repeated, lead to the same") from copying
+
+
+def _blame(environment: Environment) -> str:
+    """Which wrapper stands in the way, found by leaving out the outer ones; which are honoured."""
+    stack, layer = environment.stack, environment.env
+    outwards: list[Any] = []
+    while layer is not layer.unwrapped:
+        outwards.insert(0, layer)
+        layer = layer.env
+    for count in range(len(outwards)):
+        env = outwards[count - 1] if count else layer
+        part = replace(stack, env=env, layers=stack.layers[:count], names=stack.names[:count])
+        try:
+            if _outside(environment.name, part) is None:
+                verified(environment.name, CopiedLanes(env))
+        except NotRestorableError:
+            break
+    else:
+        count = len(outwards)
+    if not count:
+        return ""
+    honoured = ", ".join(stack.names[: count - 1]) or "no other"
+    return f"; without its wrapper {stack.names[count - 1]} it can be copied; honoured: {honoured}"
+
+
+@contextmanager
+def _global_randomness_kept() -> Iterator[None]:
+    """An environment's own code may draw from global generators while it is tried; that is undone."""
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(pytorch)
