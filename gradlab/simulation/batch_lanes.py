@@ -15,7 +15,7 @@ from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
 from gradlab.simulation.tasks import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchSnapshot:
     """A MuJoCo state that goes on exactly.
 
@@ -32,6 +32,12 @@ class BatchSnapshot:
 class BatchLanes(Lanes):
     """N states of a task that is known, as rows of numbers.
 
+    A step writes the actions into the rows, lets the engine advance these by the environment's number of substeps,
+    and has the task work out observations, rewards and ends from the engine's fields. Substeps are ``mj_step``'s, bit
+    for bit. A state that diverges is treated as ``env.step`` treats it (MuJoCo starts it anew) and is reported by
+    ``unstable``; one in which MuJoCo raises an error keeps its row, gives numbers that are not, and is reported too.
+    Neither touches another lane.
+
     The environment itself is needed for its resets only. Lanes that ``another`` gives may be used in another thread
     at the same time; one object may not.
 
@@ -39,6 +45,18 @@ class BatchLanes(Lanes):
         env: the bare environment.
         task: its vectorised task.
         door: a lock around the environment, shared with every other lanes of the same one.
+
+    Example:
+        >>> import gymnasium
+        >>> from gradlab.simulation.tasks import task_of
+        >>> env = gymnasium.make("Hopper-v5").unwrapped
+        >>> lanes = BatchLanes(env, task_of(env))
+        >>> obs = lanes.reset([5, 6])
+        >>> lanes.load([lanes.capture(1)])
+        >>> obs, reward, terminated = lanes.step(np.full((1, 3), 0.2), np.array([True]))
+        >>> _ = env.reset(seed=6)
+        >>> bool(reward[0] == env.step(np.full(3, 0.2))[1])
+        True
     """
 
     def __init__(self, env: Any, task: Task, door: Lock | None = None) -> None:

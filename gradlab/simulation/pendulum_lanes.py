@@ -22,6 +22,15 @@ class PendulumLanes(CopiedLanes):
 
     ω ← clip(ω + (3g/2l · sin θ + 3/(m l²) · u) Δt), θ ← θ + ω Δt, for a reward of −(θ² + 0.1 ω² + 0.001 u²) at the
     state before. Observations are rounded to float32, as the environment's are. Snapshots are those of copied lanes.
+
+    Example:
+        >>> import gymnasium
+        >>> env = gymnasium.make("Pendulum-v1").unwrapped
+        >>> lanes = PendulumLanes(env)
+        >>> obs = lanes.reset([0, 1, 2])
+        >>> obs, reward, terminated = lanes.step(np.zeros((3, 1)), np.array([True, True, False]))
+        >>> bool(reward[1] == (env.reset(seed=1), env.step(np.zeros(1)))[1][1]), float(reward[2])
+        (True, 0.0)
     """
 
     def another(self) -> PendulumLanes:

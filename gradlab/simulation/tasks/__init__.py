@@ -31,7 +31,15 @@ _TASKS: dict[tuple[str, str], type[Task]] = {
 def task_of(env: Any) -> Task | None:
     """The vectorised task of a bare environment; None for one that is not gymnasium's own.
 
-    A subclass is not the task it derives from: it may override anything.
+    A subclass is not the task it derives from: it may override anything. The model may be the user's own, with bodies
+    named as the environment needs them.
+
+    Example:
+        >>> import gymnasium
+        >>> task_of(gymnasium.make("Ant-v5").unwrapped).derived
+        ('xpos', 'cfrc_ext')
+        >>> task_of(gymnasium.make("Pendulum-v1").unwrapped) is None
+        True
     """
     kind = type(env)
     package, _, module = kind.__module__.rpartition(".")

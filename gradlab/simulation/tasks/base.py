@@ -56,7 +56,10 @@ class Task(ABC):
 
 
 def squares(values: Floats) -> Floats:
-    """Sum of squares of each state's numbers [N, ...] → [N], added as ``np.sum`` adds one state's."""
+    """Sum of squares of each state's numbers [N, ...] → [N], added as ``np.sum`` adds one state's.
+
+    Along the last axis of contiguous rows numpy adds each row in pairs, as it does a single row.
+    """
     return np.asarray(np.square(values).reshape(len(values), -1).sum(-1))
 
 
