@@ -19,16 +19,22 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation.differences import plateau
+from gradlab.simulation.lanes import Lanes
 from gradlab.simulation.links import PolicyLink
+from gradlab.simulation.pilot import Pilots, without_critics
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
 from gradlab.simulation.tangents import Tangents
+from gradlab.simulation.workers import go_on
 
 _STEPS = (1e-5, 1e-6, 1e-7)
 _COARSE_STEPS = (1e-2, 1e-3, 1e-4)
 
 #: Rollouts carried together. The policy always sees this many rows, so that no result depends on its neighbours.
 _BLOCK = 16
+
+#: Fewest rollouts in a thread's share; each comes with 6p displaced ones.
+_LEAST = 4
 
 
 @dataclass(frozen=True)
@@ -113,33 +119,35 @@ def chain_rule(
         >>> chain.gradient.shape, chain.open.all().item(), chain.steps
         (torch.Size([1, 3, 2]), True, 195)
     """
+    pilot = simulator.pilot(without_critics(agent))
     steps = tuple(steps or (_STEPS if simulator.double else _COARSE_STEPS))
-    pilot = simulator.pilot(agent)
     _check(simulator, pilot, states, horizon, noise, steps)
     noise = noise if pilot.policy.stochastic else None
-    seeds = 1 if noise is None else len(noise)
-    # State by state, the noise seeds of one together.
-    pairs = [(seed, state) for state in range(len(states)) for seed in range(seeds)]
-    limit = simulator.time_limit if respect_time_limit else None
-    parts: list[dict[str, Tensor]] = []
-    simulated = 0
-    for begin in range(0, len(pairs), _BLOCK):
-        block = pairs[begin : begin + _BLOCK]
-        at = torch.tensor([state for _, state in block])
-        epsilon = None if noise is None else torch.stack([noise[seed, :, state] for seed, state in block], 1)
-        remaining = np.full(len(block), horizon)
-        if limit is not None:
-            remaining = np.minimum(remaining, limit - states.step[at].numpy())
-        part, cost = _carry(simulator, pilot, states[at], epsilon, remaining, entropy, steps, tolerance)
-        parts.append(part)
-        simulated += cost
+    seeds, count = 1 if noise is None else len(noise), len(states)
+    remaining = np.full(count, horizon)
+    if respect_time_limit and simulator.time_limit is not None:
+        remaining = np.minimum(horizon, simulator.time_limit - states.step.numpy())
+    pilots, space = Pilots(pilot), simulator._env.action_space
+
+    def work(lanes: Lanes, at: slice) -> list[tuple[dict[str, Tensor], int]]:
+        found = []
+        for begin in range(at.start, at.stop, _BLOCK):
+            # State by state, the noise seeds of one together.
+            rows = torch.arange(begin, min(begin + _BLOCK, at.stop))
+            owner, seed = rows // seeds, rows % seeds
+            epsilon = None if noise is None else noise[seed, :, owner].transpose(0, 1)
+            begun = Tangents(lanes, pilots.mine(), space, states[owner].snapshots, steps)
+            found.append(_carry(begun, states.obs[owner], epsilon, remaining[owner.numpy()], entropy, tolerance))
+        return found
+
+    parts = [part for chunk in simulator.spread(count * seeds, work, least=_LEAST) for part in chunk]
 
     def joined(name: str) -> Tensor:
-        found = torch.cat([part[name] for part in parts])
-        return found.reshape(len(states), seeds, *found.shape[1:]).transpose(0, 1)
+        found = torch.cat([part[name] for part, _ in parts])
+        return found.reshape(count, seeds, *found.shape[1:]).transpose(0, 1).contiguous()
 
     names = ("gradient", "error", "disagreement", "open", "growth", "jumps", "value", "length")
-    return Chain(**{name: joined(name) for name in names}, steps=simulated)
+    return Chain(**{name: joined(name) for name in names}, steps=sum(simulated for _, simulated in parts))
 
 
 def _check(
@@ -169,26 +177,20 @@ def _check(
 
 
 def _carry(
-    simulator: Simulator,
-    pilot: Agent,
-    states: States,
-    noise: Tensor | None,
-    remaining: Any,
-    entropy: float,
-    steps: tuple[float, ...],
-    tolerance: float,
+    tangents: Tangents, obs: Tensor, noise: Tensor | None, remaining: Any, entropy: float, tolerance: float
 ) -> tuple[dict[str, Tensor], int]:
     """Carry the tangents of at most a block of rollouts, noise [H, N, p], to their ends."""
-    count, size = len(states), pilot.action_size
+    pilot, steps = tangents.pilot, tangents.steps
+    count, size = len(obs), pilot.action_size
     policy = PolicyLink(pilot, _BLOCK)
-    first = policy.at_head(states.obs, None if noise is None else noise[0])
-    tangents = Tangents(simulator._lanes, pilot, states.snapshots, steps)
+    first = policy.at_head(obs, None if noise is None else noise[0])
     act = first.act
     moved_act = np.broadcast_to(np.eye(size), (count, len(steps), size, size))
     gradient = np.zeros((count, len(steps), size))
     value, length, magnitude = np.zeros(count), np.zeros(count, dtype=np.int64), np.zeros(count)
     alive, weight = remaining > 0, 1.0
     for t in range(int(remaining.max(initial=0))):
+        go_on()
         after = tangents.step(act, moved_act, alive)
         gradient += weight * after.moved_reward
         value += weight * after.reward
@@ -205,22 +207,15 @@ def _carry(
         if entropy and noise is not None:
             gradient -= weight * entropy * np.einsum("no,nkdo->nkd", link.log_prob_gradient, after.moved_obs)
             value -= weight * entropy * np.where(alive, link.log_prob, 0.0)
-    broken = tangents.broken
-    gradient[broken], value[broken] = np.nan, np.nan
+    gradient[tangents.broken], value[tangents.broken] = np.nan, np.nan
     at_head = np.einsum("npm,nkp->knm", first.jacobian, gradient)
     if entropy and noise is not None:
         at_head = at_head - entropy * first.log_prob_gradient
         value -= entropy * first.log_prob
     sizes = torch.tensor(steps, dtype=torch.float64)[:, None].expand(-1, at_head.shape[-1])
+    # Rounding in a reward is magnified as the tangent was shrunk to a step's length.
     magnitude *= np.abs(first.jacobian).sum((1, 2))
     found = plateau(torch.from_numpy(at_head), sizes, torch.from_numpy(magnitude), tolerance)
-    return {
-        "gradient": found.gradient,
-        "error": found.error,
-        "disagreement": found.disagreement,
-        "open": found.open,
-        "growth": torch.from_numpy(tangents.growth),
-        "jumps": torch.from_numpy(tangents.jumps),
-        "value": torch.from_numpy(value),
-        "length": torch.from_numpy(length),
-    }, tangents.simulated
+    parts = {name: getattr(found, name) for name in ("gradient", "error", "disagreement", "open")}
+    arrays = {"growth": tangents.growth, "jumps": tangents.jumps, "value": value, "length": length}
+    return parts | {name: torch.from_numpy(array) for name, array in arrays.items()}, tangents.simulated

@@ -29,12 +29,14 @@ class Stencil:
         weights: [K, m, 3, B]: weight of the return at the head itself and at the two others.
         inward: [K, m, B] bool: where the difference is one-sided, because the action box ends there.
         steps: [K, m]: step sizes in head units.
+        fractions: [K]: step sizes as fractions of each coordinate's range.
     """
 
     heads: Tensor
     weights: Tensor
     inward: Tensor
     steps: Tensor
+    fractions: Tensor
 
     def gradient(self, values: Tensor) -> Tensor:
         """From returns [..., 1 + K·m·2, B] at ``heads`` to ∂/∂h at each step size, [..., K, B, m]."""
@@ -59,7 +61,8 @@ def stencil(agent: Agent, head: Tensor, relative_steps: Sequence[float]) -> Sten
     """
     with torch.no_grad():
         count, size = head.shape
-        steps = torch.tensor(relative_steps, dtype=head.dtype, device=head.device)[:, None] * _ranges(agent, head)
+        fractions = torch.tensor(relative_steps, dtype=head.dtype, device=head.device)
+        steps = fractions[:, None] * _ranges(agent, head)
         box = isinstance(agent.policy, Deterministic)
         low = agent.action_low.to(head) if box else torch.full_like(head[0], -torch.inf)
         high = agent.action_high.to(head) if box else torch.full_like(head[0], torch.inf)
@@ -79,7 +82,7 @@ def stencil(agent: Agent, head: Tensor, relative_steps: Sequence[float]) -> Sten
             torch.tensor([0.0, 0.5, -0.5]).to(head)[:, None],
         )
         heads = torch.cat([head[None], moved.reshape(-1, count, size)])
-        return Stencil(heads, weights / steps[:, :, None, None], inward, steps)
+        return Stencil(heads, weights / steps[:, :, None, None], inward, steps, fractions)
 
 
 def _ranges(agent: Agent, head: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ gets a derivative of zero. Integers, booleans and generators are no coordinates 
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -45,8 +44,7 @@ class AttributeDisplacement(Displacement):
     Coordinates keep their places: what turns up later (an attribute that a first step makes) is added at the end.
     """
 
-    def __init__(self, env: Any) -> None:
-        self._env = env
+    def __init__(self) -> None:
         self._places: dict[tuple[tuple[Any, ...], int], int] = {}
         self._size = 0
 
@@ -55,12 +53,11 @@ class AttributeDisplacement(Displacement):
         return np.maximum(1.0, np.abs(np.nan_to_num(self._values(origins))))
 
     def displaced(self, origins: Sequence[Any], offsets: Floats) -> list[Any]:
-        """Deep copies, then moved."""
+        """Snapshots that share with their origins whatever is no coordinate; lanes start from copies anyway."""
         many, moved = offsets.shape[1], []
         for i, offset in enumerate(flat(offsets)):
-            # Whatever refers back to the environment goes on doing so, rather than to a copy of it.
-            snapshot = copy.deepcopy(origins[i // many], {id(self._env): self._env})
-            for path, value in list(_reals(snapshot)):
+            origin = snapshot = origins[i // many]
+            for path, value in _reals(origin):
                 size = int(np.size(value))
                 begin = self._places.get((path, size), len(offset))
                 if begin + size <= len(offset):
@@ -70,9 +67,10 @@ class AttributeDisplacement(Displacement):
 
     def between(self, origins: Sequence[Any], snapshots: Sequence[Any]) -> Floats:
         """Differences, zero for what only one of the two has."""
-        here = self._values(origins)
-        there = self._values(snapshots)
-        apart = there.reshape(len(origins), -1, there.shape[-1])[..., : here.shape[-1]] - here[:, None]
+        values = self._values([*origins, *snapshots])
+        here, there = values[: len(origins)], values[len(origins) :]
+        many = len(snapshots) // len(origins)
+        apart = there.reshape(len(origins), many, there.shape[-1]) - here[:, None]
         return np.nan_to_num(apart, nan=0.0, posinf=np.inf, neginf=-np.inf)
 
     def _values(self, snapshots: Sequence[Any]) -> Floats:
@@ -92,7 +90,7 @@ class AttributeDisplacement(Displacement):
 
 
 def _reals(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every float and array of floats inside, by the keys that lead to it."""
+    """Every finite float and array of floats inside, by the keys that lead to it."""
     if isinstance(value, dict):
         for key in value:
             yield from _reals(value[key], (*path, key))
@@ -107,14 +105,13 @@ def _reals(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
 
 
 def _replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    """A copy with one entry replaced; what does not lead there is shared."""
     if not path:
         return by
-    if isinstance(value, tuple):
-        items = list(value)
-        items[path[0]] = _replaced(items[path[0]], path[1:], by)
-        return tuple(items)
-    value[path[0]] = _replaced(value[path[0]], path[1:], by)
-    return value
+    new = _replaced(value[path[0]], path[1:], by)
+    if isinstance(value, dict):
+        return {**value, path[0]: new}
+    return type(value)([*value[: path[0]], new, *value[path[0] + 1 :]])
 
 
 def _like(value: Any, offset: Floats) -> Any:

@@ -108,7 +108,7 @@ class DataDisplacement(Displacement):
 
     def __init__(self, env: Any) -> None:
         self._rows = _Rows(env.model)
-        self._attributes = AttributeDisplacement(env)
+        self._attributes = AttributeDisplacement()
 
     def scale(self, origins: Sequence[Any]) -> Floats:
         """The engine's own units; attributes likewise."""

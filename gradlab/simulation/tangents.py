@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.simulation.actions import bounds, to_env
+from gradlab.simulation.actions import bounds
 from gradlab.simulation.displacement import AttributeDisplacement, Displacement
 from gradlab.simulation.lanes import Bools, Floats, Lanes
 from gradlab.simulation.mujoco_displacement import DataDisplacement, RowDisplacement
@@ -45,8 +45,8 @@ def tangent_coordinates(env: Any, snapshot: Any) -> Displacement:
         return DataDisplacement(env)
     if dataclasses.is_dataclass(snapshot) and hasattr(snapshot, "state") and hasattr(snapshot, "carried"):
         return RowDisplacement(env)
-    if isinstance(snapshot, dict):
-        return AttributeDisplacement(env)
+    if isinstance(snapshot, dict) or (isinstance(snapshot, tuple) and all(isinstance(part, dict) for part in snapshot)):
+        return AttributeDisplacement()
     raise GradlabError(
         f"chain rule: a state of this environment is kept as {type(snapshot).__name__}, which cannot be moved by a "
         "little; use differences of returns alone"
@@ -80,6 +80,7 @@ class Tangents:
     Args:
         lanes: lanes to step in.
         pilot: the agent as it acts, for its action coordinates.
+        space: the environment's action box.
         snapshots: N states to begin from; tangents are zero there.
         steps: K step sizes, lengths of the displacements in the norm of ``Displacement.scale``, in which an
             action counts as a fraction of its box.
@@ -91,12 +92,13 @@ class Tangents:
         simulated: environment steps made so far.
     """
 
-    def __init__(self, lanes: Lanes, pilot: Agent, snapshots: Sequence[Any], steps: Sequence[float]) -> None:
-        self._lanes, self._pilot, self._steps = lanes, pilot, np.asarray(steps)
+    def __init__(
+        self, lanes: Lanes, pilot: Agent, space: Any, snapshots: Sequence[Any], steps: Sequence[float]
+    ) -> None:
+        self._lanes, self._space, self._coordinates = lanes, space, tangent_coordinates(lanes.env, snapshots[0])
         self._at = list(snapshots)
-        self._space = lanes.env.action_space
-        self._coordinates = tangent_coordinates(lanes.env, snapshots[0])
         self._moved: list[Floats | None] = [None] * len(self._at)
+        self.pilot, self.steps = pilot, tuple(steps)
         self.growth = np.zeros(len(self._at))
         self.jumps, self.broken = np.zeros(len(self._at), dtype=bool), np.zeros(len(self._at), dtype=bool)
         self.simulated = 0
@@ -109,11 +111,12 @@ class Tangents:
         ids = np.flatnonzero(alive)
         origins = [self._at[i] for i in ids]
         low, high = bounds(self._space)
-        env_act = np.asarray(to_env(self._space, self._pilot, act[ids.tolist()]), dtype=np.float64)
-        moved_act = self._through_the_box(act, moved_act)[ids]
+        width = (self.pilot.env_high - self.pilot.env_low).cpu().numpy()
+        raw = self.pilot.to_env(act).cpu().numpy()[ids]
+        env_act, moved_act = np.clip(raw, low, high), self._through_the_box(raw, moved_act[ids])
         moved, scale = self._tangents(ids, origins, moved_act.shape[1:3])
-        norm = np.sqrt(np.square(moved / scale[:, None, None]).sum(-1) + np.square(moved_act / (high - low)).sum(-1))
-        unit = np.divide(self._steps[:, None], norm, out=np.zeros_like(norm), where=norm > 0)
+        norm = np.sqrt(np.square(moved / scale[:, None, None]).sum(-1) + np.square(moved_act / width).sum(-1))
+        unit = np.divide(np.asarray(self.steps)[:, None], norm, out=np.zeros_like(norm), where=norm > 0)
         sides, weights = _sides(env_act[:, None, None], moved_act * unit[..., None], low, high)
         # [n, K, D, 2, …], then the displaced of one rollout in a row.
         along = (sides * unit[..., None])[..., None]
@@ -155,10 +158,9 @@ class Tangents:
         found.norm[ids] = norm.reshape(n, -1).max(-1)
         return found
 
-    def _through_the_box(self, act: Tensor, moved_act: Floats) -> Floats:
+    def _through_the_box(self, raw: Floats, moved_act: Floats) -> Floats:
         """Derivatives of the action that the environment is given, in its units: none where it lies outside the box."""
-        pilot, (low, high) = self._pilot, bounds(self._space)
-        raw = pilot.to_env(act).cpu().numpy()
+        pilot, (low, high) = self.pilot, bounds(self._space)
         slack = _ROUNDINGS * np.finfo(np.float64).eps * np.maximum(np.abs(low), np.abs(high))
         inside = (raw >= low - slack) & (raw <= high + slack)
         unit = ((pilot.env_high - pilot.env_low) / (pilot.action_high - pilot.action_low)).cpu().numpy()
@@ -175,7 +177,7 @@ class Tangents:
     def _keep(self, ids: Any, here: list[Any], moved: Floats) -> None:
         for i, snapshot, tangent in zip(ids, here, moved, strict=True):
             self._at[i], self._moved[i] = snapshot, tangent
-        width = (self._pilot.action_high - self._pilot.action_low).cpu().numpy()
+        width = (self.pilot.action_high - self.pilot.action_low).cpu().numpy()
         finest = moved[:, -1] / self._coordinates.scale(here)[:, None] * width[:, None]
         gram = np.nan_to_num(finest @ finest.swapaxes(-1, -2), nan=np.inf, posinf=np.inf, neginf=np.inf)
         bad = ~np.isfinite(gram).all((-1, -2))
