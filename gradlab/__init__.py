@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from gradlab.ledger import ErrorLedger, error_ledger
     from gradlab.measurement import Measurement
     from gradlab.objective import Objective
+    from gradlab.references import PolicyGradient, policy_gradient
+    from gradlab.statistics.agreement import Agreement, cross_check
     from gradlab.statistics.comparison import Comparison, compare
     from gradlab.statistics.critic import CriticError, critic_error
     from gradlab.statistics.curve import Sweep, sweep
+    from gradlab.statistics.improvement import Improvement, realised_improvement
     from gradlab.statistics.minibatch import NoiseScale, noise_scale
     from gradlab.statistics.sign import wrong_direction
     from gradlab.statistics.split import VarianceSplit, variance_split
@@ -43,21 +46,25 @@ __version__ = version("gradlab")
 
 _HOMES = {
     "Agent": "gradlab.agent",
+    "Agreement": "gradlab.statistics.agreement",
     "Comparison": "gradlab.statistics.comparison",
     "CriticError": "gradlab.statistics.critic",
     "ErrorLedger": "gradlab.ledger",
     "Estimate": "gradlab.estimate",
     "GradientError": "gradlab.error",
     "GradlabError": "gradlab.errors",
+    "Improvement": "gradlab.statistics.improvement",
     "Measurement": "gradlab.measurement",
     "NoiseScale": "gradlab.statistics.minibatch",
     "Objective": "gradlab.objective",
     "ParameterReference": "gradlab.episode_error",
+    "PolicyGradient": "gradlab.references",
     "Sweep": "gradlab.statistics.curve",
     "Trajectories": "gradlab.trajectories",
     "VarianceSplit": "gradlab.statistics.split",
     "compare": "gradlab.statistics.comparison",
     "critic_error": "gradlab.statistics.critic",
+    "cross_check": "gradlab.statistics.agreement",
     "error_by_coordinate": "gradlab.statistics.views",
     "error_by_layer": "gradlab.statistics.views",
     "error_from_gram": "gradlab.error",
@@ -70,6 +77,8 @@ _HOMES = {
     "open_store": "gradlab.store",
     "over_states": "gradlab.statistics.states",
     "parameter_gradient": "gradlab.tangent",
+    "policy_gradient": "gradlab.references",
+    "realised_improvement": "gradlab.statistics.improvement",
     "sensitivity": "gradlab.curvature",
     "sweep": "gradlab.statistics.curve",
     "tangent_kernel": "gradlab.tangent",
@@ -82,21 +91,25 @@ _HOMES = {
 
 __all__ = [
     "Agent",
+    "Agreement",
     "Comparison",
     "CriticError",
     "ErrorLedger",
     "Estimate",
     "GradientError",
     "GradlabError",
+    "Improvement",
     "Measurement",
     "NoiseScale",
     "Objective",
     "ParameterReference",
+    "PolicyGradient",
     "Sweep",
     "Trajectories",
     "VarianceSplit",
     "compare",
     "critic_error",
+    "cross_check",
     "error_by_coordinate",
     "error_by_layer",
     "error_from_gram",
@@ -109,6 +122,8 @@ __all__ = [
     "open_store",
     "over_states",
     "parameter_gradient",
+    "policy_gradient",
+    "realised_improvement",
     "sensitivity",
     "sweep",
     "tangent_kernel",

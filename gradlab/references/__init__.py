@@ -2,6 +2,16 @@
 
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.critic import CriticReference
+from gradlab.references.gradient_samples import PolicyGradient
+from gradlab.references.monte_carlo import MonteCarloReference
+from gradlab.references.parameter import policy_gradient
 from gradlab.references.simulator import SimulatorReference
 
-__all__ = ["CriticReference", "ReferenceCotangent", "SimulatorReference"]
+__all__ = [
+    "CriticReference",
+    "MonteCarloReference",
+    "PolicyGradient",
+    "ReferenceCotangent",
+    "SimulatorReference",
+    "policy_gradient",
+]
