@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,7 +38,9 @@ def open_door(environment: Environment) -> tuple[Lanes, bool]:
     Raises:
         GradlabError: none of them does; it names the wrappers that were honoured and the first that cannot be.
     """
-    with _global_randomness_kept():
+    # Environments complain of being stepped beyond their end, which finding out about them may do.
+    with _global_randomness_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             return _open(environment)
         except NotRestorableError as error:
