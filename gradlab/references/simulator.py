@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -15,33 +17,26 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Deterministic
+from gradlab.references.action_sums import ActionSums
+from gradlab.references.allocation import Allocation
+from gradlab.references.assembly import OUT_OF_TIME, assemble
 from gradlab.references.base import ReferenceCotangent
-from gradlab.simulation.differences import plateau, stencil
-from gradlab.simulation.gate import closed_because
-from gradlab.simulation.simulator import Rollouts, Simulator
+from gradlab.references.differenced_returns import DifferencedReturns
+from gradlab.references.fingerprint import fingerprints
+from gradlab.references.rollout_log import RolloutLog
+from gradlab.references.rollout_run import Course, RolloutRun
+from gradlab.references.schemes import Scheme
+from gradlab.references.spending import Listener, Progress, Spending
+from gradlab.references.true_values import TrueValue, state_values, true_values
+from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
 
-OUT_OF_TIME = "left out: the time allowed was spent"
+__all__ = ["OUT_OF_TIME", "Progress", "SimulatorReference", "TrueValue"]
 
 _STEPS = (1e-5, 1e-6, 1e-7)
 _COARSE_STEPS = (1e-2, 1e-3, 1e-4)
-
-
-@dataclass(frozen=True)
-class TrueValue:
-    """True values of states or of actions in them.
-
-    Attributes:
-        mean: [B], float64; NaN where the simulation was not finite.
-        stderr: [B], standard error over the policy's noise; zero for a deterministic policy.
-        samples: noise seeds behind each mean; 0 for a deterministic policy.
-        objective: the objective they are the value of.
-    """
-
-    mean: Tensor
-    stderr: Tensor
-    samples: int
-    objective: Objective
+#: Fewest noises to begin with where they decide how many more there will be: four for each half's standard error.
+_ADAPTIVE_SEEDS = 8
 
 
 class SimulatorReference:
@@ -50,12 +45,18 @@ class SimulatorReference:
     F_s(h) = E_ε[Q^π(s, f(h, ε)) − α log π_h(f(h, ε))]: the head of the first action is moved, all later actions
     are the policy's own. Q^π counts ``horizon`` rewards and knows no critic. Every return at one state shares the
     policy's noise (common random numbers), so that the differences of a stochastic policy are pathwise
-    derivatives, averaged over ``noise_seeds`` noises.
+    derivatives, averaged over ``noise_seeds`` noises. For a softmax nothing is differenced: every action is taken
+    once a noise, and the sum over actions differentiated (``references.softmax``).
 
     Its gate, per state, with the reason in ``diagnostics["reason"]``: the simulation stays finite; the step sizes
     have a plateau; no rollout of the chosen step sizes ends earlier or later than its siblings; with a stochastic
     policy none ends at all (pathwise derivatives miss what a jump contributes to an expectation); the return is
-    not locally constant. Where the gate is closed the mean is NaN.
+    not locally constant. Where the gate is closed the mean is NaN. With ``second_way`` the chain rule is worked out
+    too, through one-step differences along the path (``simulation.chain``): the two must agree, and a product of
+    Jacobians too large for differences is refused.
+
+    What it gives depends on the seed, the states' positions and the settings alone: it is the same to the last bit
+    for any number of threads, and wherever a run was interrupted that a file of finished rollouts let go on.
 
     Args:
         environment: a gymnasium identifier, a function that makes an environment, or a ``Simulator``.
@@ -68,9 +69,18 @@ class SimulatorReference:
         entropy: whether returns count the agent's entropy bonus −α log π, where it has one (then this is the
             agent's own objective).
         tolerance: largest relative disagreement of neighbouring step sizes that leaves the gate open.
-        seconds: time allowed; states not begun by then are left out, and counted in ``diagnostics["left_out"]``.
+        seconds: time allowed in one call; a block of rollouts that would not fit is not begun (but for the very
+            first), and states without all their first noises are left out and counted in ``diagnostics["left_out"]``.
         respect_time_limit: whether rewards beyond the environment's time limit are lost; by default the limit is
             seen as what it is to training, a truncation of the data and no part of the task.
+        states: most states to measure; of more, so many are taken, evenly spaced, and the others are left out.
+        rollouts: most rollouts of differences to make; as with the time, a block that would not fit is not begun.
+        stderr_target: for stochastic policies, the relative standard error ‖stderr‖/‖mean‖ of a state to aim at:
+            after the first ``noise_seeds``, at least 8, more noises go to the states whose interval is widest until
+            none is expected to be wider. 0 spends all of ``seconds`` or ``rollouts``. Means below a tenth of the
+            root mean square over states count as that. None gives every state the same noises.
+        second_way: whether a state's gradient is held against the chain rule's, of its first noise.
+        clock: seconds, monotonic; for tests.
 
     Raises:
         GradlabError: the environment cannot be simulated exactly, or an argument is out of range.
@@ -100,6 +110,11 @@ class SimulatorReference:
         tolerance: float = 1e-2,
         seconds: float | None = None,
         respect_time_limit: bool = False,
+        states: int | None = None,
+        rollouts: int | None = None,
+        stderr_target: float | None = None,
+        second_way: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if horizon < 1:
             raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
@@ -110,6 +125,9 @@ class SimulatorReference:
             raise GradlabError(f"steps: {tuple(steps)}; give at least two, decreasing, between 0 and 0.25")
         if noise_seeds < 2:
             raise GradlabError(f"noise_seeds: {noise_seeds}; a standard error needs at least two")
+        if seed < 0:
+            raise GradlabError(f"seed: {seed}; it must not be negative")
+        _check_budget(seconds, states, rollouts, stderr_target)
         if self.simulator.random:
             raise GradlabError(
                 f"environment {self.simulator.name}: its steps draw random numbers, so one rollout is not its return; "
@@ -123,12 +141,24 @@ class SimulatorReference:
         self.tolerance = tolerance
         self.seconds = seconds
         self.respect_time_limit = respect_time_limit
+        self.states = states
+        self.rollouts = rollouts
+        self.stderr_target = stderr_target
+        self.second_way = second_way
+        self._clock = clock
 
     def objective(self, agent: Agent) -> Objective:
         """The objective whose gradient this is, for that agent."""
         return Objective(agent.discount, entropy=self._alpha(agent), horizon=self.horizon)
 
-    def cotangent(self, agent: Agent, states: States) -> ReferenceCotangent:
+    def cotangent(
+        self,
+        agent: Agent,
+        states: States,
+        *,
+        resume: str | os.PathLike[str] | None = None,
+        progress: Listener | None = None,
+    ) -> ReferenceCotangent:
         """∇_h F_s(h) at every state.
 
         The standard error has two parts, added in squares: what neighbouring step sizes disagree by (truncation
@@ -137,32 +167,49 @@ class SimulatorReference:
         Args:
             agent: the agent; a float64 copy in evaluation mode acts.
             states: states visited by ``simulator.visit``.
+            resume: a file for finished rollouts. If it is there from a run that was interrupted, or that had less
+                time, fewer rollouts or a looser target, this one goes on from it.
+            progress: called with a ``Progress`` after every block of rollouts, and at the end.
 
         Returns:
             The reference. Its diagnostics: ``reason`` (a sentence for each closed state, else empty),
             ``disagreement`` [B] (relative, of the best pair of step sizes), ``step`` [B] (the step size taken, as a
             fraction of the range), ``one_sided`` [B] (coordinates differenced inwards at the box's edge),
-            ``value`` and ``value_stderr`` [B] (F_s(h) itself), ``left_out`` (states there was no time for).
+            ``value`` and ``value_stderr`` [B] (F_s(h) itself), ``left_out`` (states not measured for want of time or
+            rollouts, or beyond ``states``), ``noise_seeds`` [B] (noises averaged over; ``samples`` is the fewest at
+            an open state), ``rollouts`` [B] (made from each state), ``steps`` (environment steps simulated),
+            ``seconds`` (spent on simulating them, in all runs) and ``steps_per_second``; with ``second_way`` also
+            ``growth`` [B] and ``chain_error`` [B], of the chain rule.
 
         Raises:
-            GradlabError: the agent or the states do not fit the environment.
+            GradlabError: the agent or the states do not fit the environment, or ``resume`` is a file of another
+                agent, of other states or settings, or of something else.
         """
         _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
-        noise = self._noise(pilot, len(states))
-        size = pilot.policy.head_size(pilot.action_size)
-        seeds = 1 if noise is None else len(noise)
-        per_state = seeds * (1 + 2 * size * len(self.steps))
-        block = max(1, self.simulator.lanes // per_state)
-        begun, done = time.perf_counter(), 0
-        parts: list[_Block] = []
-        while done < len(states):
-            if self.seconds is not None and parts and time.perf_counter() - begun > self.seconds:
-                break
-            at = slice(done, done + block)
-            parts.append(self._block(pilot, states[at], None if noise is None else noise[:, :, at]))
-            done = min(done + block, len(states))
-        return self._assemble(pilot, parts, len(states) - done, seeds if noise is not None else 0)
+        scheme = self._scheme(pilot, states)
+        stochastic = pilot.policy.stochastic
+        target = self.stderr_target if stochastic else None
+        if target is not None and self.noise_seeds < _ADAPTIVE_SEEDS:
+            raise GradlabError(
+                f"noise_seeds: {self.noise_seeds}; with a stderr_target a state begins with at least {_ADAPTIVE_SEEDS}"
+            )
+        chosen = _evenly(len(states), self.states)
+        noises = self.noise_seeds if stochastic else 1
+        allocation = Allocation(chosen, noises, width=scheme.width, horizon=self.horizon, target=target)
+        log = RolloutLog(resume, fingerprints(pilot, states, self._settings(pilot))) if resume is not None else None
+        with log or nullcontext():
+            run = RolloutRun(
+                self._course(pilot, states),
+                scheme,
+                allocation,
+                Spending(self.seconds, self.rollouts, self._clock),
+                log=log,
+                listener=progress,
+                second_way=self.second_way and pilot.policy.continuous,
+            )
+            run.go()
+        return assemble(run, allocation, scheme, pilot, states, self.objective(pilot), self.name)
 
     def values(self, agent: Agent, states: States, actions: Tensor | None = None) -> TrueValue:
         """Q^π(s, a) at given actions [B, p], or F_s(h), the value of the policy's own choice, without them.
@@ -174,109 +221,58 @@ class SimulatorReference:
         """
         _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
-        noise = self._noise(pilot, len(states))
+        noises = self.noise_seeds if pilot.policy.stochastic else 1
+        course, objective = self._course(pilot, states), self.objective(pilot)
         if actions is None:
-            head = self._head(pilot, states)
-            value, _ = self._rollouts(pilot, states, head[None], noise)
-            value = value[:, 0]
-        else:
-            seeds = 1 if noise is None else len(noise)
-            first = actions.detach().to(dtype=pilot.dtype, device=pilot.device).expand(seeds, *actions.shape)
-            value = self._from(pilot, states, first, noise).value
-        mean, stderr = _over_seeds(value)
-        return TrueValue(mean, stderr, 0 if noise is None else len(noise), self.objective(pilot))
+            return state_values(course, self._scheme(pilot, states), noises, objective)
+        return true_values(course, actions, noises, objective)
 
-    # One block of states -----------------------------------------------------------------------------------
+    # What it is made of ------------------------------------------------------------------------------------
 
-    def _block(self, pilot: Agent, states: States, noise: Tensor | None) -> _Block:
-        around = stencil(pilot, self._head(pilot, states), self.steps)
-        values, rollouts = self._rollouts(pilot, states, around.heads, noise)
-        gradients = around.gradient(values.to(around.weights)).cpu()
-        magnitude = values.abs().amax((0, 1))
-        found = plateau(gradients.mean(0), around.steps.cpu(), magnitude, self.tolerance)
-        at = torch.arange(len(states))
-        _, spread = _over_seeds(gradients[:, found.chosen, at])
-        reasons = closed_because(around, found, values, rollouts, stochastic=pilot.policy.stochastic)
-        value, value_stderr = _over_seeds(values[:, 0])
-        return _Block(
-            mean=found.gradient,
-            stderr=(found.error.square() + spread.square()).sqrt(),
-            reasons=reasons,
-            disagreement=found.disagreement,
-            step=torch.tensor(self.steps, dtype=torch.float64)[found.chosen],
-            one_sided=around.inward.cpu()[found.chosen, :, at].sum(-1),
-            value=value,
-            value_stderr=value_stderr,
-        )
-
-    def _head(self, pilot: Agent, states: States) -> Tensor:
-        obs = states.obs.to(dtype=pilot.dtype, device=pilot.device)
+    def _scheme(self, pilot: Agent, states: States) -> Scheme:
         with torch.no_grad():
-            head = pilot.head(obs)
+            head = pilot.head(states.obs.to(dtype=pilot.dtype, device=pilot.device))
+        if not pilot.policy.continuous:
+            return ActionSums(head, entropy=self._alpha(pilot))
         if isinstance(pilot.policy, Deterministic):
             # Rounding in the actor's own scaling may leave the action a last bit outside its box.
             head = torch.clamp(head, pilot.action_low, pilot.action_high)
-        return head
+        return DifferencedReturns(pilot, head, self.steps, entropy=self._alpha(pilot), tolerance=self.tolerance)
 
-    def _rollouts(self, pilot: Agent, states: States, heads: Tensor, noise: Tensor | None) -> tuple[Tensor, Rollouts]:
-        """F_s at heads [L, B, m] for each noise seed, [seeds, L, B], float64 on the CPU."""
-        first = noise[:, None, 0].to(heads) if noise is not None else heads.new_zeros(1, 1, *heads.shape[1:])
-        with torch.no_grad():
-            act, log_prob = pilot.policy.sample(heads, first)
-        rollouts = self._from(pilot, states, act, None if noise is None else noise[:, None])
-        value = rollouts.value
-        if alpha := self._alpha(pilot):
-            value = value - alpha * log_prob.cpu().double()
-        return value, rollouts
-
-    def _from(self, pilot: Agent, states: States, act: Tensor, noise: Tensor | None) -> Rollouts:
-        return self.simulator.rollouts(
-            pilot,
-            states,
-            act,
-            horizon=self.horizon,
-            noise=noise,
-            entropy=self._alpha(pilot),
-            respect_time_limit=self.respect_time_limit,
+    def _course(self, pilot: Agent, states: States) -> Course:
+        return Course(
+            self.simulator, pilot, states, self.horizon, self.seed, self._alpha(pilot), self.respect_time_limit
         )
+
+    def _settings(self, pilot: Agent) -> dict[str, Any]:
+        """What decides the rollouts' numbers and their order; limits only say where they stop."""
+        names = ("horizon", "steps", "noise_seeds", "seed", "tolerance", "respect_time_limit", "states", "second_way")
+        found = {name: getattr(self, name) for name in names}
+        return found | {"entropy": self._alpha(pilot), "adaptive": self.stderr_target is not None}
 
     def _alpha(self, agent: Agent) -> float:
         return agent.entropy if self.entropy and agent.policy.stochastic else 0.0
 
-    def _noise(self, pilot: Agent, count: int) -> Tensor | None:
-        """The policy's noise [seeds, H, B, p]; None for a deterministic policy."""
-        if not pilot.policy.stochastic:
-            return None
-        generator = torch.Generator().manual_seed(self.seed)
-        shape = (self.noise_seeds, self.horizon, count, pilot.action_size)
-        return pilot.policy.noise(shape, generator, pilot.action_low)
 
-    def _assemble(self, pilot: Agent, parts: list[_Block], left_out: int, samples: int) -> ReferenceCotangent:
-        def joined(name: str, fill: float) -> Tensor:
-            found = torch.cat([getattr(part, name) for part in parts])
-            rest = torch.full((left_out, *found.shape[1:]), fill, dtype=found.dtype)
-            return torch.cat([found, rest])
-
-        reasons = [reason for part in parts for reason in part.reasons] + [OUT_OF_TIME] * left_out
-        valid = torch.tensor([not reason for reason in reasons])
-        mean, stderr = (joined(name, torch.nan) for name in ("mean", "stderr"))
-        mean[~valid], stderr[~valid] = torch.nan, torch.nan
-        diagnostics: dict[str, Any] = {"reason": reasons, "left_out": left_out, "one_sided": joined("one_sided", 0)}
-        for name in ("disagreement", "step", "value", "value_stderr"):
-            diagnostics[name] = joined(name, torch.nan)
-        return ReferenceCotangent(mean, stderr, self.name, self.objective(pilot), valid, samples, diagnostics)
+def _check_budget(seconds: float | None, states: int | None, rollouts: int | None, stderr_target: float | None) -> None:
+    for name, most in (("states", states), ("rollouts", rollouts)):
+        if most is not None and most < 1:
+            raise GradlabError(f"{name}: {most}; give at least one, or None for no limit")
+    if seconds is not None and not seconds >= 0:
+        raise GradlabError(f"seconds: {seconds}; give a time that is not negative, or None for no limit")
+    if stderr_target is None:
+        return
+    if not (math.isfinite(stderr_target) and stderr_target >= 0):
+        raise GradlabError(f"stderr_target: {stderr_target}; give a relative standard error such as 0.1, or None")
+    if stderr_target == 0 and seconds is None and rollouts is None:
+        raise GradlabError("stderr_target: 0 has no end of its own; set seconds or rollouts too")
 
 
-@dataclass(frozen=True)
-class _Block:
-    mean: Tensor
-    stderr: Tensor
-    reasons: list[str]
-    disagreement: Tensor
-    step: Tensor
-    one_sided: Tensor
-    value: Tensor
-    value_stderr: Tensor
+def _evenly(count: int, most: int | None) -> list[int]:
+    """Positions of at most ``most`` of ``count`` states, evenly spaced: states of one episode lie side by side."""
+    if most is None or most >= count:
+        return list(range(count))
+    return [(2 * i + 1) * count // (2 * most) for i in range(most)]
 
 
 def _refuse_bare(states: object) -> None:
@@ -285,11 +281,3 @@ def _refuse_bare(states: object) -> None:
             f"states: {type(states).__name__}, but an observation is not all of a state to go on from; "
             "take States from simulator.visit(agent, count)"
         )
-
-
-def _over_seeds(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the leading dimension and its standard error; zero where there is one seed, a deterministic policy."""
-    mean = values.mean(0)
-    if len(values) == 1:
-        return mean, torch.zeros_like(mean)
-    return mean, values.std(0) / len(values) ** 0.5

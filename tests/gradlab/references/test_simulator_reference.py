@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -396,8 +398,10 @@ def test_a_diverging_state_is_left_out_and_the_others_are_not(reacher):
     agent = reacher_agent()
     states = reacher.visit(agent, 3, seed=1, episodes=1)
     broken = Simulator("Reacher-v5").visit(agent, 1, seed=1, episodes=1).snapshots[0]
-    broken.data.qvel[:2] = 1e12
-    snapshots = (states.snapshots[0], broken, states.snapshots[2])
+    row = broken.state.copy()
+    # A row is the time, four positions, four velocities and the rest.
+    row[5:7] = 1e12
+    snapshots = (states.snapshots[0], replace(broken, state=row), states.snapshots[2])
     mixed = States(states.obs, snapshots, states.episode, states.step, states.environment)
     found = SimulatorReference(reacher, horizon=5).cotangent(agent, mixed)
     assert found.valid.tolist() == [True, False, True]

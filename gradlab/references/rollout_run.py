@@ -1,0 +1,307 @@
+"""Making a reference's rollouts, block by block, within what may be spent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.references.allocation import Allocation, Sampled, widest
+from gradlab.references.noise_streams import policy_noise
+from gradlab.references.rollout_log import RolloutLog
+from gradlab.references.rollout_records import Block, Outcome, RolloutRecords
+from gradlab.references.schemes import Assessment, Scheme
+from gradlab.references.spending import Listener, Progress, Spending
+from gradlab.simulation.chain import Chain, chain_rule
+from gradlab.simulation.pilot import without_critics
+from gradlab.simulation.simulator import Rollouts, Simulator
+from gradlab.simulation.states import States
+
+#: States whose chain rule is worked out together.
+_CHAINED = 16
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is the same for every rollout of a reference.
+
+    Attributes:
+        simulator: it rolls out.
+        pilot: the agent that acts.
+        states: B states to begin from.
+        horizon: number of rewards.
+        seed: of the policy's noise.
+        entropy: coefficient of the entropy bonus.
+        respect_time_limit: whether rewards beyond the time limit are lost.
+    """
+
+    simulator: Simulator
+    pilot: Agent
+    states: States
+    horizon: int
+    seed: int
+    entropy: float
+    respect_time_limit: bool
+
+    def noise(self, block: Block) -> Tensor | None:
+        """Its policy's noise [H, T, p]."""
+        return policy_noise(self.pilot, self.seed, self.horizon, block.positions, block.indices)
+
+    def outcome(self, scheme: Scheme, block: Block) -> Outcome:
+        """Roll out one block."""
+        noise = self.noise(block)
+        act, bonus = scheme.first_actions(block.positions, None if noise is None else noise[0])
+        rollouts = self.rollouts(block, act, noise)
+        return Outcome(rollouts.value + bonus, rollouts.length.int(), rollouts.terminated)
+
+    def rollouts(self, block: Block, act: Tensor, noise: Tensor | None) -> Rollouts:
+        """From first actions [..., T, p] on."""
+        return self.simulator.rollouts(
+            self.pilot,
+            self.states[block.positions],
+            act,
+            horizon=self.horizon,
+            noise=noise,
+            entropy=self.entropy,
+            respect_time_limit=self.respect_time_limit,
+        )
+
+    def chain(self, positions: Tensor) -> Chain:
+        """The chain rule at some states, with the first noise of each."""
+        noise = self.noise(Block(positions, torch.zeros_like(positions)))
+        return chain_rule(
+            self.simulator,
+            without_critics(self.pilot),
+            self.states[positions],
+            horizon=self.horizon,
+            noise=None if noise is None else noise[None],
+            entropy=self.entropy,
+            respect_time_limit=self.respect_time_limit,
+        )
+
+
+class RolloutRun:
+    """Rolls out what an allocation asks for until it asks for no more or nothing more can be paid for.
+
+    What comes next depends on what there is alone, so that a run that was interrupted goes on as if it had not been.
+
+    Args:
+        course: what is the same for every rollout.
+        scheme: from returns to gradients.
+        allocation: which rollouts come next.
+        spending: what they may cost.
+        log: where finished blocks are kept, and taken from.
+        listener: is told after every block.
+        second_way: whether the chain rule is worked out too, at every state that is open without it.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        scheme: Scheme,
+        allocation: Allocation,
+        spending: Spending,
+        *,
+        log: RolloutLog | None = None,
+        listener: Listener | None = None,
+        second_way: bool = False,
+    ) -> None:
+        self._course = course
+        self._scheme = scheme
+        self._allocation = allocation
+        self._spending = spending
+        self._log = log
+        self._listener = listener
+        self.second_way = second_way
+        self.records = RolloutRecords()
+        self.chains: dict[int, Chain] = {}
+        self.chain_steps = 0
+        self.seconds = 0.0
+        self.out_of_rollouts = False
+        self._blocks = 0
+        self._fraction = 0.0
+        self._sampled: dict[int, tuple[tuple[int, ...], bool, Sampled]] = {}
+
+    def go(self) -> None:
+        """Take what the log has, make the rest, and keep it there."""
+        for kept in self._log.blocks() if self._log is not None else ():
+            self._take(kept)
+        while True:
+            if (positions := self._to_chain()) is not None:
+                if not self._spending.affords("chain", len(positions)):
+                    break
+                self._make_chain(positions)
+            else:
+                block = self._next_block()
+                if block is None or not self._may_roll_out(block):
+                    break
+                self._roll_out(block)
+            self._tell()
+        self._tell(finished=True)
+
+    def assess(self, positions: list[int]) -> Assessment:
+        """What is known of states that have the same noises."""
+        chained = [self.chains[position] for position in positions if position in self.chains]
+        chain = _joined(chained) if chained and len(chained) == len(positions) else None
+        return self._scheme.assess(positions, self.records.gathered(positions), chain)
+
+    def alike(self) -> list[list[int]]:
+        """The states that have their first noises, in groups that can be assessed together."""
+        done = [p for p in self._allocation.positions if self._allocation.done(self.records, p)]
+        return [
+            [p for p in group if (p in self.chains) == chained]
+            for group in self.records.alike(done)
+            for chained in (True, False)
+            if any((p in self.chains) == chained for p in group)
+        ]
+
+    # What comes next ---------------------------------------------------------------------------------------
+
+    def _next_block(self) -> Block | None:
+        block = self._allocation.first(self.records, self._blocks)
+        if block is not None or not self._allocation.adaptive:
+            return block
+        return self._allocation.further(self._sample(), self._blocks)
+
+    def _to_chain(self) -> Tensor | None:
+        if not self.second_way:
+            return None
+        unchained = [p for p, state in self._sample().items() if p not in self.chains and state.open]
+        if not unchained:
+            return None
+        if len(unchained) < _CHAINED and self._allocation.first(self.records, self._blocks) is not None:
+            return None
+        return torch.tensor(unchained[:_CHAINED])
+
+    def _sample(self) -> dict[int, Sampled]:
+        """The draws at every state that has its first noises; worked out anew only where there are new ones."""
+        stale = [
+            p
+            for p in self._allocation.positions
+            if self._allocation.done(self.records, p)
+            and (p not in self._sampled or self._sampled[p][:2] != (self.records.indices(p), p in self.chains))
+        ]
+        for group in self.records.alike(stale):
+            for chained in (True, False):
+                some = [p for p in group if (p in self.chains) == chained]
+                if not some:
+                    continue
+                found, indices = self.assess(some), self.records.indices(some[0])
+                for i, p in enumerate(some):
+                    self._sampled[p] = (indices, chained, Sampled(found.draws[:, i], indices, not found.reasons[i]))
+        return {p: self._sampled[p][2] for p in self._allocation.positions if p in self._sampled}
+
+    def _may_roll_out(self, block: Block) -> bool:
+        # The first block is always made: without any there is nothing to tell, not even a price.
+        if not self.records.rollouts:
+            return True
+        amount = len(block) * self._scheme.width
+        self.out_of_rollouts = self._spending.exhausted(self.records.rollouts + amount)
+        return not self.out_of_rollouts and self._spending.affords("rollouts", amount)
+
+    # Doing it ----------------------------------------------------------------------------------------------
+
+    def _roll_out(self, block: Block) -> None:
+        begun = self._spending.now()
+        outcome = self._course.outcome(self._scheme, block)
+        spent = self._spending.now() - begun
+        self._spending.book("rollouts", outcome.values.numel(), spent)
+        self._keep(
+            kind=0,
+            seconds=spent,
+            positions=block.positions,
+            indices=block.indices,
+            **{part.name: getattr(outcome, part.name) for part in fields(Outcome)},
+        )
+        self._add(block, outcome, spent)
+
+    def _add(self, block: Block, outcome: Outcome, seconds: float) -> None:
+        self.records.add(block, outcome)
+        self.seconds += seconds
+        self._blocks += 1
+
+    def _make_chain(self, positions: Tensor) -> None:
+        begun = self._spending.now()
+        chain = self._course.chain(positions)
+        spent = self._spending.now() - begun
+        self._spending.book("chain", len(positions), spent)
+        self._keep(
+            kind=1,
+            seconds=spent,
+            positions=positions,
+            **{part.name: getattr(chain, part.name) for part in fields(Chain)},
+        )
+        self._add_chain(positions, chain, spent)
+
+    def _add_chain(self, positions: Tensor, chain: Chain, seconds: float) -> None:
+        for column, position in enumerate(positions.tolist()):
+            self.chains[position] = _columns(chain, slice(column, column + 1))
+        self.chain_steps += chain.steps
+        self.seconds += seconds
+
+    # Keeping it --------------------------------------------------------------------------------------------
+
+    def _keep(self, **parts: Any) -> None:
+        if self._log is not None:
+            self._log.append({name: torch.as_tensor(part).numpy() for name, part in parts.items()})
+
+    def _take(self, kept: dict[str, Any]) -> None:
+        parts = {name: torch.from_numpy(array) for name, array in kept.items() if array.ndim}
+        seconds = float(kept["seconds"])
+        if int(kept["kind"]) == 0:
+            block = Block(parts.pop("positions"), parts.pop("indices"))
+            self._add(block, Outcome(**parts), seconds)
+        else:
+            positions = parts.pop("positions")
+            self._add_chain(positions, Chain(**parts, steps=int(kept["steps"])), seconds)
+
+    # Telling -----------------------------------------------------------------------------------------------
+
+    def _tell(self, *, finished: bool = False) -> None:
+        if self._listener is None:
+            return
+        states = self._sample()
+        self._fraction = 1.0 if finished else max(self._fraction, self._share(states))
+        open_states = [state for state in states.values() if state.open]
+        wide = math.nan
+        if open_states:
+            pairs = [self._allocation.combined(s.draws[:, None], s.indices) for s in open_states]
+            wide = widest(torch.cat([mean for mean, _ in pairs]), torch.cat([stderr for _, stderr in pairs]))
+        self._listener(
+            Progress(
+                fraction=self._fraction,
+                states=len(self._allocation.positions),
+                states_begun=sum(self.records.count(p) > 0 for p in self._allocation.positions),
+                rollouts=self.records.rollouts,
+                steps=self.records.steps + self.chain_steps,
+                seconds=self._spending.seconds,
+                widest=wide,
+            )
+        )
+
+    def _share(self, states: dict[int, Sampled]) -> float:
+        """Share of the work that is done; the chain rule's is counted in states."""
+        width = self._course.simulator.action_size * 6 + 1 if self.second_way else 0
+        total: float = max(self._allocation.first_rollouts, self.records.rollouts) + width * len(
+            self._allocation.positions
+        )
+        checked = sum(p in self.chains or not state.open for p, state in states.items())
+        done = self.records.rollouts + width * checked
+        if self._allocation.first(self.records, self._blocks) is None:
+            total += self._allocation.missing(states)
+        # Something is left to do until the last report says that nothing is.
+        return min(max(done / total, self._spending.share(self.records.rollouts)), 0.999)
+
+
+def _columns(chain: Chain, at: slice) -> Chain:
+    parts = {part.name: getattr(chain, part.name)[:, at] for part in fields(Chain) if part.name != "steps"}
+    return Chain(**parts, steps=0)
+
+
+def _joined(chains: list[Chain]) -> Chain:
+    names = [part.name for part in fields(Chain) if part.name != "steps"]
+    return Chain(**{name: torch.cat([getattr(c, name) for c in chains], 1) for name in names}, steps=0)
