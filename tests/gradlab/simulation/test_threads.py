@@ -50,7 +50,7 @@ class Numbered(Lanes):
     def load(self, snapshots):
         raise NotImplementedError
 
-    reset = capture = _enter = _leave = load
+    reset = capture = step = _enter = _leave = load
 
 
 # Results --------------------------------------------------------------------------------------------------------
