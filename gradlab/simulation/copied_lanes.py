@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.simulation.divergence import count_warnings
-from gradlab.simulation.lanes import SHARED, Bools, Floats, Lanes
+from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
 
 #: Parts of a wrapper that stay the same all its life.
 _WRAPPER_SHARED = SHARED | {
@@ -29,7 +29,7 @@ _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 Attributes = dict[str, Any]
 
 
-class CopiedLanes(Lanes):
+class CopiedLanes(TurnLanes):
     """Any environment whose whole state is its Python attributes: one deep copy of them a lane.
 
     An environment with wrappers is stepped through them, and what they hold is part of the state (frames that are

@@ -24,8 +24,7 @@ SHARED = frozenset({"spec", "metadata", "observation_space", "action_space", "re
 class Lanes(ABC):
     """N exact states of one environment.
 
-    Stepping calls the environment's own ``step`` (unwrapped: no time limit), so observation, reward and
-    termination are the environment's own to the last bit. Its own ``truncated`` flag is not looked at.
+    A step is that of the bare environment: no time limit cuts it, and its own ``truncated`` flag is not looked at.
 
     Attributes:
         env: the bare environment.
@@ -33,7 +32,7 @@ class Lanes(ABC):
         promise: one sentence, what is promised of their numbers.
     """
 
-    promise: str = "equal to env.step to the last bit: it is env.step, one state after another"
+    promise: str
 
     def __init__(self, env: Any) -> None:
         self.env = env
@@ -52,13 +51,6 @@ class Lanes(ABC):
         """The exact state of a lane, as a snapshot that shares nothing with it and can be pickled."""
 
     @abstractmethod
-    def _enter(self, lane: int) -> None:
-        """Put the environment in that lane's state."""
-
-    @abstractmethod
-    def _leave(self, lane: int) -> None:
-        """Keep the environment's state as that lane's."""
-
     def step(self, act: Actions, running: Bools) -> tuple[Floats, Floats, Bools]:
         """One step of the lanes that are ``running`` [N]; the others stay as they are.
 
@@ -70,14 +62,6 @@ class Lanes(ABC):
             Observations [N, n], rewards [N] and terminations [N], in new arrays; zero and False in lanes that stood
             still.
         """
-        env = self.env
-        obs = np.zeros((self.size, *env.observation_space.shape))
-        reward, terminated = np.zeros(self.size), np.zeros(self.size, dtype=bool)
-        for lane in np.flatnonzero(running).tolist():
-            self._enter(lane)
-            obs[lane], reward[lane], terminated[lane], _, _ = env.step(act[lane])
-            self._leave(lane)
-        return obs, reward, terminated
 
     def unstable(self) -> Bools:
         """Lanes [N] whose physics diverged since they were loaded, where the engine can tell."""
@@ -89,3 +73,32 @@ class Lanes(ABC):
         They load the same snapshots and go on from them to the same bit. What never changes may be shared.
         """
         return None
+
+
+class TurnLanes(Lanes):
+    """States that take turns in the environment itself.
+
+    Stepping calls the environment's own ``step``, so observation, reward and termination are the environment's own
+    to the last bit.
+    """
+
+    promise = "equal to env.step to the last bit: it is env.step, one state after another"
+
+    @abstractmethod
+    def _enter(self, lane: int) -> None:
+        """Put the environment in that lane's state."""
+
+    @abstractmethod
+    def _leave(self, lane: int) -> None:
+        """Keep the environment's state as that lane's."""
+
+    def step(self, act: Actions, running: Bools) -> tuple[Floats, Floats, Bools]:
+        """One step of the lanes that are ``running``, one after another."""
+        env = self.env
+        obs = np.zeros((self.size, *env.observation_space.shape))
+        reward, terminated = np.zeros(self.size), np.zeros(self.size, dtype=bool)
+        for lane in np.flatnonzero(running).tolist():
+            self._enter(lane)
+            obs[lane], reward[lane], terminated[lane], _, _ = env.step(act[lane])
+            self._leave(lane)
+        return obs, reward, terminated

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.simulation.lanes import SHARED, Bools, Floats, Lanes
+from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
 
 #: Where gymnasium keeps an environment's generator; resets always draw from it, steps rarely.
 _GENERATOR = "_np_random"
@@ -25,7 +25,7 @@ class MujocoSnapshot:
     attributes: dict[str, Any]
 
 
-class MujocoLanes(Lanes):
+class MujocoLanes(TurnLanes):
     """gymnasium's MuJoCo tasks: one ``MjData`` a lane, copied by ``mj_copyData``.
 
     The full copy keeps warm starts, contacts and derived quantities, which ``mj_setState`` does not (on Ant

@@ -33,6 +33,8 @@ class PendulumLanes(CopiedLanes):
         (True, 0.0)
     """
 
+    promise = "meant to equal env.step, and not held against it yet"
+
     def another(self) -> PendulumLanes:
         """Lanes around an environment of their own."""
         lanes = PendulumLanes(copy.deepcopy(self.env))

@@ -144,12 +144,6 @@ class ReplayLanes(Lanes):
         for worker in crew:
             worker.end()
 
-    def _enter(self, lane: int) -> None:
-        raise NotImplementedError("its states live in other processes")
-
-    def _leave(self, lane: int) -> None:
-        raise NotImplementedError("its states live in other processes")
-
     def _begin(self, seeds: list[int], taken: list[list[Any]]) -> None:
         self.size, self._seeds, self._taken = len(seeds), seeds, taken
         self._unstable = np.zeros(self.size, dtype=bool)

@@ -79,12 +79,6 @@ class WrappedLanes(Lanes):
         """As the bare environment's lanes say."""
         return self.inner.unstable()
 
-    def _enter(self, lane: int) -> None:
-        self.inner._enter(lane)
-
-    def _leave(self, lane: int) -> None:
-        self.inner._leave(lane)
-
     # The functions -----------------------------------------------------------------------------------------
 
     def _taken(self, act: Actions) -> Actions:
