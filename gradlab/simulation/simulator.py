@@ -63,6 +63,7 @@ class Simulator:
         time_limit: steps after which the environment's own time limit cuts an episode, or None.
         double: whether observations are float64; a rounded one makes the closed-loop return a staircase.
         random: whether a step draws random numbers, so that a state and an action do not decide what follows.
+        promise: one sentence, what is promised of its numbers: how they were held against ``env.step``.
         honoured: class names of the wrappers that change what is seen, earned or done, from the innermost outwards;
             wrappers that do not (a recorder, the time limit) are taken out.
         left_out: numbers of the episodes that the latest call of ``episodes`` left out.
@@ -93,6 +94,7 @@ class Simulator:
         self.lanes = lanes
         self.threads = threads or cores()
         self._lanes, self.random = open_door(made)
+        self.promise = self._lanes.promise
         self.honoured = made.stack.names
         self._others: list[Lanes] = []
         self.obs_size = int(self._env.observation_space.shape[0])
