@@ -142,8 +142,10 @@ class BatchLanes(Lanes):
         engine.fields["ctrl"][at] = taken
         engine.advance(None if everyone and size == len(engine.rows) else ids, self._substeps)
         fields = {name: field[at] for name, field in engine.fields.items()}
-        after = self._task.position(fields)
-        obs[at], reward[at], terminated[at] = self._task.outcome(fields, self._position[at], after, taken)
+        # A lane that diverges is reported, not warned of once for every sum it overflows.
+        with np.errstate(all="ignore"):
+            after = self._task.position(fields)
+            obs[at], reward[at], terminated[at] = self._task.outcome(fields, self._position[at], after, taken)
         self._position[at] = after
         if engine.failed.any():
             failed = engine.failed[:size] & running

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.errors import GradlabError
 from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
 
 #: Where gymnasium keeps an environment's generator; resets always draw from it, steps rarely.
@@ -88,7 +89,17 @@ class MujocoLanes(TurnLanes):
         self._attributes = [{} for _ in range(size)]
 
     def load(self, snapshots: Sequence[Any]) -> None:
-        """Start from full copies of the engine's data."""
+        """Start from full copies of the engine's data.
+
+        Raises:
+            GradlabError: a snapshot is of another kind.
+        """
+        for snapshot in snapshots:
+            if not isinstance(snapshot, MujocoSnapshot):
+                raise GradlabError(
+                    f"states: a snapshot ({type(snapshot).__name__}) is not a copy of MuJoCo's data, as this "
+                    "environment needs; visit states anew with it"
+                )
         self._grow(len(snapshots))
         for lane, snapshot in enumerate(snapshots):
             self._mujoco.mj_copyData(self._pool[lane], self.env.model, snapshot.data)

@@ -199,7 +199,12 @@ def test_results_are_new_arrays_and_standing_still_is_free():
 
 def test_snapshots_of_another_model_are_refused_in_one_line():
     cheetah, ant = bare("HalfCheetah-v5"), bare("Ant-v5")
-    for lanes, snapshot in ((lanes_of(cheetah), some_states(ant, 1)[0]), (lanes_of(ant), {"state": 1})):
+    cases = (
+        (lanes_of(cheetah), some_states(ant, 1)[0]),
+        (lanes_of(ant), {"state": 1}),
+        (MujocoLanes(cheetah), some_states(cheetah, 1)[0]),
+    )
+    for lanes, snapshot in cases:
         with pytest.raises(GradlabError, match="visit states anew") as caught:
             lanes.load([snapshot])
         assert "\n" not in str(caught.value)
