@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.simulation.lanes import Floats
-from gradlab.simulation.pilot import as_input
+from gradlab.simulation.pilot import receiver
 
 #: Steps whose noise is drawn at once; fixed, since other sizes would draw other numbers.
 _STEPS = 256
@@ -55,6 +55,7 @@ class Actor:
         policy: Stream = Stream.POLICY,
     ) -> None:
         self._pilot = pilot
+        self._see = receiver(pilot)
         self._policy = policy
         self._exploration = exploration
         self._draws = stochastic and pilot.policy.stochastic
@@ -68,7 +69,7 @@ class Actor:
     def __call__(self, obs: Floats, step: int) -> tuple[Tensor, Tensor | None]:
         """Actions [R, p] in the critic's coordinates at observations [R, n], and the policy's noise behind them."""
         pilot, noise = self._pilot, None
-        head = pilot.head(as_input(pilot, obs))
+        head = pilot.head(self._see(obs))
         if self._draws:
             noise = self._noise(self._policy, step)
             act, _ = pilot.policy.sample(head, noise)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from gradlab.agent import Agent
 from gradlab.simulation.lanes import Actions, Floats
+
+if TYPE_CHECKING:
+    # Processes that only step environments look at spaces, too, and need no torch for it.
+    from torch import Tensor
+
+    from gradlab.agent import Agent
 
 
 def is_discrete(space: Any) -> bool:
@@ -39,7 +43,8 @@ def taker(space: Any, agent: Agent) -> Callable[[Tensor], Actions]:
     def take(act: Tensor) -> Actions:
         inside = (act.cpu().numpy().astype(np.float64, copy=False) - low) * scale
         inside += env_low
-        np.clip(inside, box_low, box_high, out=inside)
+        np.maximum(inside, box_low, out=inside)
+        np.minimum(inside, box_high, out=inside)
         return np.asarray(inside)
 
     return take

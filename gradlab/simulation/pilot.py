@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,11 @@ class Pilots:
         return pilot
 
 
-def as_input(pilot: Agent, obs: Floats) -> Tensor:
-    """Observations [N, n] as the pilot takes them."""
-    return torch.from_numpy(obs).to(dtype=pilot.dtype, device=pilot.device)
+def receiver(pilot: Agent) -> Callable[[Floats], Tensor]:
+    """The map from observations [N, n] of the environment to a tensor as the pilot takes it."""
+    # Asked for once: to find an actor's dtype and device takes longer than to convert its observations.
+    like = torch.empty(0, dtype=pilot.dtype, device=pilot.device)
+    return lambda obs: torch.from_numpy(obs).to(like)
 
 
 def without_critics(agent: Agent) -> Agent:

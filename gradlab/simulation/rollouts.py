@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
-from gradlab.simulation.pilot import as_input
+from gradlab.simulation.pilot import receiver
 from gradlab.simulation.states import States
 from gradlab.simulation.workers import go_on
 
@@ -81,7 +81,7 @@ class Course:
         last: Floats = states.obs.numpy()[owner]
         begun = states.step.numpy()[owner]
         remaining: Any = horizon if self._limit is None else np.minimum(horizon, self._limit - begun)
-        act, weight = self._first[at], 1.0
+        see, act, weight = receiver(pilot), self._first[at], 1.0
         for t in range(horizon):
             running &= t < remaining
             if not running.any():
@@ -99,7 +99,7 @@ class Course:
             if t + 1 == horizon:
                 break
             # Every lane keeps its row, so that what the policy does in one does not hang on which others have ended.
-            head = pilot.head(as_input(pilot, np.where(running[:, None], obs, 0.0)))
+            head = pilot.head(see(np.where(running[:, None], obs, 0.0)))
             if noise is None:
                 act = pilot.policy.mode(head)
                 continue

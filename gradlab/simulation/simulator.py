@@ -84,7 +84,7 @@ class Simulator:
         torch.Size([4])
     """
 
-    def __init__(self, environment: str | Callable[[], Any], *, lanes: int = 128, threads: int | None = None) -> None:
+    def __init__(self, environment: str | Callable[[], Any], *, lanes: int = 256, threads: int | None = None) -> None:
         if lanes < 1:
             raise GradlabError(f"lanes: {lanes}; at least one state must be stepped at a time")
         if threads is not None and threads < 1:
