@@ -41,13 +41,17 @@ class SmoothedSimulatorReference:
     gate but finiteness is needed. It is the gradient of another objective than the unsmoothed one, of radius σ:
     its ``objective`` says so, and what is compared with it notes the difference.
 
-    The mean is over ``draws`` independent draws, each of an orthogonal set of p directions (4 on a line) whose lengths
-    are drawn by importance (``orthogonal_directions``), and the standard error is theirs, with ``draws`` − 1 degrees of
-    freedom. One state costs 2 · draws · p rollouts (8 · draws with one action coordinate).
+    The mean is over ``draws`` independent draws, each of a set of K orthogonal directions whose lengths are drawn by
+    importance (``orthogonal_directions``), and the standard error is theirs, with ``draws`` − 1 degrees of freedom. One
+    state costs 2 · draws · K rollouts, K = p from four action coordinates on, and 4, 4 and 6 with fewer.
 
-    The environment clips actions to its box, so that near the box's edge the *clipped* return is what is smoothed. An
-    exploring policy ``policies.Around(σ)`` has the same F^σ only for the first action: it goes on exploring afterwards,
-    so its Q^π is another one. This reference's later actions are the agent's own, with its own noise or none.
+    The environment clips actions to its box, so that near the box's edge the *clipped* return is what is smoothed. Of
+    the moves of an action on the edge half do nothing, and the gradient tends to half the inward slope as σ → 0, where
+    ``SimulatorReference`` gives that slope.
+
+    An exploring policy ``policies.Around(σ)`` has the same F^σ only where the first action is concerned: it goes on
+    exploring afterwards, so that its Q^π is another one. Here later actions are the agent's own, with its own noise or
+    none.
 
     A jump so far out that one pair in a hundred meets it may be missed by all of them, and the draws then know nothing
     of it. So the standard error has, in quadrature, what one pair more would have made with a change as large as the
