@@ -16,7 +16,7 @@ from gradlab.errors import GradlabError
 from gradlab.simulation.agreement import TOLERANCE, departure
 from gradlab.simulation.copied_lanes import CopiedLanes
 from gradlab.simulation.environments import Environment
-from gradlab.simulation.exactness import NotRestorableError, open_lanes, verified
+from gradlab.simulation.exactness import NotRestorableError, open_lanes, verified, verify
 from gradlab.simulation.lanes import Lanes
 from gradlab.simulation.replay_lanes import ReplayLanes
 from gradlab.simulation.workers import cores
@@ -87,12 +87,9 @@ def _repeated(environment: Environment, copying: NotRestorableError) -> tuple[La
         # In one process, where environments that share something would get into each other's way.
         lanes.processes = 1
         for lanes.fresh in (False, True):
-            try:
-                draws = verified(environment.name, lanes)
-            except NotRestorableError:
-                continue
-            lanes.processes = cores()
-            return lanes, draws or lanes.draws
+            if (draws := verify(lanes)) is not None:
+                lanes.processes = cores()
+                return lanes, draws or lanes.draws
         lanes.close()
     except GradlabError as error:
         raise NotRestorableError(f"{copying}; nor can it be repeated: {error}") from error

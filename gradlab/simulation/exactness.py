@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import random
 import sys
 from typing import Any
 
@@ -13,6 +12,7 @@ from gradlab.errors import GradlabError
 from gradlab.simulation.agreement import TOLERANCE, departure, random_actions
 from gradlab.simulation.batch_lanes import BatchLanes
 from gradlab.simulation.copied_lanes import CopiedLanes
+from gradlab.simulation.generators import generator_state
 from gradlab.simulation.lanes import Lanes
 from gradlab.simulation.mujoco_lanes import MujocoLanes
 from gradlab.simulation.pendulum_lanes import PendulumLanes, is_pendulum
@@ -112,19 +112,6 @@ def verify(lanes: Lanes) -> bool | None:
             if not all(np.array_equal(ours[1], theirs[0], equal_nan=True) for ours, theirs in outcome):
                 return None
     return draws
-
-
-def generator_state(env: Any) -> bytes:
-    """What the generators are at that an environment and its wrappers hold as attributes."""
-    layers = [env]
-    while layers[-1] is not env.unwrapped:
-        layers.append(layers[-1].env)
-    held = [value for layer in layers for value in vars(layer).values()]
-    return pickle.dumps(
-        [value.bit_generator.state for value in held if isinstance(value, np.random.Generator)]
-        + [value.get_state() for value in held if isinstance(value, np.random.RandomState)]
-        + [value.getstate() for value in held if isinstance(value, random.Random)]
-    )
 
 
 def _is_mujoco(env: Any) -> bool:

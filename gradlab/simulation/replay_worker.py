@@ -19,7 +19,7 @@ import numpy as np
 
 from gradlab.simulation.divergence import count_warnings
 from gradlab.simulation.environments import make
-from gradlab.simulation.exactness import generator_state
+from gradlab.simulation.generators import generator_state
 from gradlab.simulation.lanes import Actions, Floats
 
 
