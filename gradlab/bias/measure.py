@@ -11,15 +11,16 @@ from typing import Any
 import torch
 
 from gradlab.agent import Agent
+from gradlab.bias.by_state import StateError, state_error
 from gradlab.bias.ratios import RelativeError, RelativeErrors
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators import Deterministic, Estimator, ScoreFunction, ZerothOrder, default_estimators
 from gradlab.objective import Objective, compare_objectives
-from gradlab.references import CriticReference
+from gradlab.references import CriticReference, SimulatorReference
+from gradlab.references.base import ReferenceCotangent
 from gradlab.simulation.states import States
 from gradlab.statistics.critic import CriticError, critic_error
-from gradlab.tangent import TangentKernel, tangent_kernel
 
 #: Episodes that the states with an open gate must come from for an interval over episodes to mean something.
 FEWEST_EPISODES = 3
@@ -30,12 +31,14 @@ class BiasReport:
     """Every estimator's error against one reference at one checkpoint.
 
     Attributes:
-        errors: estimator's name → its error relative to the true gradient; empty where too few gates are open.
-        own: estimator's name → ‖E g − c‖²/‖c‖² against the critic's own gradient c: what the estimator adds to the
-            critic's error, at all states.
+        at_states: estimator's name → its error at the head, state by state; empty where too few gates are open.
+        update: estimator's name → the error of its expected update over the states, in parameter space; empty too
+            where the true one's norm is not resolved from zero, since errors are relative to it.
+        own: estimator's name → E‖E v − c‖²/E‖c‖² against the critic's own gradient c, state by state: what the
+            estimator adds to the critic's error, at all states.
         reference: the reference's name.
         objective: the objective it is the gradient of.
-        true_squared: ‖∇J‖² at the head's parameters, which all errors are relative to; None without ``errors``.
+        true_squared: ‖E J_sᵀ r_s‖², which errors of updates are relative to; None where too few gates are open.
         critic: the critic's error in value and in gradient; None where no gate is open.
         states: states asked about.
         open: states where the reference's gate is open.
@@ -44,7 +47,8 @@ class BiasReport:
         notes: what a person should know, a line each.
     """
 
-    errors: dict[str, RelativeError]
+    at_states: dict[str, StateError]
+    update: dict[str, RelativeError]
     own: dict[str, Estimate]
     reference: str
     objective: Objective
@@ -96,8 +100,9 @@ def measure_bias(
 ) -> BiasReport:
     """Bias, variance and direction of estimators that trust the agent's critic, against a reference that does not.
 
-    What is measured is the expected update over the distribution that the states come from, in parameter space; see
-    ``RelativeErrors`` for the formulas. An estimator's bias has three parts: the critic's error, the estimator's own
+    Twice: state by state at the actor's head (``state_error``), where no state's error makes up for another's; and of
+    the expected update over the distribution that the states come from, in parameter space (``RelativeErrors``), where
+    they may. An estimator's bias has three parts: the critic's error, the estimator's own
     (smoothing, scale; reported apart in ``own``), and what the reference's horizon cuts off.
 
     Args:
@@ -107,7 +112,8 @@ def measure_bias(
         estimators: which ones; ``usual_estimators(agent)`` when None.
         draws: independent draws of each.
         batch: states of the minibatch that variances are stated for.
-        values: a reference of a longer horizon for the critic's values alone; ``reference`` when None.
+        values: a reference of a longer horizon for the critic's values alone; ``reference`` when None, or where that
+            tells no values a ``SimulatorReference`` of ``long_horizon``.
         generator: source of the draws; one seeded with 0 when None.
 
     Raises:
@@ -140,31 +146,35 @@ def measure_bias(
         # Refused before anything is drawn.
         compare_objectives(estimator.objective(agent), truth.objective, truth.name)
     obs = agent.observations(states.obs)
-    kernel = tangent_kernel(agent, obs)
-    keep = truth.valid.cpu()
-    found = _errors_of(agent, obs, truth.mean, keep, states, kernel, (truth.name, str(truth.objective)))
+    keep, episode = truth.valid.cpu(), states.episode.cpu()
+    enough = len(episode[keep].unique()) >= FEWEST_EPISODES
+    found = _relative(agent, obs, truth, episode) if enough else None
     critic = CriticReference().cotangent(agent, obs)
-    trusting = _errors_of(
-        agent, obs, critic.mean, critic.valid.cpu(), states, kernel, (critic.name, str(critic.objective))
-    )
-    errors, own, notes = {}, {}, []
+    at_states, update, own = {}, {}, {}
+    notes: list[str] = []
     for estimator in chosen:
         v = estimator.draw(agent, obs, max(draws, 2), generator).cpu()
+        own[estimator.name] = state_error(v, critic, episode).bias_squared
         if found is not None:
-            errors[estimator.name] = found.of(v[:, keep], batch)
-        if trusting is not None:
-            own[estimator.name] = trusting.of(v[:, critic.valid.cpu()], batch).bias_squared
+            at_states[estimator.name] = state_error(v, truth, episode)
+            if found.true_squared.resolved:
+                update[estimator.name] = found.of(v[:, keep], batch)
         notes += estimator.notes(agent, obs)
     if (horizon := truth.objective.horizon) is not None:
         beyond = truth.objective.discount**horizon
         lost = f"{beyond:.0%} of the weight of a task that goes on lies beyond the horizon"
         notes.insert(0, f"{lost}; what it cuts off is in the bias")
-    if found is None and bool(keep.any()):
+    if not enough and bool(keep.any()):
         notes.insert(0, "the states with an open gate are of fewer than three episodes: no interval, hence no numbers")
     reasons = Counter(str(reason) for reason in truth.diagnostics.get("reason", []) if reason)
-    judged = critic_error(agent, truth, states, values=values) if bool(keep.any()) else None
+    judged = None
+    if enough:
+        if values is None and not hasattr(reference, "values"):
+            values = SimulatorReference(reference.simulator, long_horizon(agent.discount))
+        judged = critic_error(agent, truth, states, values=reference if values is None else values)
     return BiasReport(
-        errors=errors,
+        at_states=at_states,
+        update=update,
         own=own,
         reference=truth.name,
         objective=truth.objective,
@@ -190,20 +200,9 @@ def long_horizon(discount: float, left: float = 0.01, most: int = 1000) -> int:
     return min(most, max(1, math.ceil(math.log(left) / math.log(discount)))) if discount > 0 else 1
 
 
-def _errors_of(
-    agent: Agent,
-    obs: torch.Tensor,
-    truth: torch.Tensor,
-    keep: torch.Tensor,
-    states: States,
-    kernel: TangentKernel,
-    words: tuple[str, str],
-) -> RelativeErrors | None:
-    """Errors against one truth where it is known, or None where that is at too few episodes."""
-    episode = states.episode.cpu()[keep]
-    if len(episode.unique()) < FEWEST_EPISODES:
-        return None
-    part = kernel if bool(keep.all()) else kernel.select(keep)
+def _relative(agent: Agent, obs: torch.Tensor, truth: ReferenceCotangent, episode: torch.Tensor) -> RelativeErrors:
+    """Errors of updates at the states where the gate is open."""
+    keep = truth.valid.cpu()
     return RelativeErrors(
-        agent, obs[keep], truth.cpu()[keep], episode, kernel=part, reference=words[0], objective=words[1]
+        agent, obs[keep], truth.mean.cpu()[keep], episode[keep], reference=truth.name, objective=str(truth.objective)
     )

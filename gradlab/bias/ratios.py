@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.bias.by_state import root_of
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate, Scale
 from gradlab.inference.confidence import skewed_interval, tailed_half, variance_interval
 from gradlab.inference.intervals import sum_interval
 from gradlab.statistics.nested import LeftOutParts, leave_groups_out
-from gradlab.tangent import TangentKernel
+from gradlab.tangent import TangentKernel, tangent_kernel
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class RelativeErrors:
             raise GradlabError(
                 f"relative error: states of {episodes} episodes; intervals over episodes need at least three"
             )
-        self._agent, self._obs, self._episode, self._kernel = agent, obs, episode, kernel
+        self._agent, self._obs, self._episode = agent, obs, episode
+        self._kernel = kernel or tangent_kernel(agent, obs)
         self._reference, self._objective = reference, objective
         self._truth = truth.detach().double()
         self._true_squared = self._squared(self._truth)
@@ -148,7 +150,7 @@ class RelativeErrors:
             variance=variance,
             mse=mse,
             cosine=self._estimate(cosine, error, own, true, scale="fisher"),
-            norm_ratio=self._estimate(lambda g, r: _root(g) / _root(r), own, true, scale="log"),
+            norm_ratio=root_of(self._estimate(lambda g, r: g / _positive(r), own, true)),
             batch=batch,
         )
 
@@ -175,12 +177,8 @@ class RelativeErrors:
             return replace(estimate, ends=skewed_interval(value, stderr, pseudo))
         if scale == "inverse":
             return replace(estimate, ends=variance_interval(value, stderr, pseudo))
-        half = tailed_half(stderr, pseudo)
-        if scale == "fisher":
-            centre, half = math.atanh(value), half / (1 - value**2)
-            return replace(estimate, ends=(math.tanh(centre - half), math.tanh(centre + half)))
-        factor = math.exp(min(half / value, 700.0))
-        return replace(estimate, ends=(value / factor, value * factor))
+        centre, half = math.atanh(value), tailed_half(stderr, pseudo) / (1 - value**2)
+        return replace(estimate, ends=(math.tanh(centre - half), math.tanh(centre + half)))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from gradlab.cli.analyze import analyze
+from gradlab.cli.bias import bias
 from gradlab.cli.calibrate import calibrate
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(dashboard)
 app.command()(analyze)
+app.command()(bias)
 app.command()(calibrate)
 
 
