@@ -17,7 +17,7 @@ def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
     """How far the lanes' numbers depart from ``env.step``'s: the largest |difference| / max(1, |number|).
 
     The environment is stepped through the beginning of an episode. One lane goes along for half of it, is captured,
-    and goes on from the snapshot, while a second one is led astray beside it.
+    and goes on from the snapshot, while a second one is led astray beside it, both of them standing still at times.
 
     Args:
         lanes: lanes of an environment; afterwards in some state of their own.
@@ -26,6 +26,14 @@ def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
 
     Returns:
         Zero when every bit agrees, infinity when a termination, or what is not a number, does not.
+
+    Example:
+        >>> import gymnasium
+        >>> from gradlab.simulation.batch_lanes import BatchLanes
+        >>> from gradlab.simulation.tasks import task_of
+        >>> env = gymnasium.make("Hopper-v5").unwrapped
+        >>> departure(BatchLanes(env, task_of(env))) <= TOLERANCE
+        True
     """
     env = lanes.env if env is None else env
     acts = random_actions(env.action_space, (steps, 2))
@@ -37,12 +45,16 @@ def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
         if t == half:
             snapshot = lanes.capture(0)
             lanes.load([snapshot, snapshot])
-        # The lane in question changes places with the other, which stands still now and then.
+        # The lane in question changes places with the other, and stands still beside it now and then.
         mine = 0 if t < half else 1
-        running = np.array([True, True])
-        running[1 - mine] = t % 3 > 0
-        outcome = lanes.step(act if mine == 0 else act[::-1], running)
-        found += [_apart(ours[mine], theirs) for ours, theirs in zip(outcome, path[t + 1], strict=True)]
+        both, other = np.array([True, True]), np.arange(2) != mine
+        ordered = act if mine == 0 else act[::-1]
+        if t % 4 == 1:
+            lanes.step(ordered, other)
+        outcome = lanes.step(ordered, both if t % 3 else ~other)
+        found += [_apart(ours[mine], theirs) for ours, theirs in zip(outcome[:2], path[t + 1][:2], strict=True)]
+        if bool(outcome[2][mine]) != bool(path[t + 1][2]):
+            return float("inf")
     return max(found)
 
 
