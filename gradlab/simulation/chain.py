@@ -30,11 +30,8 @@ from gradlab.simulation.workers import go_on
 _STEPS = (1e-5, 1e-6, 1e-7)
 _COARSE_STEPS = (1e-2, 1e-3, 1e-4)
 
-#: Rollouts carried together. The policy always sees this many rows, so that no result depends on its neighbours.
-_BLOCK = 16
-
-#: Fewest rollouts in a thread's share; each comes with 6p displaced ones.
-_LEAST = 4
+#: Rollouts carried together, at most and at least where there are enough; each comes with 6p displaced ones.
+_TOGETHER, _LEAST = 16, 4
 
 
 @dataclass(frozen=True)
@@ -131,9 +128,8 @@ def chain_rule(
 
     def work(lanes: Lanes, at: slice) -> list[tuple[dict[str, Tensor], int]]:
         found = []
-        for begin in range(at.start, at.stop, _BLOCK):
+        for rows in torch.arange(at.start, at.stop).split(_TOGETHER):
             # State by state, the noise seeds of one together.
-            rows = torch.arange(begin, min(begin + _BLOCK, at.stop))
             owner, seed = rows // seeds, rows % seeds
             epsilon = None if noise is None else noise[seed, :, owner].transpose(0, 1)
             begun = Tangents(lanes, pilots.mine(), space, states[owner].snapshots, steps)
@@ -182,8 +178,8 @@ def _carry(
     """Carry the tangents of at most a block of rollouts, noise [H, N, p], to their ends."""
     pilot, steps = tangents.pilot, tangents.steps
     count, size = len(obs), pilot.action_size
-    policy = PolicyLink(pilot, _BLOCK)
-    first = policy.at_head(obs, None if noise is None else noise[0])
+    policy = PolicyLink(pilot)
+    first = policy.at_head(policy.head(obs), None if noise is None else noise[0])
     act = first.act
     moved_act = np.broadcast_to(np.eye(size), (count, len(steps), size, size))
     gradient = np.zeros((count, len(steps), size))
@@ -200,13 +196,12 @@ def _carry(
         if not alive.any():
             break
         weight *= pilot.discount
-        seen = torch.from_numpy(np.where(alive[:, None], after.obs, 0.0))
-        link = policy.at_observation(seen, None if noise is None else noise[t + 1])
-        act = link.act
-        moved_act = np.einsum("npo,nkdo->nkdp", link.jacobian, after.moved_obs)
+        link = policy.at_observation(torch.from_numpy(after.obs), None if noise is None else noise[t + 1], alive)
+        act, moved_obs = link.act, np.where(alive[:, None, None, None], after.moved_obs, 0.0)
+        moved_act = np.einsum("npo,nkdo->nkdp", link.jacobian, moved_obs)
         if entropy and noise is not None:
-            gradient -= weight * entropy * np.einsum("no,nkdo->nkd", link.log_prob_gradient, after.moved_obs)
-            value -= weight * entropy * np.where(alive, link.log_prob, 0.0)
+            gradient -= weight * entropy * np.einsum("no,nkdo->nkd", link.log_prob_gradient, moved_obs)
+            value -= weight * entropy * link.log_prob
     gradient[tangents.broken], value[tangents.broken] = np.nan, np.nan
     at_head = np.einsum("npm,nkp->knm", first.jacobian, gradient)
     if entropy and noise is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.policies import Deterministic
-from gradlab.simulation.lanes import Floats
+from gradlab.simulation.lanes import Bools, Floats
 
 
 @dataclass(frozen=True)
@@ -34,54 +33,62 @@ class Link:
 class PolicyLink:
     """An agent's reparameterised policy a = f(h_θ(o), ε), differentiated by automatic differentiation.
 
-    Every evaluation is of ``rows`` rows, filled up with copies, so that none depends on how many others there are.
+    One rollout at a time, in as many equal rows as there are derivatives to take: one pass backward then has them all,
+    and no result depends on which other rollouts there are (a row's last bits depend on its place among the others).
 
     Args:
         pilot: the agent as it acts, in float64.
-        rows: how many rows its actor always sees.
     """
 
-    def __init__(self, pilot: Agent, rows: int) -> None:
-        self._pilot, self._rows = pilot, rows
+    def __init__(self, pilot: Agent) -> None:
+        self._pilot = pilot
 
-    def at_observation(self, obs: Tensor, noise: Tensor | None) -> Link:
-        """By the observations [N, n], with noise [N, p]; N ≤ rows."""
-        return self._link(self._filled(obs), noise, self._pilot.head, len(obs))
+    def at_observation(self, obs: Tensor, noise: Tensor | None, wanted: Bools) -> Link:
+        """By the observations [N, n], with noise [N, p]; zeros where not ``wanted`` [N]."""
+        return self._links(obs, noise, wanted, through_actor=True)
 
-    def at_head(self, obs: Tensor, noise: Tensor | None) -> Link:
-        """By the heads that the observations [N, n] give."""
+    def at_head(self, head: Tensor, noise: Tensor | None) -> Link:
+        """By the heads [N, m]."""
+        return self._links(head, noise, np.ones(len(head), dtype=bool), through_actor=False)
+
+    def head(self, obs: Tensor) -> Tensor:
+        """The heads [N, m] at observations [N, n], each on its own."""
+        pilot = self._pilot
         with torch.no_grad():
-            head = self._pilot.head(self._filled(obs))
-            if isinstance(self._pilot.policy, Deterministic):
-                # Rounding in the actor's own scaling may leave the action a last bit outside its box.
-                head = torch.clamp(head, self._pilot.action_low, self._pilot.action_high)
-        return self._link(head, noise, lambda at: at, len(obs))
+            head = torch.cat([pilot.head(row[None].to(dtype=pilot.dtype, device=pilot.device)) for row in obs])
+        if isinstance(pilot.policy, Deterministic):
+            # Rounding in the actor's own scaling may leave the action a last bit outside its box.
+            head = torch.clamp(head, pilot.action_low, pilot.action_high)
+        return head
 
-    def _link(self, inputs: Tensor, noise: Tensor | None, to_head: Callable[[Tensor], Tensor], count: int) -> Link:
-        policy = self._pilot.policy
+    def _links(self, inputs: Tensor, noise: Tensor | None, wanted: Bools, *, through_actor: bool) -> Link:
+        count, size, many = len(inputs), self._pilot.action_size, inputs.shape[-1]
+        act = torch.zeros(count, size, dtype=self._pilot.dtype, device=self._pilot.device)
+        jacobian, log_prob, slope = np.zeros((count, size, many)), np.zeros(count), np.zeros((count, many))
+        for i in np.flatnonzero(wanted).tolist():
+            epsilon = None if noise is None else noise[i]
+            act[i], jacobian[i], log_prob[i], slope[i] = self._link(inputs[i], epsilon, through_actor)
+        return Link(act, jacobian, log_prob, slope)
+
+    def _link(
+        self, at: Tensor, noise: Tensor | None, through_actor: bool
+    ) -> tuple[Tensor, Floats, float, Floats | float]:
+        pilot, size = self._pilot, self._pilot.action_size
+        rows = at.to(dtype=pilot.dtype, device=pilot.device).expand(size + (noise is not None), -1)
         with torch.enable_grad():
-            at = inputs.detach().clone().requires_grad_()
-            head = to_head(at)
+            rows = rows.clone().requires_grad_()
+            head = pilot.head(rows) if through_actor else rows
             if noise is None:
-                act, log_prob = policy.mode(head), None
+                act, log_prob = pilot.policy.mode(head), None
+                wanted = act.diagonal().sum()
             else:
-                act, log_prob = policy.sample(head, self._filled(noise))
-            rows = [_gradient(act[:, j].sum(), at) for j in range(act.shape[-1])]
-            slope = torch.zeros_like(at) if log_prob is None else _gradient(log_prob.sum(), at)
-        density = act.new_zeros(len(act)) if log_prob is None else log_prob.detach()
-        return Link(act.detach()[:count], *(_array(part[:count]) for part in (torch.stack(rows, 1), density, slope)))
-
-    def _filled(self, rows: Tensor) -> Tensor:
-        rows = rows.to(dtype=self._pilot.dtype, device=self._pilot.device)
-        return torch.cat([rows, rows[-1:].expand(self._rows - len(rows), -1)])
-
-
-def _gradient(of: Tensor, at: Tensor) -> Tensor:
-    if not of.requires_grad:
-        return torch.zeros_like(at)
-    (found,) = torch.autograd.grad(of, at, retain_graph=True, materialize_grads=True)
-    return found.detach()
-
-
-def _array(values: Tensor) -> Floats:
-    return np.asarray(values.cpu().numpy(), dtype=np.float64)
+                act, log_prob = pilot.policy.sample(head, noise.to(head).expand(size + 1, -1))
+                # Row j for the j-th action, the last for the density.
+                wanted = act.diagonal().sum() + log_prob[size]
+            slopes = torch.zeros_like(rows)
+            if wanted.requires_grad:
+                (slopes,) = torch.autograd.grad(wanted, rows, materialize_grads=True)
+        found = np.asarray(slopes.cpu().numpy(), dtype=np.float64)
+        if log_prob is None:
+            return act.detach()[0], found, 0.0, 0.0
+        return act.detach()[0], found[:size], float(log_prob.detach()[0]), found[size]
