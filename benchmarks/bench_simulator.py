@@ -1,96 +1,92 @@
-"""Closed-loop steps per second of the simulator, and the time of a reference, on one thread.
+"""Closed-loop steps per second of the simulator, policy included, and the time of a reference.
 
-The plain loop steps one environment by ``env.step`` and evaluates the same float64 policy one state at a time; the
-simulator steps many exact states and evaluates the policy in batch. Both are timed in processor seconds, in turns.
+Against a plain loop (``env.step`` and the same float64 policy, one state after another, on one core), and against the
+bare physics: the very same steps by ``mujoco.batch`` with no policy, observation or reward, on as many threads as the
+simulator has, the faster of its two ways. Ant and Humanoid need contact forces, which a batch does not compute.
 
-    python benchmarks/bench_simulator.py [--tasks Reacher-v5 HalfCheetah-v5] [--states 32] [--horizon 50]
+    python benchmarks/bench_simulator.py [--tasks Reacher-v5 Hopper-v5] [--horizon 25] [--threads 2]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import statistics
 import time
-from itertools import pairwise
 from typing import Any
 
-import gymnasium
-import numpy as np
-import torch
-from torch import nn
+import harness
+from simulated import Problem, rates, ratio
 
-from gradlab.agent import Agent
 from gradlab.references import SimulatorReference
 
-WIDTHS = (400, 300)  # Stable-Baselines3's TD3 actor.
+#: How many times the plain loop, and what part of the bare physics, is to be reached.
+TARGETS: dict[str, tuple[float | None, float | None]] = {
+    "Reacher-v5": (1.5, None),
+    "HalfCheetah-v5": (2.3, None),
+    "Hopper-v5": (2.3, None),
+    "Ant-v5": (None, 0.85),
+    "Humanoid-v5": (None, 0.85),
+}
 
 
-def actor(inputs: int, outputs: int) -> nn.Sequential:
-    generator = torch.Generator().manual_seed(0)
-    sizes = (inputs, *WIDTHS)
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    network = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs), nn.Tanh())
-    with torch.no_grad():
-        for parameter in network.parameters():
-            bound = parameter.shape[-1] ** -0.5
-            parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * bound)
-    return network
+def closed_loop(task: str, options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    problem = Problem(task, options.states, options.rollouts, options.horizon, options.threads)
+    physics = problem.physics(problem.simulator.threads)
+    ways = {
+        "simulator": problem.closed_loop,
+        "plain loop": lambda: problem.plain_loop(options.plain_steps),
+        "one batch": physics.one_batch,
+        "a batch a thread": physics.batch_a_thread,
+    }
+    found = rates(ways, options.repeats)
+    medians = {name: round(statistics.median(rounds)) for name, rounds in found.items()}
+    bare = max(("one batch", "a batch a thread"), key=lambda name: medians[name])
+    loop_target, bare_target = TARGETS.get(task, (None, None))
+    rows = [
+        ratio(f"{task}: plain loop", found, "simulator", "plain loop", loop_target),
+        ratio(f"{task}: bare physics ({bare})", found, "simulator", bare, bare_target),
+    ]
+    return rows, medians
 
 
-def plain_loop(env: Any, agent: Agent, steps: int) -> float:
-    """Environment steps a second of the obvious loop."""
-    double = agent.snapshot(double=True)
-    obs, _ = env.reset(seed=0)
-    begun = time.process_time()
-    with torch.no_grad():
-        for _ in range(steps):
-            act = double.to_env(double.action(torch.from_numpy(np.asarray(obs, dtype=np.float64))[None]))
-            obs, _, terminated, _, _ = env.step(act[0].numpy())
-            if terminated:
-                obs, _ = env.reset()
-    return steps / (time.process_time() - begun)
-
-
-def measure(task: str, states: int, horizon: int) -> dict[str, Any]:
-    reference = SimulatorReference(task, horizon=horizon)
-    simulator = reference.simulator
-    env = gymnasium.make(task).unwrapped
-    unit = np.ones(simulator.action_size)
-    body = actor(simulator.obs_size, simulator.action_size)
-    agent = Agent(body, [], -unit, unit, env_low=env.action_space.low, env_high=env.action_space.high)
-    visited = simulator.visit(agent, states, seed=0, max_steps=200)
-    act = agent.action(visited.obs.float()).detach().expand(16, -1, -1)
-    plain, batch = [], []
-    for _ in range(3):
-        plain.append(plain_loop(env, agent, 3000))
-        begun = time.process_time()
-        rollouts = simulator.rollouts(agent, visited, act, horizon=horizon)
-        batch.append(int(rollouts.length.sum()) / (time.process_time() - begun))
-    wall, processor = time.perf_counter(), time.process_time()
-    found = reference.cotangent(agent, visited)
+def reference(task: str, states: int, horizon: int, threads: int | None) -> dict[str, Any]:
+    """The time of one reference, whole."""
+    problem = Problem(task, states, states, horizon, threads)
+    truth = SimulatorReference(problem.simulator, horizon=horizon)
+    begun = time.perf_counter()
+    found = truth.cotangent(problem.agent, problem.states)
+    wall = time.perf_counter() - begun
+    simulated = int(found.diagnostics["steps"])
     return {
         "task": task,
         "states": states,
         "horizon": horizon,
-        "plain_loop_steps_per_second": round(max(plain)),
-        "simulator_steps_per_second": round(max(batch)),
-        "ratio": round(max(batch) / max(plain), 2),
-        "reference_seconds": round(time.perf_counter() - wall, 2),
-        "reference_processor_seconds": round(time.process_time() - processor, 2),
+        "seconds": round(wall, 2),
+        "steps": simulated,
+        "steps_per_second": round(simulated / wall),
         "states_with_open_gate": int(found.valid.sum()),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", default=["Reacher-v5", "Hopper-v5", "HalfCheetah-v5"])
-    parser.add_argument("--states", type=int, default=32)
-    parser.add_argument("--horizon", type=int, default=50)
+    parser.add_argument("--tasks", nargs="+", default=list(TARGETS))
+    parser.add_argument("--states", type=int, default=64)
+    parser.add_argument("--rollouts", type=int, default=1024)
+    parser.add_argument("--horizon", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--plain-steps", type=int, default=4000)
+    parser.add_argument("--reference-horizon", type=int, default=200)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    print(json.dumps([measure(task, options.states, options.horizon) for task in options.tasks], indent=1))
+    rows: list[dict[str, Any]] = []
+    steps_per_second: dict[str, dict[str, float]] = {}
+    for task in options.tasks:
+        found, steps_per_second[task] = closed_loop(task, options)
+        rows += found
+    times = [reference("HalfCheetah-v5", options.states, options.reference_horizon, options.threads)]
+    settings = {key: value for key, value in vars(options).items() if key != "tasks"}
+    harness.write("simulator", rows, steps_per_second=steps_per_second, references=times, settings=settings)
 
 
 if __name__ == "__main__":

@@ -123,10 +123,11 @@ def write(name: str, comparisons: list[dict[str, Any]], **more: Any) -> Path:
     width = max((len(row["name"]) for row in comparisons), default=0)
     print(f"{'':{width}}  {'gradlab':>10}  {'obvious':>10}  {'ratio':>8}  target")
     for row in comparisons:
-        target = "" if row["target"] is None else f"{row['target']:.0f}×"
+        target = "" if row["target"] is None else f"{row['target']:g}×"
+        ratio = f"{row['ratio']:.1f}" if row["ratio"] >= 10 else f"{row['ratio']:.2f}"
         print(
             f"{row['name']:{width}}  {row['fast_seconds'] * 1e3:7.1f} ms  {row['slow_seconds'] * 1e3:7.0f} ms"
-            f"  {row['ratio']:7.1f}×  {target:>6}"
+            f"  {ratio:>7}×  {target:>6}"
         )
     for key, value in more.items():
         print(f"{key}: {value}")
