@@ -162,7 +162,7 @@ def test_a_gaussian_policy_is_smoothed_further_and_its_spread_has_a_gradient():
     z = (found.mean - truth) / found.stderr
     assert z.abs().max() < 4.5
     assert 0.6 < float(z.square().mean()) < 1.3
-    assert_mean(found.mean, truth, 0.004)
+    assert_mean(found.mean, truth, 0.01)
 
 
 @pytest.mark.parametrize("entropy", [0.0, 0.5])
@@ -188,7 +188,7 @@ def test_a_squashed_gaussian_with_entropy_agrees_with_quadrature(entropy):
     (truth,) = torch.autograd.grad(inner, at)
     z = (found.mean - truth) / found.stderr
     assert z.abs().max() < 4.5
-    assert_mean(found.mean, truth, 0.004)
+    assert_mean(found.mean, truth, 0.01)
 
 
 @pytest.mark.parametrize("radius", [0.3, 1e-3])
