@@ -54,9 +54,10 @@ def over_halves(draws: Tensor, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Mean and standard error of draws [seeds, B, m] whose halves were sized by one another, [B, m] each.
 
     Example:
-        >>> mean, stderr = over_halves(torch.tensor([[[1.0]], [[2.0]], [[3.0]], [[4.0]], [[5.0]]]), [0, 1, 2, 3, 5])
+        >>> draws = torch.tensor([1.0, 2.0, 3.0, 4.0, 9.0])
+        >>> mean, stderr = over_halves(draws[:, None, None], [0, 1, 2, 3, 5])
         >>> mean.item(), round(stderr.item(), 4)
-        (2.8333, 0.6614)
+        (3.5, 1.1547)
     """
     halves = [draws[[i for i, index in enumerate(indices) if index % 2 == which]] for which in (0, 1)]
     mean = (halves[0].mean(0) + halves[1].mean(0)) / 2
@@ -69,7 +70,7 @@ def over_seeds(draws: Tensor) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> over_seeds(torch.tensor([1.0, 3.0]))
-        (tensor(2.), tensor(1.0000))
+        (tensor(2.), tensor(1.))
     """
     mean = draws.mean(0)
     if len(draws) == 1:

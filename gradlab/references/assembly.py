@@ -18,7 +18,6 @@ from gradlab.simulation.states import States
 OUT_OF_TIME = "left out: the time allowed was spent"
 OUT_OF_ROLLOUTS = "left out: the rollouts allowed were spent"
 NOT_CHOSEN = "left out: more states than were to be measured"
-UNCHECKED = "left out: there was no time left to work out the chain rule"
 
 #: Parts of the diagnostics that are one number a state.
 _PER_STATE = ("disagreement", "step", "value", "value_stderr", "growth", "chain_error")
@@ -61,8 +60,7 @@ def assemble(
         for part in ("disagreement", "step", "one_sided", "growth", "chain_error"):
             found[part][group] = getattr(state, part).to(found[part])
         for position, reason in zip(group, state.reasons, strict=True):
-            unchecked = run.second_way and not reason and position not in run.chains
-            reasons[position] = UNCHECKED if unchecked else reason
+            reasons[position] = reason
     valid = torch.tensor([not reason for reason in reasons], dtype=torch.bool)
     mean[~valid], stderr[~valid] = torch.nan, torch.nan
     noises_of = torch.tensor([run.records.count(position) for position in range(count)])
@@ -71,7 +69,7 @@ def assemble(
         found = {part: value for part, value in found.items() if part not in ("growth", "chain_error")}
     diagnostics: dict[str, Any] = {
         "reason": reasons,
-        "left_out": sum(reason in (OUT_OF_TIME, OUT_OF_ROLLOUTS, NOT_CHOSEN, UNCHECKED) for reason in reasons),
+        "left_out": sum(reason in (OUT_OF_TIME, OUT_OF_ROLLOUTS, NOT_CHOSEN) for reason in reasons),
         **found,
         "noise_seeds": noises_of,
         "rollouts": noises_of * scheme.width,

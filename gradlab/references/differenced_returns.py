@@ -10,7 +10,7 @@ from gradlab.references.rollout_records import Outcome
 from gradlab.references.schemes import Assessment, Scheme
 from gradlab.simulation.chain import Chain
 from gradlab.simulation.differences import Stencil, plateau, stencil
-from gradlab.simulation.gate import closed_because
+from gradlab.simulation.gate import apart, closed_because
 from gradlab.simulation.rollouts import Rollouts
 
 
@@ -60,7 +60,7 @@ class DifferencedReturns(Scheme):
         draws = gradients[:, level.chosen, at]
         rollouts = Rollouts(found.values, found.lengths, found.ends, torch.empty(0))
         stochastic = self._pilot.policy.stochastic
-        reasons = closed_because(around, level, found.values, rollouts, stochastic=stochastic)
+        reasons = closed_because(around, level, found.values, rollouts, stochastic=stochastic, chain=chain)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         return Assessment(
             draws=draws,
@@ -70,8 +70,8 @@ class DifferencedReturns(Scheme):
             disagreement=level.disagreement,
             step=torch.tensor(self._steps, dtype=torch.float64)[level.chosen],
             one_sided=around.inward.cpu()[level.chosen, :, at].sum(-1),
-            growth=unknown,
-            chain_error=unknown,
+            growth=unknown if chain is None else chain.growth.amax(0),
+            chain_error=unknown if chain is None else apart(around, level, found.values, chain),
         )
 
     def _around(self, positions: Tensor) -> Stencil:

@@ -19,6 +19,7 @@ def fingerprints(pilot: Agent, states: States, settings: Mapping[str, Any]) -> d
     """A digest of everything that decides a reference's numbers, by what it is of: agent, states, settings, versions.
 
     Example:
+        >>> import torch
         >>> actor = nn.Linear(1, 1)
         >>> agent = Agent(actor, [], action_low=-1, action_high=1)
         >>> states = States(torch.zeros(1, 1), ("a",), torch.tensor([0]), torch.tensor([0]), "X")

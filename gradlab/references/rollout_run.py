@@ -21,8 +21,8 @@ from gradlab.simulation.pilot import without_critics
 from gradlab.simulation.simulator import Rollouts, Simulator
 from gradlab.simulation.states import States
 
-#: States whose chain rule is worked out together.
-_CHAINED = 16
+#: Environment steps that the chain rule is worked out over at a time, about.
+_CHAIN_STEPS = 200_000
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,7 @@ class RolloutRun:
             self._take(kept)
         while True:
             if (positions := self._to_chain()) is not None:
-                if not self._spending.affords("chain", len(positions)):
-                    break
+                # Already paid for: without it the rollouts at these states would be for nothing.
                 self._make_chain(positions)
             else:
                 block = self._next_block()
@@ -173,9 +172,7 @@ class RolloutRun:
         unchained = [p for p, state in self._sample().items() if p not in self.chains and state.open]
         if not unchained:
             return None
-        if len(unchained) < _CHAINED and self._allocation.first(self.records, self._blocks) is not None:
-            return None
-        return torch.tensor(unchained[:_CHAINED])
+        return torch.tensor(unchained[: max(16, _CHAIN_STEPS // (self._course.horizon * self._chain_width))])
 
     def _sample(self) -> dict[int, Sampled]:
         """The draws at every state that has its first noises; worked out anew only where there are new ones."""
@@ -201,7 +198,8 @@ class RolloutRun:
             return True
         amount = len(block) * self._scheme.width
         self.out_of_rollouts = self._spending.exhausted(self.records.rollouts + amount)
-        return not self.out_of_rollouts and self._spending.affords("rollouts", amount)
+        fresh = {p for p in block.positions.tolist() if not self.records.count(p)} if self.second_way else ()
+        return not self.out_of_rollouts and self._spending.affords({"rollouts": amount, "chain": len(fresh)})
 
     # Doing it ----------------------------------------------------------------------------------------------
 
@@ -283,9 +281,14 @@ class RolloutRun:
             )
         )
 
+    @property
+    def _chain_width(self) -> int:
+        """The chain rule's price at a state, in rollouts."""
+        return 1 + 6 * self._course.simulator.action_size
+
     def _share(self, states: dict[int, Sampled]) -> float:
         """Share of the work that is done; the chain rule's is counted in states."""
-        width = self._course.simulator.action_size * 6 + 1 if self.second_way else 0
+        width = self._chain_width if self.second_way else 0
         total: float = max(self._allocation.first_rollouts, self.records.rollouts) + width * len(
             self._allocation.positions
         )

@@ -28,6 +28,8 @@ from gradlab.references.rollout_run import Course, RolloutRun
 from gradlab.references.schemes import Scheme
 from gradlab.references.spending import Listener, Progress, Spending
 from gradlab.references.true_values import TrueValue, state_values, true_values
+from gradlab.simulation.batch_lanes import BatchSnapshot
+from gradlab.simulation.mujoco_lanes import MujocoSnapshot
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
 
@@ -51,9 +53,10 @@ class SimulatorReference:
     Its gate, per state, with the reason in ``diagnostics["reason"]``: the simulation stays finite; the step sizes
     have a plateau; no rollout of the chosen step sizes ends earlier or later than its siblings; with a stochastic
     policy none ends at all (pathwise derivatives miss what a jump contributes to an expectation); the return is
-    not locally constant. Where the gate is closed the mean is NaN. With ``second_way`` the chain rule is worked out
-    too, through one-step differences along the path (``simulation.chain``): the two must agree, and a product of
-    Jacobians too large for differences is refused.
+    not locally constant. The chain rule is a second way, independent of the first: through one-step differences along
+    the path (``simulation.chain``), with the first of the noises. The two must agree, and a product of Jacobians too
+    large for differences is refused. Where the gate is closed the mean is NaN; what jumps or is locally constant has
+    a gradient only when it is smoothed, see ``SmoothedSimulatorReference``.
 
     What it gives depends on the seed, the states' positions and the settings alone: it is the same to the last bit
     for any number of threads, and wherever a run was interrupted that a file of finished rollouts let go on.
@@ -79,7 +82,9 @@ class SimulatorReference:
             after the first ``noise_seeds``, at least 8, more noises go to the states whose interval is widest until
             none is expected to be wider. 0 spends all of ``seconds`` or ``rollouts``. Means below a tenth of the
             root mean square over states count as that. None gives every state the same noises.
-        second_way: whether a state's gradient is held against the chain rule's, of its first noise.
+        second_way: whether a state's gradient is held against the chain rule's; by default where MuJoCo keeps the
+            state (other environments may hold reals that cannot be found and moved). It doubles the steps simulated
+            for a deterministic policy, and adds about one part in ``noise_seeds`` for others.
         clock: seconds, monotonic; for tests.
 
     Raises:
@@ -113,7 +118,7 @@ class SimulatorReference:
         states: int | None = None,
         rollouts: int | None = None,
         stderr_target: float | None = None,
-        second_way: bool = False,
+        second_way: bool | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if horizon < 1:
@@ -178,8 +183,9 @@ class SimulatorReference:
             ``value`` and ``value_stderr`` [B] (F_s(h) itself), ``left_out`` (states not measured for want of time or
             rollouts, or beyond ``states``), ``noise_seeds`` [B] (noises averaged over; ``samples`` is the fewest at
             an open state), ``rollouts`` [B] (made from each state), ``steps`` (environment steps simulated),
-            ``seconds`` (spent on simulating them, in all runs) and ``steps_per_second``; with ``second_way`` also
-            ``growth`` [B] and ``chain_error`` [B], of the chain rule.
+            ``seconds`` (spent on simulating them, in all runs) and ``steps_per_second``; where there is a second way
+            also ``growth`` [B] (by how much a change of the first action is amplified) and ``chain_error`` [B] (the
+            relative distance of the two ways).
 
         Raises:
             GradlabError: the agent or the states do not fit the environment, or ``resume`` is a file of another
@@ -206,7 +212,7 @@ class SimulatorReference:
                 Spending(self.seconds, self.rollouts, self._clock),
                 log=log,
                 listener=progress,
-                second_way=self.second_way and pilot.policy.continuous,
+                second_way=self._checked(pilot, states),
             )
             run.go()
         return assemble(run, allocation, scheme, pilot, states, self.objective(pilot), self.name)
@@ -238,6 +244,14 @@ class SimulatorReference:
             # Rounding in the actor's own scaling may leave the action a last bit outside its box.
             head = torch.clamp(head, pilot.action_low, pilot.action_high)
         return DifferencedReturns(pilot, head, self.steps, entropy=self._alpha(pilot), tolerance=self.tolerance)
+
+    def _checked(self, pilot: Agent, states: States) -> bool:
+        """Whether the chain rule is worked out too."""
+        if not pilot.policy.continuous:
+            return False
+        if self.second_way is None:
+            return all(isinstance(snapshot, (BatchSnapshot, MujocoSnapshot)) for snapshot in states.snapshots)
+        return self.second_way
 
     def _course(self, pilot: Agent, states: States) -> Course:
         return Course(

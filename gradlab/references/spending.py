@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -49,7 +49,7 @@ class Spending:
         >>> spending = Spending(seconds=10.0, rollouts=None, clock=lambda: now[0])
         >>> now[0] = 4.0
         >>> spending.book("rollouts", 100, 4.0)
-        >>> spending.affords("rollouts", 100), spending.affords("rollouts", 200)
+        >>> spending.affords({"rollouts": 100}), spending.affords({"rollouts": 200})
         (True, False)
     """
 
@@ -73,17 +73,14 @@ class Spending:
         """Whether so many rollouts, those of an interrupted run included, are more than allowed."""
         return self._most is not None and rollouts > self._most
 
-    def affords(self, kind: str, amount: int) -> bool:
-        """Whether there is time for a block of that kind.
-
-        Args:
-            kind: ``rollouts`` or another kind with a price of its own.
-            amount: how much of it, in any unit that its cost is proportional to.
-        """
+    def affords(self, amounts: Mapping[str, int]) -> bool:
+        """Whether there is time for so much of each kind of work, in any unit that its cost is proportional to."""
         if self._limit is None:
             return True
-        done, spent = self._booked.get(kind, (0, 0.0))
-        expected = spent / done * amount if done else 0.0
+        expected = 0.0
+        for kind, amount in amounts.items():
+            done, spent = self._booked.get(kind, (0, 0.0))
+            expected += spent / done * amount if done else 0.0
         return self.seconds + expected <= self._limit
 
     def book(self, kind: str, amount: int, seconds: float) -> None:
