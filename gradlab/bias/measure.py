@@ -107,7 +107,8 @@ def measure_bias(
 
     Args:
         agent: the agent; a copy is measured.
-        reference: what has ``cotangent(agent, states)`` and ``name``, such as ``SimulatorReference``.
+        reference: what has ``cotangent(agent, states)`` and ``simulator``, such as ``SimulatorReference``, or the
+            cotangent that it gave, where it was asked before (then ``values`` must be given).
         states: states visited by the reference's simulator, of at least three episodes.
         estimators: which ones; ``usual_estimators(agent)`` when None.
         draws: independent draws of each.
@@ -141,7 +142,8 @@ def measure_bias(
         )
     generator = generator or torch.Generator().manual_seed(0)
     chosen = tuple(usual_estimators(agent) if estimators is None else estimators)
-    truth = reference.cotangent(agent, states)
+    given = isinstance(reference, ReferenceCotangent)
+    truth: ReferenceCotangent = reference if given else reference.cotangent(agent, states)
     for estimator in chosen:
         # Refused before anything is drawn.
         compare_objectives(estimator.objective(agent), truth.objective, truth.name)
@@ -169,7 +171,7 @@ def measure_bias(
     reasons = Counter(str(reason) for reason in truth.diagnostics.get("reason", []) if reason)
     judged = None
     if enough:
-        if values is None and not hasattr(reference, "values"):
+        if values is None and not given and not hasattr(reference, "values"):
             values = SimulatorReference(reference.simulator, long_horizon(agent.discount))
         judged = critic_error(agent, truth, states, values=reference if values is None else values)
     return BiasReport(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +18,11 @@ from gradlab.cli.screen import screen
 from gradlab.errors import GradlabError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from gradlab.adapters.checkpoint import Checkpoint
-    from gradlab.cli.bias_document import Measured
+    from gradlab.references.simulator import TrueValue
     from gradlab.simulation import Simulator
-    from gradlab.simulation.states import States
 
 #: Kinds of references that ``--against`` knows, as KIND:HORIZON.
 _KINDS = ("simulator", "smoothed")
@@ -51,6 +55,17 @@ def bias(
     seconds: Annotated[
         float | None, typer.Option(help="Time each reference may take; states it does not get to are left out.")
     ] = None,
+    second_way: Annotated[
+        bool,
+        typer.Option(
+            "--second-way/--one-way",
+            help="Hold the simulator's differences against the chain rule too, at each state; doubles the cost.",
+        ),
+    ] = True,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder for finished rollouts of the simulator reference: an interrupted run goes on there."),
+    ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also write the tables here, as Markdown.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the states and of the draws.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
@@ -60,39 +75,45 @@ def bias(
     of a stochastic policy) are compared with derivatives of the return taken through the physics. The critic's error in
     value and in gradient comes with them. Checkpoints are read without running any code from them.
     """
-    from gradlab.adapters.checkpoint import read_checkpoint
-    from gradlab.cli.bias_document import document, print_measured
-    from gradlab.cli.tasks import require_box_task
-    from gradlab.simulation import Simulator
+    import torch
+
+    from gradlab.bias import long_horizon, measure_bias, usual_estimators
+    from gradlab.cli.bias_document import Measured, document, print_measured
+    from gradlab.references import SimulatorReference
 
     console = screen()
     wanted = [_kind_and_horizon(text) for text in against or ["simulator:50"]]
-    if len(env) not in (1, len(checkpoints)):
-        raise GradlabError(
-            f"--env: {len(env)} for {len(checkpoints)} checkpoints; give one for all, or one for each in their order"
-        )
-    tasks = env * len(checkpoints) if len(env) == 1 else env
-    if markdown is not None and not markdown.parent.is_dir():
-        raise GradlabError(f"--markdown {markdown}: there is no folder {markdown.parent}; make it first")
-    simulators: dict[str, Simulator] = {}
-    saved = []
-    for path, task in zip(checkpoints, tasks, strict=True):
-        checkpoint = read_checkpoint(path)
-        if task not in simulators:
-            require_box_task(task).close()
-            simulators[task] = Simulator(task)
-        # Refuses an agent of another task, before anything slow is done.
-        simulators[task].pilot(checkpoint.agent)
-        saved.append((checkpoint, task))
+    for option, folder in (("--markdown", markdown and markdown.parent), ("--resume", resume)):
+        if folder is not None and not folder.is_dir():
+            raise GradlabError(f"{option}: there is no folder {folder}; make it first")
+    saved = _opened(checkpoints, env)
     found: list[Measured] = []
-    for checkpoint, task in saved:
-        simulator = simulators[task]
-        with console.status(f"{checkpoint.path.name}: visiting states"):
-            visited = simulator.visit(checkpoint.agent, states, seed=seed, episodes=episodes)
+    for checkpoint, task, simulator in saved:
+        agent, file = checkpoint.agent, checkpoint.path
+        with console.status(f"{file.name}: visiting states, and what they are worth"):
+            visited = simulator.visit(agent, states, seed=seed, episodes=episodes)
+            longest = SimulatorReference(simulator, long_horizon(agent.discount), seed=seed)
+            values = _Known(longest.values(agent, visited))
         for kind, horizon in wanted:
-            reference = _reference(kind, simulator, horizon, radius, smoothing_draws, seconds, seed)
-            with console.status(f"{checkpoint.path.name}: {reference.name}, H={horizon}, at {states} states"):
-                measured = _measure(checkpoint, task, reference, visited, draws, radius, batch, seed)
+            reference = _reference(kind, simulator, horizon, radius, smoothing_draws, seconds, second_way, seed)
+            what = f"{file.name}: {reference.name}, H={horizon}"
+            begun = time.perf_counter()
+            with _shown(console, what, kind) as listening:
+                kept = {"resume": resume / f"{file.stem}-{horizon}.rollouts"} if resume and listening else {}
+                truth = reference.cotangent(agent, visited, **listening, **kept)
+            cost = time.perf_counter() - begun
+            with console.status(f"{what}: estimators"):
+                report = measure_bias(
+                    agent,
+                    truth,
+                    visited,
+                    estimators=usual_estimators(agent, radius),
+                    draws=draws,
+                    batch=batch,
+                    values=values,
+                    generator=torch.Generator().manual_seed(seed),
+                )
+            measured = Measured(file.name, checkpoint.algorithm, task, checkpoint.step, report, cost)
             print_measured(console, measured)
             found.append(measured)
     if markdown is not None:
@@ -101,6 +122,53 @@ def bias(
         console.print(f"Written to {markdown}", markup=False, soft_wrap=True)
     if not any(measured.report.at_states for measured in found):
         raise typer.Exit(1)
+
+
+def _opened(checkpoints: list[Path], env: list[str]) -> list[tuple[Checkpoint, str, Simulator]]:
+    """Every checkpoint with its task and a simulator of it, checked before anything slow is done."""
+    from gradlab.adapters.checkpoint import read_checkpoint
+    from gradlab.cli.tasks import require_box_task
+    from gradlab.simulation import Simulator
+
+    if len(env) not in (1, len(checkpoints)):
+        raise GradlabError(
+            f"--env: {len(env)} for {len(checkpoints)} checkpoints; give one for all, or one for each in their order"
+        )
+    simulators: dict[str, Simulator] = {}
+    opened = []
+    for path, task in zip(checkpoints, env * len(checkpoints) if len(env) == 1 else env, strict=True):
+        checkpoint = read_checkpoint(path)
+        if task not in simulators:
+            require_box_task(task).close()
+            simulators[task] = Simulator(task)
+        # Refuses an agent of another task.
+        simulators[task].pilot(checkpoint.agent)
+        opened.append((checkpoint, task, simulators[task]))
+    return opened
+
+
+@dataclass(frozen=True)
+class _Known:
+    """True values, for every reference that is compared at the same states."""
+
+    found: TrueValue
+
+    def values(self, agent: object, states: object, actions: object = None) -> TrueValue:
+        """Those that were found."""
+        return self.found
+
+
+@contextmanager
+def _shown(console: Console, what: str, kind: str) -> Iterator[dict[str, Any]]:
+    """A progress bar, as an argument for the references that tell of theirs; a spinner for the others."""
+    from gradlab.cli.reference_progress import reference_progress
+
+    if kind == "simulator":
+        with reference_progress(console, what) as listener:
+            yield {"progress": listener}
+    else:
+        with console.status(what):
+            yield {}
 
 
 def _kind_and_horizon(text: str) -> tuple[str, int]:
@@ -114,7 +182,14 @@ def _kind_and_horizon(text: str) -> tuple[str, int]:
 
 
 def _reference(
-    kind: str, simulator: Simulator, horizon: int, radius: float, draws: int, seconds: float | None, seed: int
+    kind: str,
+    simulator: Simulator,
+    horizon: int,
+    radius: float,
+    draws: int,
+    seconds: float | None,
+    second_way: bool,
+    seed: int,
 ) -> Any:
     if kind == "smoothed":
         from gradlab.references.smoothed import SmoothedSimulatorReference
@@ -122,28 +197,4 @@ def _reference(
         return SmoothedSimulatorReference(simulator, radius, horizon, draws=draws, seconds=seconds, seed=seed)
     from gradlab.references import SimulatorReference
 
-    return SimulatorReference(simulator, horizon, seconds=seconds, seed=seed)
-
-
-def _measure(
-    checkpoint: Checkpoint, task: str, reference: Any, visited: States, draws: int, radius: float, batch: int, seed: int
-) -> Measured:
-    import torch
-
-    from gradlab.bias import long_horizon, measure_bias, usual_estimators
-    from gradlab.cli.bias_document import Measured
-    from gradlab.references import SimulatorReference
-
-    agent, begun = checkpoint.agent, time.perf_counter()
-    report = measure_bias(
-        agent,
-        reference,
-        visited,
-        estimators=usual_estimators(agent, radius),
-        draws=draws,
-        batch=batch,
-        values=SimulatorReference(reference.simulator, long_horizon(agent.discount), seed=seed),
-        generator=torch.Generator().manual_seed(seed),
-    )
-    seconds = time.perf_counter() - begun
-    return Measured(checkpoint.path.name, checkpoint.algorithm, task, checkpoint.step, report, seconds)
+    return SimulatorReference(simulator, horizon, seconds=seconds, second_way=second_way, seed=seed)

@@ -33,7 +33,7 @@ class Measured:
         task: the environment.
         step: environment steps trained.
         report: what was measured.
-        seconds: what the measurement took.
+        seconds: what the reference took.
     """
 
     file: str
@@ -125,7 +125,7 @@ def _lines(measured: Measured) -> list[str]:
     if norm and not report.update:
         norm += ", not resolved from zero: there are no errors of the update relative to it. Take more episodes"
     opened = f"Gate open at {report.open} of {report.states} states, from {report.episodes} episodes"
-    lines = [f"{opened}; {measured.seconds:.0f} s.{norm}{norm and '.'}"]
+    lines = [f"{opened}; the reference took {measured.seconds:.0f} s.{norm}{norm and '.'}"]
     lines += [f"{count} states closed: {reason}" for reason, count in _gathered(report.reasons)]
     lines += report.notes
     lines += [note for note in (report.critic.notes if report.critic else ()) if not note.startswith("gradient")]

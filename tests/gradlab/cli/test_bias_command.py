@@ -98,7 +98,7 @@ def test_refuses_in_one_line(gradlab, tmp_path):
     assert "KIND:HORIZON" in refused(*reacher, "--against", "simulator")
     assert "KIND:HORIZON" in refused(*reacher, "--against", "oracle:50")
     assert "one for all" in refused(REACHER, *reacher, "--env", "Reacher-v5", "--env", "Reacher-v5")
-    assert "there is no folder" in refused(*reacher, "--markdown", tmp_path / "none" / "bias.md")
+    assert "--markdown: there is no folder" in refused(*reacher, "--markdown", tmp_path / "none" / "bias.md")
     # The agent is refused by its shape before anything is measured or written.
     wrong = refused(REACHER, "--env", "HalfCheetah-v5", "--markdown", tmp_path / "bias.md")
     assert "HalfCheetah-v5" in wrong
