@@ -10,8 +10,10 @@ from gradlab.simulation.differences import Plateau, Stencil
 from gradlab.simulation.rollouts import Rollouts
 
 NOT_FINITE = "not finite: the simulation diverged"
-JUMP = "termination jump: the return jumps here and needs a smoothed reference"
-CONSTANT = "locally constant return: it can only change by jumps and needs a smoothed reference"
+JUMP = "termination jump: the return jumps here and needs a smoothed reference (SmoothedSimulatorReference)"
+CONSTANT = (
+    "locally constant return: it can only change by jumps and needs a smoothed reference (SmoothedSimulatorReference)"
+)
 NO_PLATEAU = "no plateau: the differences disagree at every pair of step sizes"
 #: How the reasons begin that also give their figures.
 AMPLIFIED = "Jacobian product"
@@ -107,7 +109,9 @@ def _distances(around: Stencil, found: Plateau, values: Tensor, chain: Chain) ->
 
 def _second_way(around: Stencil, found: Plateau, values: Tensor, chain: Chain, agreement: float) -> list[str]:
     distance, size, errors = _distances(around, found, values, chain)
-    agree = distance <= torch.maximum(agreement * size, _ERRORS * errors)
+    # An error that itself has no plateau excuses nothing.
+    excused = torch.where(chain.open.all(0), _ERRORS * errors, 0.0)
+    agree = distance <= torch.maximum(agreement * size, excused)
     growth, step = chain.growth.amax(0), float(around.fractions[-1])
     reasons = []
     for state in range(len(growth)):
