@@ -100,7 +100,7 @@ def test_the_parameters_gradient_is_the_worlds(std):
     # The same noise seeds serve all states independently, so the states' errors add up in squares.
     error = (found.stderr[:, :2].square().T @ obs.square()).sqrt() / len(obs)
     assert ((weight - truth).abs() <= 4.5 * error).all()
-    assert (error < 0.1 * truth.abs().max()).all()
+    assert (error < 0.15 * truth.abs().max()).all()
 
 
 def test_the_environments_are_what_they_say_to_gymnasium():
