@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.rollout_records import Block
@@ -179,7 +180,7 @@ class BootstrappedReference(SimulatorReference):
         bias, _ = gradient_accuracy(here, truth, states.episode[at])
         return bias, (
             f"bias of the critic after {self.rewards} rewards, {against}, at {bias.open} of {len(states)} states: "
-            f"relative squared {bias.relative_bias_squared}, cosine {bias.cosine}"
+            f"relative squared {_said(bias.relative_bias_squared)}, cosine {_said(bias.cosine)}"
         )
 
 
@@ -224,6 +225,11 @@ class _Bootstrapped(Course):
         last = noise[-1].expand(act.shape).reshape(flat.shape)
         found, log_prob = policy.sample(head, last.to(rows))
         return found, -self.entropy * log_prob.cpu().double() if self.entropy else nothing
+
+
+def _said(estimate: Estimate) -> str:
+    low, high = estimate.interval()
+    return f"{estimate.value:.3g} (95 % interval {low:.3g} to {high:.3g}, {estimate.samples} episodes)"
 
 
 def _digest(critic: Any) -> str:
