@@ -175,4 +175,7 @@ def _matrix(factors: list[Factor], states: int, size: int, device: torch.device)
     for start in starts:
         below, within = slice((start + step) * size, None), slice(start * size, (start + step) * size)
         matrix[below, within] = matrix[within, below].T
+        # A matrix product need not be symmetric to the last bit: that depends on the processor's kernels.
+        block = matrix[within, within]
+        block.copy_(block.triu() + block.triu(1).T)
     return matrix
