@@ -291,6 +291,8 @@ def test_the_page_says_that_the_dashboard_is_gone_and_goes_on_when_it_is_back(st
         open_page.away.clear()
         recorder.record(3000)
         page.get_by_text("step 3,000 (3 of 3)").wait_for()
+        # While somebody still answers its questions.
+        page.close()
 
 
 def test_an_interval_without_an_end_is_said_in_the_hover_and_does_not_break_the_plot(recorder, open_page):
