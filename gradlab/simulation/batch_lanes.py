@@ -86,7 +86,7 @@ class BatchLanes(Lanes):
             engine = self._engine = kind(self.env.model, size, task.derived)
         self.size = size
         engine.failed[:] = False
-        self._warned = engine.warned()[:size]
+        engine.forget()
         return engine
 
     def load(self, snapshots: Sequence[Any]) -> None:
@@ -155,4 +155,4 @@ class BatchLanes(Lanes):
     def unstable(self) -> Bools:
         """Lanes where MuJoCo met a bad position, velocity or acceleration, or raised an error."""
         assert self._engine is not None
-        return np.asarray((self._engine.warned()[: self.size] != self._warned) | self._engine.failed[: self.size])
+        return np.asarray((self._engine.warned() | self._engine.failed)[: self.size])

@@ -32,8 +32,16 @@ class Engine(ABC):
         """Substeps with the controls in the rows: of all rows, or of those with the given sorted numbers."""
 
     @abstractmethod
-    def warned(self) -> NDArray[np.int64]:
-        """How often each row's physics met a bad position, velocity or acceleration, ever: [N]."""
+    def warned(self) -> Bools:
+        """Rows [N] whose physics met a bad position, velocity or acceleration since ``forget``, as far as is counted.
+
+        Upon one MuJoCo resets the state and all its counters, and then counts it: a counter never exceeds one, and
+        a second time is not seen unless the first has been forgotten.
+        """
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Begin to count anew."""
 
 
 class BatchEngine(Engine):
@@ -58,9 +66,13 @@ class BatchEngine(Engine):
         except self._error as error:
             self.failed[error.ids] = True
 
-    def warned(self) -> NDArray[np.int64]:
-        """The batch's counters."""
-        return np.asarray(self._batch.warning[:, self._unstable, 1].sum(-1), dtype=np.int64)
+    def warned(self) -> Bools:
+        """By the batch's counters."""
+        return np.asarray(self._batch.warning[:, self._unstable, 1].any(-1))
+
+    def forget(self) -> None:
+        """The batch's counters are written to."""
+        self._batch.warning[:, self._unstable, 1] = 0
 
 
 class ContactEngine(Engine):
@@ -77,7 +89,7 @@ class ContactEngine(Engine):
         self._spec = int(mujoco.mjtState.mjSTATE_INTEGRATION)
         self.rows = np.zeros((size, mujoco.mj_stateSize(model, self._spec)))
         self.failed = np.zeros(size, dtype=bool)
-        self._warned = np.zeros(size, dtype=np.int64)
+        self._warned = np.zeros(size, dtype=bool)
         self.fields = {name: self._part(name) for name in _STATE_FIELDS}
         data = mujoco.MjData(model)
         self._derived = {name: np.zeros((size, *getattr(data, name).shape)) for name in derived}
@@ -87,7 +99,7 @@ class ContactEngine(Engine):
 
     def _take(self, data: Any) -> None:
         self._data, self._numbers = data, data.warning.number
-        self._seen, self._count = self._numbers.tobytes(), int(self._numbers[self._unstable].sum())
+        self._seen = self._numbers.tobytes()
         self._copies = [(field, getattr(data, name)) for name, field in self._derived.items()]
 
     def _part(self, name: str) -> Floats:
@@ -118,13 +130,17 @@ class ContactEngine(Engine):
             field[row] = value
         # Comparing bytes is what costs least; the counters hardly ever change.
         if self._numbers.tobytes() != self._seen:
-            before = self._count
-            self._seen, self._count = self._numbers.tobytes(), int(self._numbers[self._unstable].sum())
-            self._warned[row] += self._count - before
+            self._warned[row] |= bool(self._numbers[self._unstable].any())
+            self._numbers[self._unstable] = 0
+            self._seen = self._numbers.tobytes()
 
-    def warned(self) -> NDArray[np.int64]:
-        """Counted row by row."""
+    def warned(self) -> Bools:
+        """Looked at row by row."""
         return self._warned.copy()
+
+    def forget(self) -> None:
+        """The one MjData's counters are cleared whenever they have been looked at."""
+        self._warned[:] = False
 
 
 def _instabilities() -> list[int]:
