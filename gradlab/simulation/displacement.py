@@ -6,14 +6,18 @@ gets a derivative of zero. Integers, booleans and generators are no coordinates 
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradlab.simulation.lanes import Floats
+
+_SEQUENCES = (list, tuple, deque)
 
 
 class Displacement(ABC):
@@ -39,8 +43,8 @@ class Displacement(ABC):
 class AttributeDisplacement(Displacement):
     """Of states kept as Python attributes: every finite float, and every element of an array of floats.
 
-    Lists, tuples and dictionaries are looked into, other objects are not: an environment that keeps reals in objects
-    of its own has a chain rule that misses them, which the comparison with differences of returns brings to light.
+    Lists, tuples, queues and dictionaries are looked into, other objects are not: an environment that keeps reals in
+    objects of its own has a chain rule that misses them, which the comparison with differences brings to light.
     Coordinates keep their places: what turns up later (an attribute that a first step makes) is added at the end.
     """
 
@@ -94,7 +98,7 @@ def _reals(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
     if isinstance(value, dict):
         for key in value:
             yield from _reals(value[key], (*path, key))
-    elif type(value) in (list, tuple):
+    elif type(value) in _SEQUENCES:
         for index, item in enumerate(value):
             yield from _reals(item, (*path, index))
     elif isinstance(value, (float, np.floating)):
@@ -109,9 +113,11 @@ def _replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     if not path:
         return by
     new = _replaced(value[path[0]], path[1:], by)
-    if isinstance(value, dict):
-        return {**value, path[0]: new}
-    return type(value)([*value[: path[0]], new, *value[path[0] + 1 :]])
+    if isinstance(value, tuple):
+        return (*value[: path[0]], new, *value[path[0] + 1 :])
+    changed = copy.copy(value)
+    changed[path[0]] = new
+    return changed
 
 
 def _like(value: Any, offset: Floats) -> Any:

@@ -45,11 +45,18 @@ def tangent_coordinates(env: Any, snapshot: Any) -> Displacement:
         return DataDisplacement(env)
     if dataclasses.is_dataclass(snapshot) and hasattr(snapshot, "state") and hasattr(snapshot, "carried"):
         return RowDisplacement(env)
-    if isinstance(snapshot, dict) or (isinstance(snapshot, tuple) and all(isinstance(part, dict) for part in snapshot)):
-        return AttributeDisplacement()
+    layers = snapshot if isinstance(snapshot, tuple) else (snapshot,)
+    if layers and all(isinstance(layer, dict) for layer in layers):
+        held = [type(value) for layer in layers for value in layer.values()]
+        engine = next((kind for kind in held if kind.__module__.startswith("mujoco")), None)
+        if engine is None:
+            return AttributeDisplacement()
+        kept = f"attributes with an {engine.__name__} among them"
+    else:
+        kept = type(snapshot).__name__
     raise GradlabError(
-        f"chain rule: a state of this environment is kept as {type(snapshot).__name__}, which cannot be moved by a "
-        "little; use differences of returns alone"
+        f"chain rule: a state of this environment is kept as {kept}, which cannot be moved by a little; "
+        "use differences of returns alone"
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
+from gymnasium.wrappers import RescaleAction, TransformObservation, TransformReward
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
@@ -210,6 +211,22 @@ def test_differences_and_the_chain_rule_agree(task, horizon):
     assert relative(chain.gradient[0], found.mean)[found.valid].max() < 1e-5
     assert chain.open.all()
     torch.testing.assert_close(chain.value[0], found.diagnostics["value"], rtol=1e-12, atol=1e-12)
+
+
+def test_wrappers_are_links_of_the_chain_like_any_other():
+    def wrapped() -> gymnasium.Env:
+        env = gymnasium.make("Reacher-v5")
+        space = spaces.Box(-1.0, 1.0, (10,), np.float64)
+        env = TransformReward(TransformObservation(env, np.tanh, space), lambda reward: 3 * reward)
+        return RescaleAction(env, np.float32(-2.0), np.float32(2.0))
+
+    simulator = Simulator(wrapped)
+    agent = agent_for(simulator)
+    states = simulator.visit(agent, 3, seed=1, episodes=2, max_steps=30)
+    found = SimulatorReference(simulator, horizon=15).cotangent(agent, states)
+    chain = chain_rule(simulator, agent, states, horizon=15)
+    assert found.valid.all()
+    assert relative(chain.gradient[0], found.mean).max() < 1e-5
 
 
 class SmoothPendulum(InvertedPendulumEnv):

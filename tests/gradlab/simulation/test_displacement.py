@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import deque
 
 import mujoco
 import numpy as np
@@ -98,6 +99,7 @@ def test_real_attributes_are_found_in_containers_and_nothing_else_is_touched():
     origin = {
         "x": np.array([[1.0, -3.0]]),
         "inner": {"speed": 2.0, "pairs": [(np.float64(0.5), 7)], "none": None},
+        "queue": deque([8.0, 0.25], maxlen=2),
         "count": 3,
         "on": True,
         "generator": generator,
@@ -105,15 +107,17 @@ def test_real_attributes_are_found_in_containers_and_nothing_else_is_touched():
         "many": np.arange(3),
     }
     before = copy.deepcopy({name: value for name, value in origin.items() if name != "generator"})
-    np.testing.assert_array_equal(coordinates.scale([origin]), [[1.0, 3.0, 2.0, 1.0]])
-    (moved,) = coordinates.displaced([origin], np.array([[[0.1, 0.2, 0.3, 0.4]]]))
+    np.testing.assert_array_equal(coordinates.scale([origin]), [[1.0, 3.0, 2.0, 1.0, 8.0, 1.0]])
+    (moved,) = coordinates.displaced([origin], np.array([[[0.1, 0.2, 0.3, 0.4, 0.5, 0.75]]]))
     np.testing.assert_allclose(moved["x"], [[1.1, -2.8]])
     assert moved["inner"]["speed"] == 2.3
     assert moved["inner"]["pairs"] == [(0.9, 7)]
     assert isinstance(moved["inner"]["pairs"][0], tuple)
+    assert moved["queue"] == deque([8.5, 1.0])
+    assert moved["queue"].maxlen == 2
     assert (moved["count"], moved["on"], moved["generator"]) == (3, True, generator)
     np.testing.assert_equal({name: value for name, value in origin.items() if name != "generator"}, before)
-    np.testing.assert_allclose(coordinates.between([origin], [moved]), [[[0.1, 0.2, 0.3, 0.4]]])
+    np.testing.assert_allclose(coordinates.between([origin], [moved]), [[[0.1, 0.2, 0.3, 0.4, 0.5, 0.75]]])
 
 
 def test_coordinates_keep_their_places_when_attributes_turn_up_later():
@@ -131,3 +135,6 @@ def test_coordinates_keep_their_places_when_attributes_turn_up_later():
 def test_snapshots_of_another_kind_are_refused():
     with pytest.raises(GradlabError, match="kept as bytes, which cannot be moved"):
         tangent_coordinates(None, b"state")
+    data = mujoco.MjData(mujoco.MjModel.from_xml_string("<mujoco/>"))
+    with pytest.raises(GradlabError, match="attributes with an MjData among them, which cannot be moved"):
+        tangent_coordinates(None, ({"frames": 3}, {"data": data}))
