@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.errors import GradlabError
 from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
 from gradlab.simulation.pilot import receiver
 from gradlab.simulation.states import States
@@ -42,23 +43,41 @@ class Course:
     """One set of rollouts, to be rolled out chunk by chunk; lanes of one state lie side by side.
 
     Args:
+        pilot: the agent in float64.
         states: B states to begin from.
         first: first actions [..., B, p] in the critic's coordinates.
         horizon: most rewards.
-        noise: the policy's noise [..., H, B, p], broadcast against ``first``; None for a deterministic policy.
+        noise: the policy's noise [..., H, B, p], broadcast against ``first``; not looked at if it is deterministic.
         entropy: coefficient of the entropy bonus.
         limit: steps after which an episode is over, counted from its own start; None: it is not.
+
+    Raises:
+        GradlabError: there is no reward to come, or actions or noise have another shape.
     """
 
     def __init__(
-        self, states: States, first: Tensor, horizon: int, noise: Tensor | None, entropy: float, limit: int | None
+        self,
+        pilot: Agent,
+        states: States,
+        first: Tensor,
+        *,
+        horizon: int,
+        noise: Tensor | None,
+        entropy: float,
+        limit: int | None,
     ) -> None:
+        if horizon < 1:
+            raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
+        shape = (len(states), pilot.action_size)
+        if tuple(first.shape[-2:]) != shape:
+            raise GradlabError(f"first_actions: shape {tuple(first.shape)}; expected [..., {shape[0]}, {shape[1]}]")
         self._states = states
         self._lead = first.shape[:-2]
         self._each = self._lead.numel()
+        first = first.detach().to(dtype=pilot.dtype, device=pilot.device)
         # Side by side, so that a chunk copies as few different snapshots as it can.
-        self._first = first.movedim(-2, 0).reshape(-1, first.shape[-1])
-        self._noise = None if noise is None else noise.expand(*self._lead, *noise.shape[-3:-2], *first.shape[-2:])
+        self._first = first.movedim(-2, 0).reshape(-1, shape[1])
+        self._noise = _wide(noise, self._lead, horizon, shape) if pilot.policy.stochastic else None
         self._horizon = horizon
         self._entropy = entropy
         self._limit = limit
@@ -126,3 +145,14 @@ class Course:
         shape = (len(self._states), *self._lead)
         value, length, ended = (part.reshape(shape).movedim(0, -1) for part in (value, length, ended))
         return Rollouts(value, length, ended, last.reshape(*shape, last.shape[-1]).movedim(0, -2))
+
+
+def _wide(noise: Tensor | None, lead: torch.Size, horizon: int, shape: tuple[int, int]) -> Tensor:
+    """The noise as [..., H, B, p], with the leading dimensions of the first actions."""
+    if noise is None:
+        raise GradlabError("noise: a stochastic policy needs it, [..., horizon, states, actions]")
+    expected = (*lead, horizon, *shape)
+    try:
+        return noise[..., :horizon, :, :].expand(expected)
+    except (RuntimeError, IndexError) as error:
+        raise GradlabError(f"noise: shape {tuple(noise.shape)} does not broadcast to {expected}") from error

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
 from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation import episodes as whole
+from gradlab.simulation.acting import FEWEST, episode_steps
 from gradlab.simulation.actions import count_actions, taker, to_env
 from gradlab.simulation.doors import open_door
 from gradlab.simulation.environments import make
@@ -19,18 +18,13 @@ from gradlab.simulation.lanes import Actions, Lanes
 from gradlab.simulation.pilot import Pilots, make_pilot, without_critics
 from gradlab.simulation.rollouts import Course, Rollouts
 from gradlab.simulation.states import States
-from gradlab.simulation.visiting import Candidate, Round, assemble
+from gradlab.simulation.visiting import Candidate, Round, assemble, sample
 from gradlab.simulation.workers import chunks, cores, spread
 from gradlab.trajectories import Trajectories
 
 __all__ = ["Rollouts", "Simulator"]
 
 Result = TypeVar("Result")
-
-#: Smallest chunk of episodes that pays.
-_FEWEST_EPISODES = 4
-#: Where an episode is cut if neither the environment nor the caller says.
-_LONGEST = 1000
 
 
 class Simulator:
@@ -169,33 +163,22 @@ class Simulator:
         """
         if count < 1 or episodes < 1 or exploration < 0 or seed < 0:
             raise GradlabError("visit: count and episodes must be at least 1, exploration and seed at least 0")
-        steps = self._steps("visit", max_steps)
+        steps = episode_steps("visit", self.time_limit, max_steps)
         pilot = self.pilot(without_critics(agent))
         if exploration and not pilot.policy.continuous:
             raise GradlabError("visit: exploration is noise on a continuous action, and these are discrete; leave it 0")
         pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
-        kept: list[Candidate] = []
-        visited = begun = 0
-        while visited < count:
-            seeds = np.random.SeedSequence([seed, begun]).generate_state(episodes).tolist()
-            these = Round(begun, seeds, count, seed, stochastic, exploration, steps)
 
-            def work(lanes: Lanes, at: slice, these: Round = these) -> tuple[int, list[Candidate]]:
+        def run(these: Round) -> list[tuple[int, list[Candidate]]]:
+            def work(lanes: Lanes, at: slice) -> tuple[int, list[Candidate]]:
                 return these.visit(lanes, pilots.mine(), take, at)
 
-            parts = self.spread(episodes, work, least=_FEWEST_EPISODES)
-            visited += sum(number for number, _ in parts)
-            kept = heapq.nlargest(count, (found for _, some in parts for found in (*kept, *some)))
-            begun += episodes
-            if visited == 0:
-                raise GradlabError(f"environment {self.name}: every reset gave observations that are not finite")
-        return assemble(kept, self.name)
+            return self.spread(episodes, work, least=FEWEST)
 
-    def _steps(self, what: str, max_steps: int | None) -> int:
-        if max_steps is not None and max_steps < 1:
-            raise GradlabError(f"{what}: max_steps {max_steps}; an episode has at least one step")
-        limits = [limit for limit in (self.time_limit, max_steps) if limit is not None]
-        return min(limits, default=_LONGEST)
+        kept = sample(run, count, seed, episodes, stochastic=stochastic, exploration=exploration, steps=steps)
+        if not kept:
+            raise GradlabError(f"environment {self.name}: every reset gave observations that are not finite")
+        return assemble(kept, self.name)
 
     def episodes(
         self,
@@ -242,14 +225,14 @@ class Simulator:
         """
         if count < 1 or seed < 0:
             raise GradlabError(f"episodes: count {count}, seed {seed}; count must be at least 1 and seed at least 0")
-        steps = self._steps("episodes", max_steps)
+        steps = episode_steps("episodes", self.time_limit, max_steps)
         pilot = self.pilot(without_critics(agent))
         pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
 
         def work(lanes: Lanes, at: slice) -> whole.Recorded:
             return whole.record(lanes, pilots.mine(), take, seed, at, stochastic=stochastic, steps=steps)
 
-        parts = self.spread(count, work, least=_FEWEST_EPISODES)
+        parts = self.spread(count, work, least=FEWEST)
         runs, self.left_out = whole.joined(parts, pilot.discount)
         if runs is None:
             raise GradlabError(
@@ -291,27 +274,13 @@ class Simulator:
             respect_time_limit: whether rewards after the time limit, counted from the episode's own start, are lost.
 
         Raises:
-            GradlabError: the agent or the states do not fit the environment, or noise is missing.
+            GradlabError: the agent or the states do not fit the environment, or noise is missing or too short.
         """
-        pilot = self.pilot(without_critics(agent))
-        if horizon < 1:
-            raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
         if states.environment != self.name:
             raise GradlabError(f"states: of environment {states.environment!r}, but this simulator is of {self.name!r}")
-        stochastic = pilot.policy.stochastic
-        if stochastic and noise is None:
-            raise GradlabError("noise: a stochastic policy needs it, [..., horizon, states, actions]")
-        count, size = len(states), self.action_size
-        if first_actions.shape[-2:] != (count, size):
-            raise GradlabError(f"first_actions: shape {tuple(first_actions.shape)}; expected [..., {count}, {size}]")
-        course = Course(
-            states,
-            first_actions.detach().to(dtype=pilot.dtype, device=pilot.device),
-            horizon,
-            noise if stochastic else None,
-            entropy,
-            self.time_limit if respect_time_limit else None,
-        )
+        pilot = self.pilot(without_critics(agent))
+        limit = self.time_limit if respect_time_limit else None
+        course = Course(pilot, states, first_actions, horizon=horizon, noise=noise, entropy=entropy, limit=limit)
         pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
         parts = self.spread(course.lanes, lambda lanes, at: course.roll_out(lanes, pilots.mine(), take, at))
         return course.joined(parts)

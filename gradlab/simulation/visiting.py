@@ -87,6 +87,40 @@ class Round:
         return visited, kept
 
 
+def sample(
+    run: Callable[[Round], list[tuple[int, list[Candidate]]]],
+    count: int,
+    seed: int,
+    episodes: int,
+    *,
+    stochastic: bool,
+    exploration: float,
+    steps: int,
+) -> list[Candidate]:
+    """``count`` of the states visited in as many rounds of episodes as it takes; none where no reset is sound.
+
+    Args:
+        run: visits the states of a round, in parts.
+        count: how many states are wanted.
+        seed: of everything random.
+        episodes: episodes of a round.
+        stochastic: whether a stochastic policy draws.
+        exploration: standard deviation of noise added to actions.
+        steps: where an episode is cut.
+    """
+    kept: list[Candidate] = []
+    visited = begun = 0
+    while visited < count:
+        seeds = np.random.SeedSequence([seed, begun]).generate_state(episodes).tolist()
+        parts = run(Round(begun, seeds, count, seed, stochastic, exploration, steps))
+        visited += sum(number for number, _ in parts)
+        if visited == 0:
+            return []
+        kept = heapq.nlargest(count, (*kept, *(found for _, some in parts for found in some)))
+        begun += episodes
+    return kept
+
+
 def assemble(kept: Sequence[Candidate], environment: str) -> States:
     """The states of the candidates, by episode and step."""
     kept = sorted(kept, key=lambda found: (found.episode, found.step))

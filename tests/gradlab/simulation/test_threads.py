@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
+from gradlab.errors import GradlabError
 from gradlab.policies import SquashedGaussian
 from gradlab.simulation import Simulator, States
 from gradlab.simulation.lanes import Lanes
@@ -135,6 +136,18 @@ def test_noise_of_every_shape_belongs_to_its_own_lane():
     torch.testing.assert_close(shared, value(first, noise[:, :1].expand(2, 4, 6, 3, 3), states), rtol=0, atol=0)
     every = value(first, noise[0, 0, :, :1], states)
     torch.testing.assert_close(every, value(first, noise[0, 0, :, :1].expand(2, 4, 6, 3, 3), states), rtol=0, atol=0)
+
+
+def test_noise_that_does_not_fit_is_refused_in_one_line():
+    simulator = Simulator("Hopper-v5")
+    agent = hopper_agent()
+    states = simulator.visit(agent, 3, seed=1, max_steps=30)
+    first = torch.zeros(4, 3, 3)
+    for shape in ((5, 3, 3), (4, 6, 2, 3), (2, 6, 3, 3), (3, 3)):
+        with pytest.raises(GradlabError, match=r"noise: shape .* does not broadcast to \(4, 6, 3, 3\)") as caught:
+            simulator.returns(agent, states, first, horizon=6, noise=torch.zeros(shape))
+        assert "\n" not in str(caught.value)
+    assert torch.isfinite(simulator.returns(agent, states, first, horizon=6, noise=torch.zeros(9, 3, 3))).all()
 
 
 def test_a_lane_that_is_not_finite_changes_no_other_in_any_thread():
@@ -279,6 +292,7 @@ import os, signal, sys, threading, time
 import numpy as np, torch
 from torch import nn
 from gradlab.agent import Agent
+from gradlab.errors import GradlabError
 from gradlab.simulation import Simulator
 
 simulator = Simulator("HalfCheetah-v5", threads=2)
