@@ -18,6 +18,7 @@ from gradlab.estimators.trajectory.score import ScoreAlongTrajectories
 from gradlab.objective import Objective
 from gradlab.policies import Around
 from gradlab.references.base import ReferenceCotangent
+from gradlab.references.controlled_scores import controlled_draws, left_out_baseline
 from gradlab.references.fitted_value import FittedValue
 from gradlab.references.gradient_samples import UNITS, PolicyGradient
 from gradlab.simulation.gate import NOT_FINITE
@@ -37,13 +38,14 @@ class MonteCarloReference:
 
     For a stochastic policy, with D independent draws at a state,
 
-        ∇_h F_s = E[∇_h log π_h(a) (Q̂(s, a) − α log π_h(a) − b)],   b the mean of the other draws (unbiased),
+        ∇_h F_s = E[∇_h log π_h(a) (Q̂(s, a) − α log π_h(a) − b)],
 
-    Q̂ being a simulated return. Each draw is a pair of first actions of noise ε and −ε with the same noise afterwards
-    where the noise is normal. No return is differentiated, so there is no step size and no gate but finiteness, and
-    returns may jump: a second way to what ``SimulatorReference`` gives, by quite other means, at the price of more
-    noise. A deterministic policy has no score; with ``smoothing`` the first action is drawn around its own, which
-    gives the gradient of F^σ as ``SmoothedSimulatorReference`` does.
+    Q̂ being a simulated return and b a baseline out of other draws, which biases nothing: their mean, or where the noise
+    is normal and there are draws enough a control variate that is quadratic in it (``controlled_draws``). Each draw is
+    then a pair of first actions of noise ε and −ε with the same noise afterwards. No return is differentiated, so there
+    is no step size and no gate but finiteness, and returns may jump: a second way to what ``SimulatorReference`` gives,
+    by quite other means, at the price of more noise. A deterministic policy has no score; with ``smoothing`` the first
+    action is drawn around its own, which gives the gradient of F^σ as ``SmoothedSimulatorReference`` does.
 
     Args:
         environment: a gymnasium identifier, a function that makes an environment, or a ``Simulator``.
@@ -129,14 +131,14 @@ class MonteCarloReference:
             )
         block = max(1, _NUMBERS // (self.draws * self.horizon * pilot.action_size))
         parts = [self._block(pilot, states, begin, block) for begin in range(0, len(states), block)]
-        draws, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-        valid = torch.isfinite(draws).all(-1).all(0)
-        root = math.sqrt(self.draws)
-        mean, stderr = (torch.where(valid[:, None], x, torch.nan) for x in (draws.mean(0), draws.std(0) / root))
+        mean, stderr, values = (
+            torch.cat(part, dim=dim) for part, dim in zip(zip(*parts, strict=True), (0, 0, 1), strict=True)
+        )
+        valid = torch.isfinite(mean).all(-1)
         diagnostics = {
             "reason": ["" if fine else NOT_FINITE for fine in valid.tolist()],
             "value": values.mean(0),
-            "value_stderr": values.std(0) / root,
+            "value_stderr": values.std(0) / math.sqrt(self.draws),
         }
         return ReferenceCotangent(mean, stderr, self.name, self.objective(pilot), valid, self.draws, diagnostics)
 
@@ -193,8 +195,8 @@ class MonteCarloReference:
     # A block of states -------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _block(self, pilot: Agent, states: States, begin: int, block: int) -> tuple[Tensor, Tensor]:
-        """Independent unbiased draws [D, B, m] and values [D, B] at some of the states."""
+    def _block(self, pilot: Agent, states: States, begin: int, block: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and standard error [B, m] of the draws at some of the states, and their values [D, B]."""
         part = states[begin : begin + block]
         head = pilot.head(part.obs.to(dtype=pilot.dtype, device=pilot.device))
         policy = pilot.policy if pilot.policy.stochastic else Around(self.smoothing, pilot.policy)
@@ -219,9 +221,14 @@ class MonteCarloReference:
             values.append(value - alpha * log_prob.cpu().double() if alpha else value)
             scores.append(policy.score(head, epsilon).cpu().double())
         value, score = torch.stack(values), torch.stack(scores)
-        own = value.mean(0)
-        others = (own.sum(0) - own) / (self.draws - 1)
-        return (score * (value - others)[..., None]).mean(0), own
+        finite = torch.isfinite(value).all(0).all(0)
+        filled = torch.where(finite, value, 0.0)
+        if policy.continuous and self.draws >= 4 * pilot.action_size:
+            draws, stderr = controlled_draws(score, filled, first.cpu().double())
+        else:
+            draws, stderr = left_out_baseline(score, filled)
+        mean, stderr = (torch.where(finite[:, None], x, torch.nan) for x in (draws.mean(0), stderr))
+        return mean, stderr, value.mean(0)
 
     def _alpha(self, agent: Agent) -> float:
         return agent.entropy if self.entropy and agent.policy.stochastic else 0.0

@@ -19,6 +19,9 @@ from gradlab.simulation.discounted import DiscountedStates
 from gradlab.simulation.states import States
 from gradlab.tangent import tangent_kernel
 
+#: Share of the variance from which on the reference's noise is what to reduce.
+_NOISY = 0.5
+
 
 def policy_gradient(
     agent: Agent,
@@ -95,14 +98,15 @@ def policy_gradient(
         mean, scale = sums.sum(0) / masses.sum(), units / float(masses.sum())
         # A ratio of means is linear in what an episode adds to the first and to the second.
         sums -= masses[:, None] * mean
+    share = _share(double, at, scaled * found.stderr.to(at)[keep], sums)
     return PolicyGradient(
         grouped(mean + scale * sums),
         found.name,
         _objective(reference, found, states),
         per_weight=not isinstance(states, DiscountedStates),
         closed=lost,
-        reference_share=_share(double, at, scaled * found.stderr.to(at)[keep], sums),
-        notes=_notes(reference, found, states, lost, agent),
+        reference_share=share,
+        notes=_notes(reference, found, states, lost, agent, share),
     )
 
 
@@ -157,6 +161,8 @@ def _whole(reference: Any, objective: Objective, states: Any) -> bool:
 
 def _share(agent: Agent, obs: Tensor, spread: Tensor, sums: Tensor) -> float:
     """How much of the variance of Σ_i w_i J_iᵀ v_i over episodes is what the reference's noise makes."""
+    if len(sums) < 2:
+        return math.nan
     total = float(sums.var(0).sum()) * len(sums)
     blocks = tangent_kernel(agent, obs, full=False).blocks.diagonal(dim1=1, dim2=2)
     own = float((blocks * spread.double().square()).sum())
@@ -169,10 +175,15 @@ def _notes(
     states: DiscountedStates | States | Tensor,
     lost: float,
     agent: Agent,
+    share: float,
 ) -> tuple[str, ...]:
     notes = []
     if lost > 0:
         notes.append(f"{lost:.1%} of the weight is at states where the gate is closed; the others stand for them")
+    if share > _NOISY:
+        notes.append(
+            f"{share:.0%} of the variance is the reference's own noise; more of its draws tell more than states"
+        )
     if isinstance(states, DiscountedStates):
         if states.left_out:
             notes.append(f"{states.left_out} episodes left out: their simulation was not finite")

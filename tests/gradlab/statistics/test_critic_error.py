@@ -248,10 +248,11 @@ def test_wrong_input_is_refused_in_one_line(reference):
         critic_error(agent, reference, states)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("episodes", "noise"), [(8, 0.5), (24, 0.0)])
 def test_intervals_hold_the_truth(episodes: int, noise: float):
     """Episodes have effects of their own; the truth is that of the distribution they come from."""
-    generator, repetitions, m = torch.Generator().manual_seed(5), 250, 3
+    generator, repetitions, m = torch.Generator().manual_seed(5), 150, 3
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -289,5 +290,5 @@ def test_intervals_hold_the_truth(episodes: int, noise: float):
             estimate = getattr(values if hasattr(values, name) else gradient, name)
             low, high = estimate.interval()
             held[name] += low <= value <= high
-    # Binomial: 0.95 ± 4 · 0.0138.
-    assert all(0.89 <= hits / repetitions <= 0.995 for hits in held.values()), held
+    # Binomial: 0.95 ± 4 · 0.018.
+    assert all(0.88 <= hits / repetitions <= 1.0 for hits in held.values()), held
