@@ -41,13 +41,14 @@ def episode_steps(what: str, time_limit: int | None, max_steps: int | None) -> i
 
 
 class Stream(IntEnum):
-    """Independent random numbers of one episode; those of a visit are others than those of an episode recorded."""
+    """Independent random numbers of one episode; visits have others than episodes that are recorded."""
 
     RESET = 1
     POLICY = 2
     VISIT = 3
     EXPLORATION = 4
     CHOICE = 5
+    DISCOUNTED = 6
 
 
 def stream(seed: int, kind: Stream, episode: int) -> np.random.SeedSequence:

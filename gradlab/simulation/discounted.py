@@ -149,7 +149,7 @@ def _visit(
 ) -> tuple[int, list[Candidate]]:
     """Run some of the episodes as far as they are wanted: how many were not finite, and the states of the others."""
     obs = lanes.reset([int(np.random.SeedSequence([seed, i, _RESET]).generate_state(1)[0]) for i in numbers])
-    actor = Actor(pilot, seed, numbers, stochastic=stochastic, policy=Stream.VISIT)
+    actor = Actor(pilot, seed, numbers, stochastic=stochastic, policy=Stream.DISCOUNTED)
     sound: Bools = np.asarray(np.isfinite(obs).all(-1))
     last = np.array([max(own) for own in wanted])
     running, found = sound.copy(), list[Candidate]()
