@@ -20,13 +20,14 @@ AMPLIFIED = "Jacobian product"
 UNCHAINED = "chain rule has no plateau"
 DISAGREE = "chain rule disagrees"
 
-#: Largest displacement of a state (in the units of ``Chain.growth``) that the smallest step may lead to. Measured on
-#: HalfCheetah, Hopper, Walker2d and Reacher, horizons 10 to 50, policies of low and high gain: displacements below 0.01
-#: left an error of 1 % or more in 1 difference of 200, those of 0.1 to 0.3 in 10 of 13, those above 1 in all.
+#: Largest displacement of a state (in the units of ``Chain.growth``) that the smallest step may lead to. Measured
+#: against the chain rule on HalfCheetah (a trained TD3 agent, and random ones), Reacher and Hopper, horizons 10 to 50:
+#: of differences that displaced a state by less than 0.01, 1 in 409 was off by 1 % or more; from 0.01 to 0.1, 7 in 40;
+#: from 0.1 to 0.3, 10 in 14; by more, 111 in 113.
 LARGEST_DISPLACEMENT = 0.1
 
-#: Relative distance to the chain rule that is called agreement. Where both could be trusted they were 1e-9 to 1e-6
-#: apart; a difference that had taken a secant across a contact, 5e-3 and more.
+#: Relative distance to the chain rule that is called agreement. Where displacements stayed below 0.01 the two were
+#: 1e-10 to 3e-5 apart; where differences had taken a secant across a contact, 4e-3 and more.
 AGREEMENT = 1e-3
 
 #: Times their own errors (neighbouring step sizes' distances) that the two may be apart in any case.
