@@ -9,19 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradlab.simulation.chain import Chain, chain_rule
     from gradlab.simulation.discounted import DiscountedStates, visit_discounted
     from gradlab.simulation.simulator import Rollouts, Simulator
     from gradlab.simulation.states import States
 
 _HOMES = {
+    "Chain": "gradlab.simulation.chain",
     "DiscountedStates": "gradlab.simulation.discounted",
     "Rollouts": "gradlab.simulation.simulator",
     "Simulator": "gradlab.simulation.simulator",
     "States": "gradlab.simulation.states",
+    "chain_rule": "gradlab.simulation.chain",
     "visit_discounted": "gradlab.simulation.discounted",
 }
 
-__all__ = ["DiscountedStates", "Rollouts", "Simulator", "States", "visit_discounted"]
+__all__ = ["Chain", "DiscountedStates", "Rollouts", "Simulator", "States", "chain_rule", "visit_discounted"]
 
 
 def __getattr__(name: str) -> Any:
