@@ -26,6 +26,8 @@ from gradlab.trajectories import Trajectories
 
 #: Ratios at which trust regions shrink and grow (J. Nocedal, S. Wright 2006, *Numerical optimization*, algorithm 4.1).
 _POOR, _GOOD = 0.25, 0.75
+#: Share of noise in ‖g‖² from which on a word is said.
+_NOISY = 0.05
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def realised_improvement(
     limits = [limit for limit in (simulator.time_limit, max_steps) if limit is not None]
     soft = agent.entropy if entropy and stochastic and agent.policy.stochastic else 0.0
     objective = Objective(agent.discount, soft, horizon=min(limits, default=1000))
-    caveat, notes = "", list[str]()
+    caveat, notes = "", _noise_of(gradient)
     slope = None
     if reference is not None:
         if reference.per_weight:
@@ -204,6 +206,16 @@ def _vector(agent: Agent, gradient: Any) -> Tensor:
     if not isinstance(gradient, ParameterReference):
         gradient = ParameterReference(gradient, "gradient", agent.objective)
     return flatten(gradient.flat(agent)[0]).cpu()
+
+
+def _noise_of(gradient: Any) -> list[str]:
+    """What the gradient's own noise does to its claim."""
+    if not isinstance(gradient, PolicyGradient):
+        return []
+    share = gradient.noise().trace / float(gradient.gradient.square().sum())
+    if not share > _NOISY:
+        return []
+    return [f"{min(share, 1.0):.0%} of the gradient's squared norm is its own noise, so that it claims too much"]
 
 
 def _moved(agent: Agent, by: Tensor) -> Agent:

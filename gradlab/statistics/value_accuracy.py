@@ -23,7 +23,7 @@ class ValueAccuracy:
         rmse: its root; NaN where that noise left nothing positive.
         correlation: of q and v over states, without the attenuation by the noise of v.
         slope: of the regression of v on q, cov(q, v)/var q: 1 is calibrated, below 1 the critic exaggerates
-            differences between states, at 0 or below it does not know them.
+            differences between states, above 1 it understates them, at 0 or below it does not know them.
         critic: q, [B].
         true: v, [B]; NaN where the simulation was not finite, and left out.
         stderr: of v, [B].

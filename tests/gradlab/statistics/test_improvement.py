@@ -164,6 +164,15 @@ def test_readings_follow_the_interval(simulator):
     assert found.trusted == 1e-2
 
 
+def test_a_noisy_gradient_claims_too_much_and_says_so(simulator):
+    agent = regulator().agent(action_bound=50.0)
+    noise = torch.randn(16, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noisy = PolicyGradient(1 + 3 * noise, "noisy", Objective(0.8, horizon=HORIZON))
+    found = realised_improvement(agent, noisy, simulator, [0.01], episodes=4)
+    assert "of the gradient's squared norm is its own noise" in found.notes[0]
+    assert realised_improvement(agent, exactly(noisy.gradient), simulator, [0.01], episodes=4).notes == ()
+
+
 def test_wrong_input_is_refused_in_one_line(simulator):
     agent = regulator().agent(action_bound=50.0)
     one = torch.ones(2).double()
