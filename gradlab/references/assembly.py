@@ -78,7 +78,7 @@ def assemble(
         "steps_per_second": steps / run.seconds if run.seconds > 0 else torch.nan,
     }
     samples = 0
-    if pilot.policy.stochastic:
+    if run.stochastic:
         behind = noises_of[valid] if bool(valid.any()) else noises_of[allocation.positions]
         samples = int(behind.min())
     return ReferenceCotangent(mean, stderr, name, objective, valid, samples, diagnostics)

@@ -23,16 +23,25 @@ class DifferencedReturns(Scheme):
         steps: decreasing step sizes, as fractions of each coordinate's range.
         entropy: coefficient α of the entropy bonus in F.
         tolerance: largest relative disagreement of neighbouring step sizes that leaves the gate open.
+        random: whether the environment draws random numbers, so that noises are its own as well as the policy's.
     """
 
     def __init__(
-        self, pilot: Agent, head: Tensor, steps: tuple[float, ...], *, entropy: float, tolerance: float
+        self,
+        pilot: Agent,
+        head: Tensor,
+        steps: tuple[float, ...],
+        *,
+        entropy: float,
+        tolerance: float,
+        random: bool = False,
     ) -> None:
         self._pilot = pilot
         self._head = head
         self._steps = steps
         self._entropy = entropy
         self._tolerance = tolerance
+        self._stochastic = pilot.policy.stochastic or random
         self.width = 1 + 2 * head.shape[-1] * len(steps)
         self.value_width = 1
 
@@ -59,8 +68,7 @@ class DifferencedReturns(Scheme):
         at = torch.arange(count)
         draws = gradients[:, level.chosen, at]
         rollouts = Rollouts(found.values, found.lengths, found.ends, torch.empty(0))
-        stochastic = self._pilot.policy.stochastic
-        reasons = closed_because(around, level, found.values, rollouts, stochastic=stochastic, chain=chain)
+        reasons = closed_because(around, level, found.values, rollouts, stochastic=self._stochastic, chain=chain)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         return Assessment(
             draws=draws,

@@ -18,6 +18,7 @@ from gradlab.references.schemes import Assessment, Scheme
 from gradlab.references.spending import Listener, Progress, Spending
 from gradlab.simulation.chain import Chain, chain_rule
 from gradlab.simulation.pilot import without_critics
+from gradlab.simulation.reseeding import environment_seeds, reseeded
 from gradlab.simulation.simulator import Rollouts, Simulator
 from gradlab.simulation.states import States
 
@@ -47,6 +48,11 @@ class Course:
     entropy: float
     respect_time_limit: bool
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether returns differ from noise to noise: the policy's, the environment's, or both."""
+        return self.pilot.policy.stochastic or self.simulator.random
+
     def noise(self, block: Block) -> Tensor | None:
         """Its policy's noise [H, T, p]."""
         return policy_noise(self.pilot, self.seed, self.horizon, block.positions, block.indices)
@@ -59,10 +65,13 @@ class Course:
         return Outcome(rollouts.value + bonus, rollouts.length.int(), rollouts.terminated)
 
     def rollouts(self, block: Block, act: Tensor, noise: Tensor | None) -> Rollouts:
-        """From first actions [..., T, p] on."""
+        """From first actions [..., T, p] on; where the environment draws random numbers, with those of the noise."""
+        states = self.states[block.positions]
+        if self.simulator.random:
+            states = reseeded(self.simulator, states, environment_seeds(self.seed, block.positions, block.indices))
         return self.simulator.rollouts(
             self.pilot,
-            self.states[block.positions],
+            states,
             act,
             horizon=self.horizon,
             noise=noise,
@@ -125,6 +134,11 @@ class RolloutRun:
         self._blocks = 0
         self._fraction = 0.0
         self._sampled: dict[int, tuple[tuple[int, ...], bool, Sampled]] = {}
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether there is more than one noise a state to roll out."""
+        return self._course.stochastic
 
     def go(self) -> None:
         """Take what the log has, make the rest, and keep it there."""

@@ -67,7 +67,9 @@ class SimulatorReference:
         steps: decreasing step sizes, as fractions of each head coordinate's range; three or more say most. By
             default 1e-5, 1e-6, 1e-7: large ones average over contacts and seem to agree on a secant. Where
             observations are rounded to float32, 1e-2, 1e-3, 1e-4: smaller ones would difference the rounding.
-        noise_seeds: noises averaged over, at least 2; only for stochastic policies.
+        noise_seeds: noises averaged over, at least 2; for stochastic policies, and for environments whose steps draw
+            random numbers: a noise is then of both, the environment's generators being begun from a seed of its own,
+            the same for all rollouts that are differenced.
         seed: of those noises.
         entropy: whether returns count the agent's entropy bonus −α log π, where it has one (then this is the
             agent's own objective).
@@ -134,10 +136,7 @@ class SimulatorReference:
             raise GradlabError(f"seed: {seed}; it must not be negative")
         _check_budget(seconds, states, rollouts, stderr_target)
         if self.simulator.random:
-            raise GradlabError(
-                f"environment {self.simulator.name}: its steps draw random numbers, so one rollout is not its return; "
-                "differences need a deterministic environment"
-            )
+            second_way = _check_random(self.simulator, second_way)
         self.horizon = horizon
         self.steps = tuple(float(step) for step in steps)
         self.noise_seeds = noise_seeds
@@ -194,7 +193,7 @@ class SimulatorReference:
         _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
         scheme = self._scheme(pilot, states)
-        stochastic = pilot.policy.stochastic
+        stochastic = pilot.policy.stochastic or self.simulator.random
         target = self.stderr_target if stochastic else None
         if target is not None and self.noise_seeds < _ADAPTIVE_SEEDS:
             raise GradlabError(
@@ -227,7 +226,7 @@ class SimulatorReference:
         """
         _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
-        noises = self.noise_seeds if pilot.policy.stochastic else 1
+        noises = self.noise_seeds if pilot.policy.stochastic or self.simulator.random else 1
         course, objective = self._course(pilot, states), self.objective(pilot)
         if actions is None:
             return state_values(course, self._scheme(pilot, states), noises, objective)
@@ -243,7 +242,14 @@ class SimulatorReference:
         if isinstance(pilot.policy, Deterministic):
             # Rounding in the actor's own scaling may leave the action a last bit outside its box.
             head = torch.clamp(head, pilot.action_low, pilot.action_high)
-        return DifferencedReturns(pilot, head, self.steps, entropy=self._alpha(pilot), tolerance=self.tolerance)
+        return DifferencedReturns(
+            pilot,
+            head,
+            self.steps,
+            entropy=self._alpha(pilot),
+            tolerance=self.tolerance,
+            random=self.simulator.random,
+        )
 
     def _checked(self, pilot: Agent, states: States) -> bool:
         """Whether the chain rule is worked out too."""
@@ -266,6 +272,22 @@ class SimulatorReference:
 
     def _alpha(self, agent: Agent) -> float:
         return agent.entropy if self.entropy and agent.policy.stochastic else 0.0
+
+
+def _check_random(simulator: Simulator, second_way: bool | None) -> bool:
+    """An environment that draws random numbers is averaged over seeds of theirs, if these can be set, one way only."""
+    if not simulator._lanes.reseedable:
+        raise GradlabError(
+            f"environment {simulator.name}: its steps draw random numbers that cannot be begun from a seed at a state, "
+            "so its returns have no common random numbers to difference under; let it draw from self.np_random, or "
+            "use MonteCarloReference"
+        )
+    if second_way:
+        raise GradlabError(
+            f"environment {simulator.name}: its steps draw random numbers, through which the chain rule is not worked "
+            "out; leave second_way False"
+        )
+    return False
 
 
 def _check_budget(seconds: float | None, states: int | None, rollouts: int | None, stderr_target: float | None) -> None:

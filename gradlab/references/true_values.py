@@ -25,8 +25,8 @@ class TrueValue:
 
     Attributes:
         mean: [B], float64; NaN where the simulation was not finite.
-        stderr: [B], standard error over the policy's noise; zero for a deterministic policy.
-        samples: noise seeds behind each mean; 0 for a deterministic policy.
+        stderr: [B], standard error over the policy's and the environment's noise; zero where there is none.
+        samples: noise seeds behind each mean; 0 where there is no noise.
         objective: the objective they are the value of.
     """
 
@@ -84,4 +84,4 @@ def _blocks(count: int, noises: int, width: int) -> Iterator[tuple[Tensor, Tenso
 
 def _over_noises(values: Tensor, noises: int, course: Course, objective: Objective) -> TrueValue:
     mean, stderr = over_seeds(values.reshape(-1, noises).T)
-    return TrueValue(mean, stderr, noises if course.pilot.policy.stochastic else 0, objective)
+    return TrueValue(mean, stderr, noises if course.stochastic else 0, objective)

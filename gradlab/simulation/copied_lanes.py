@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.simulation.divergence import count_warnings
+from gradlab.simulation.generators import reseed
 from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
 
 #: Parts of a wrapper that stay the same all its life.
@@ -62,6 +63,10 @@ class CopiedLanes(TurnLanes):
             self._lanes.append(self._copy(self._attributes()))
         self._before = self._warned()
         return np.stack(obs)
+
+    def reseed(self, seeds: Sequence[int]) -> bool:
+        """Replace the generators among the attributes."""
+        return all(reseed(kept, seed) for kept, seed in zip(self._lanes, seeds, strict=True))
 
     def capture(self, lane: int) -> Any:
         """A deep copy of the attributes."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.agreement import TOLERANCE, departure
+from gradlab.simulation.agreement import TOLERANCE, departure, random_actions
 from gradlab.simulation.copied_lanes import CopiedLanes
 from gradlab.simulation.environments import Environment
 from gradlab.simulation.exactness import NotRestorableError, open_lanes, verified, verify
@@ -42,7 +42,9 @@ def open_door(environment: Environment) -> tuple[Lanes, bool]:
     with _global_randomness_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _open(environment)
+            lanes, draws = _open(environment)
+            lanes.reseedable = draws and _reseeds(lanes)
+            return lanes, draws
         except NotRestorableError as error:
             raise GradlabError(str(error) + _blame(environment)) from error
 
@@ -56,6 +58,24 @@ def _open(environment: Environment) -> tuple[Lanes, bool]:
         return lanes, verified(name, lanes)
     except NotRestorableError as copying:
         return _repeated(environment, copying)
+
+
+def _reseeds(lanes: Lanes, steps: int = 8) -> bool:
+    """Whether seeds decide the random numbers of steps: equal ones alike, others otherwise."""
+    acts = random_actions(lanes.env.action_space, (steps, 2))
+    lanes.reset([0])
+    snapshot = lanes.capture(0)
+    paths: list[list[Any]] = []
+    for seed in (1, 1, 2):
+        lanes.load([snapshot, snapshot])
+        if not lanes.reseed([seed, 3]):
+            return False
+        # The other lane stands still now and then: what is drawn in one must not come out of the other's.
+        moves = ((act, np.array([True, t % 2 + len(paths) != 1])) for t, act in enumerate(acts))
+        outcomes = [lanes.step(act, running) for act, running in moves]
+        paths.append([np.append(obs[0], reward[0]) for obs, reward, _ in outcomes])
+    same, other = (all(np.array_equal(*pair) for pair in zip(paths[0], path, strict=True)) for path in paths[1:])
+    return same and not other
 
 
 def _outside(name: str, stack: Stack) -> tuple[Lanes, bool] | None:

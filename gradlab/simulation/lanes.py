@@ -30,9 +30,12 @@ class Lanes(ABC):
         env: the bare environment.
         size: number N of lanes loaded.
         promise: one sentence, what is promised of their numbers.
+        reseedable: whether random numbers that steps draw have been found to follow from ``reseed`` alone.
     """
 
     promise: str
+
+    reseedable: bool = False
 
     def __init__(self, env: Any) -> None:
         self.env = env
@@ -66,6 +69,10 @@ class Lanes(ABC):
     def unstable(self) -> Bools:
         """Lanes [N] whose physics diverged since they were loaded, where the engine can tell."""
         return np.zeros(self.size, dtype=bool)
+
+    def reseed(self, seeds: Sequence[int]) -> bool:
+        """Let the random numbers that lane i draws from now on begin from ``seeds[i]``; False: there is no such way."""
+        return False
 
     def another(self) -> Lanes | None:
         """Independent lanes of the same task for another thread to step at the same time; None: there can be none.

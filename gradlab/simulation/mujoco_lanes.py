@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
+from gradlab.simulation.generators import reseed
 from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
 
 #: Where gymnasium keeps an environment's generator; resets always draw from it, steps rarely.
@@ -116,6 +117,10 @@ class MujocoLanes(TurnLanes):
             self._attributes[lane] = copy.deepcopy(self._current())
         self._before = self._counts()
         return np.stack(obs)
+
+    def reseed(self, seeds: Sequence[int]) -> bool:
+        """Replace the generators among the attributes that travel."""
+        return all(reseed([kept], seed) for kept, seed in zip(self._attributes, seeds, strict=True))
 
     def capture(self, lane: int) -> MujocoSnapshot:
         """A full copy of the engine's data."""

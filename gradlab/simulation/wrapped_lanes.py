@@ -58,6 +58,10 @@ class WrappedLanes(Lanes):
         self.size = self.inner.size
         return self._seen(obs)
 
+    def reseed(self, seeds: Sequence[int]) -> bool:
+        """Of the bare environment: the wrappers draw nothing."""
+        return self.inner.reseed(seeds)
+
     def capture(self, lane: int) -> Any:
         """The bare environment's snapshot: the wrappers hold nothing."""
         return self.inner.capture(lane)

@@ -454,7 +454,7 @@ def test_wrong_input_is_one_line(reacher):
         (lambda: SimulatorReference(reacher, steps=(1e-5, 1e-4)), "steps"),
         (lambda: SimulatorReference(reacher, steps=(1e-5,)), "steps"),
         (lambda: SimulatorReference(reacher, noise_seeds=1), "noise_seeds"),
-        (lambda: SimulatorReference(Noisy), "random numbers"),
+        (lambda: SimulatorReference(Noisy, second_way=True), "random numbers"),
         (
             lambda: SimulatorReference("Hopper-v5").cotangent(agent, reacher.visit(agent, 1, episodes=1)),
             "11 numbers, but this agent takes 10",
