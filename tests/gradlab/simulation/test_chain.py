@@ -19,6 +19,8 @@ from gradlab.policies import Gaussian, Policy, Softmax, SquashedGaussian
 from gradlab.references import SimulatorReference
 from gradlab.simulation import Simulator, States
 from gradlab.simulation.chain import Chain, chain_rule
+from gradlab.testing.environments import LinearQuadraticEnvironment
+from gradlab.worlds import LinearQuadratic
 
 
 def network(inputs: int, outputs: int, seed: int = 0, gain: float = 1.0) -> nn.Sequential:
@@ -143,6 +145,26 @@ def test_every_policy_equals_automatic_differentiation_of_the_whole_loop(kind, l
     assert (ended > 0) == (limit < np.inf)
     # Some first actions lie outside the box, where a change of them changes nothing.
     assert kind != "gaussian" or clipped > 0
+
+
+@pytest.mark.parametrize("horizon", [1, 7, 40])
+def test_the_linear_quadratic_regulator_equals_its_closed_form(horizon):
+    world = LinearQuadratic(
+        A=torch.tensor([[1.0, 0.1], [0.0, 0.9]]).double(),
+        B=torch.tensor([[0.0, 0.5], [0.3, 0.0]]).double(),
+        Q=torch.tensor([[1.0, 0.2], [0.2, 0.5]]).double(),
+        R=torch.tensor([[0.1, 0.0], [0.0, 0.3]]).double(),
+        gamma=0.9,
+        K=torch.tensor([[0.5, 1.0], [0.2, -0.3]]).double(),
+        horizon=horizon,
+    )
+    simulator = Simulator(lambda: LinearQuadraticEnvironment(world, action_bound=50.0))
+    agent = world.agent(action_bound=50.0)
+    states = simulator.visit(agent, 5, seed=1, episodes=5, max_steps=4)
+    chain = chain_rule(simulator, agent, states, horizon=horizon)
+    truth = world.action_gradient(states.obs, agent.snapshot(double=True).action(states.obs).detach())
+    assert chain.open.all()
+    assert relative(chain.gradient[0], truth).max() < 1e-8
 
 
 def test_growth_is_the_largest_product_of_the_closed_loops_jacobians():
