@@ -12,15 +12,15 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from torch import nn
 
-from gradlab import Agent, GradlabError
+from gradlab import Agent, GradlabError, cross_check, policy_gradient
 from gradlab.estimators.trajectory import GPOMDP, LeaveOneOut, Reinforce
 from gradlab.objective import Objective
 from gradlab.references import MonteCarloReference, SimulatorReference
 from gradlab.references import monte_carlo as module
 from gradlab.references.controlled_scores import controlled_draws, left_out_baseline
-from gradlab.simulation import Simulator
-from gradlab.testing.environments import LinearQuadraticEnvironment
-from gradlab.worlds import LinearQuadratic
+from gradlab.simulation import Simulator, visit_discounted
+from gradlab.testing.environments import LinearQuadraticEnvironment, TabularEnvironment
+from gradlab.worlds import LinearQuadratic, TabularMDP
 
 HORIZON = 5
 
@@ -178,3 +178,20 @@ def test_controlled_draws_are_unbiased_and_their_standard_errors_are_right(dimen
     assert 0.91 < float(held) < 0.98
     plain, _ = left_out_baseline(score, value)
     assert float(found.var(0).mean()) < 0.4 * float(plain.var(0).mean())
+
+
+def test_discrete_choices_give_the_tables_gradient():
+    """Two states and two actions with deterministic transitions: the closed form of a table, by scores of softmax."""
+    there_and_back = [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]
+    world = TabularMDP(there_and_back, [[1.0, 0.0], [0.0, 2.0]], gamma=0.5, alpha=[0.7, 0.3])
+    simulator = Simulator(lambda: TimeLimit(TabularEnvironment(world), 12))
+    agent = world.agent()
+    reference = MonteCarloReference(simulator, 12, draws=24)
+    found = reference.gradient(agent, 1024)
+    # The actor's weight is θᵀ.
+    truth = world.true_gradient().T.flatten()
+    assert float(((found.gradient - truth) / found.stderr.clamp_min(2e-3)).abs().max()) < 4
+    states = visit_discounted(simulator, agent, 64, seed=2)
+    carried = policy_gradient(agent, reference, states)
+    assert float(((carried.gradient - truth) / carried.stderr.clamp_min(2e-3)).abs().max()) < 4
+    assert cross_check(carried, found).agree
