@@ -57,8 +57,8 @@ class SmoothedSimulatorReference:
     of it. So the standard error has, in quadrature, what one pair more would have made with a change as large as the
     largest of the state, or of all states where a state saw none. Without it the intervals of a ball that hardly clears
     a wall (``worlds.BallOverWall``) held 55 % of the truths, with it all; where jumps are met often it adds some
-    per cent, and to smooth returns with one action coordinate as much again. On InvertedPendulum-v5 (64 states, H = 50, four
-    seeds) 95 % intervals held 99 % of the truths at σ = 0.1 and 92 % at σ = 0.4, where a few states lie far outside: a
+    per cent, and to smooth returns with one action coordinate as much again. On InvertedPendulum-v5 (64 states, H = 50,
+    four seeds) 95 % intervals held 99 % of the truths at σ = 0.1 and 92 % at σ = 0.4, where a few lie far outside: a
     jump that was missed may be higher than any that the state's draws saw. Where no pair saw any change at any state,
     all are refused.
 
