@@ -4,50 +4,82 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from gradlab.simulation.lanes import SHARED
+
+#: How deep generators are looked for in what an environment holds.
+_DEPTH = 6
+
+Generator = np.random.Generator | np.random.RandomState | random.Random
+
+
+def generators(held: Any) -> list[Generator]:
+    """Every generator in what is held, each once: in attributes of objects, in dictionaries, lists and tuples.
+
+    Spaces are left aside, whose generators serve those who sample from them.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> [found is rng for found in generators({"a": [rng], "b": {"c": rng}, "d": 1.0})]
+        [True]
+    """
+    found: dict[int, Generator] = {}
+    seen: set[int] = set()
+    level = [held]
+    for _ in range(_DEPTH + 1):
+        following: list[Any] = []
+        for value in level:
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, Generator):
+                found[id(value)] = value
+            else:
+                following.extend(_inside(value))
+        level = following
+    return list(found.values())
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return [item for name, item in value.items() if name not in SHARED]
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, type) or not hasattr(value, "__dict__") or callable(value):
+        return ()
+    return [item for name, item in vars(value).items() if name not in SHARED and name != "_observation_space"]
+
 
 def generator_state(env: Any) -> bytes:
-    """What the generators are at that an environment and its wrappers hold as attributes."""
-    layers = [env]
-    while layers[-1] is not env.unwrapped:
-        layers.append(layers[-1].env)
-    held = [value for layer in layers for value in vars(layer).values()]
-    return pickle.dumps(
-        [value.bit_generator.state for value in held if isinstance(value, np.random.Generator)]
-        + [value.get_state() for value in held if isinstance(value, np.random.RandomState)]
-        + [value.getstate() for value in held if isinstance(value, random.Random)]
-    )
+    """What the generators are at that an environment and its wrappers hold."""
+    return pickle.dumps([_state(generator) for generator in generators(env)])
 
 
-def reseed(holders: Sequence[dict[str, Any]], seed: int) -> bool:
-    """Put generators of one's own, begun from ``seed``, in place of those held by name; whether there were any.
+def _state(generator: Generator) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.get_state() if isinstance(generator, np.random.RandomState) else generator.getstate()
 
-    One that is held twice is replaced by one. Generators inside other objects are not looked for.
+
+def reseed(held: Any, seed: int) -> bool:
+    """Begin every generator in what is held anew, each from numbers of its own; whether there was any.
 
     Example:
         >>> held = {"rng": np.random.default_rng(5), "x": 1.0}
-        >>> reseed([held], 0), held["rng"].bit_generator.state == np.random.default_rng([0, 0]).bit_generator.state
+        >>> reseed(held, 0), held["rng"].bit_generator.state == np.random.default_rng([0, 0]).bit_generator.state
         (True, True)
     """
-    replaced: dict[int, Any] = {}
-    for holder in holders:
-        for name, value in holder.items():
-            if not isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
-                continue
-            if id(value) not in replaced:
-                replaced[id(value)] = _begun(value, np.random.SeedSequence([seed, len(replaced)]))
-            holder[name] = replaced[id(value)]
-    return bool(replaced)
-
-
-def _begun(generator: Any, seeds: np.random.SeedSequence) -> Any:
-    """Another generator of that kind."""
-    if isinstance(generator, np.random.Generator):
-        return np.random.Generator(type(generator.bit_generator)(seeds))
-    if isinstance(generator, np.random.RandomState):
-        return np.random.RandomState(np.random.MT19937(seeds))
-    return random.Random(int(seeds.generate_state(1, np.uint64)[0]))  # noqa: S311 - what the environment itself uses
+    found = generators(held)
+    for i, generator in enumerate(found):
+        words = np.random.SeedSequence([seed, i])
+        if isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = type(generator.bit_generator)(words).state
+        elif isinstance(generator, np.random.RandomState):
+            generator.set_state(np.random.RandomState(np.random.MT19937(words)).get_state())
+        else:
+            generator.seed(int(words.generate_state(1, np.uint64)[0]))
+    return bool(found)

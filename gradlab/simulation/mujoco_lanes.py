@@ -120,7 +120,7 @@ class MujocoLanes(TurnLanes):
 
     def reseed(self, seeds: Sequence[int]) -> bool:
         """Replace the generators among the attributes that travel."""
-        return all(reseed([kept], seed) for kept, seed in zip(self._attributes, seeds, strict=True))
+        return all(reseed(kept, seed) for kept, seed in zip(self._attributes, seeds, strict=True))
 
     def capture(self, lane: int) -> MujocoSnapshot:
         """A full copy of the engine's data."""

