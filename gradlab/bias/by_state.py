@@ -79,7 +79,7 @@ def state_error(v: Tensor, truth: ReferenceCotangent, episode: Tensor) -> StateE
         # Squares from which noise is taken off may be zero or below: their intervals are not on a logarithmic scale.
         bias_squared=sums.estimate(lambda s: s["bias"] / _positive(s["true"])),
         variance=sums.estimate(lambda s: s["noise"] / _positive(s["true"]), "ratio"),
-        mse=sums.estimate(lambda s: (s["bias"] + s["noise"]) / _positive(s["true"]), "ratio"),
+        mse=sums.estimate(lambda s: (s["bias"] + s["noise"]) / _positive(s["true"])),
         cosine=accuracy.cosine,
         norm_ratio=root_of(sums.estimate(lambda s: s["own"] / _positive(s["true"]))),
         wrong_direction=wrong_direction(draws, truth, episode.cpu()),

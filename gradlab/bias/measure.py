@@ -162,12 +162,6 @@ def measure_bias(
             if found.true_squared.resolved:
                 update[estimator.name] = found.of(v[:, keep], batch)
         notes += estimator.notes(agent, obs)
-    if (horizon := truth.objective.horizon) is not None:
-        beyond = truth.objective.discount**horizon
-        lost = f"{beyond:.0%} of the weight of a task that goes on lies beyond the horizon"
-        notes.insert(0, f"{lost}; what it cuts off is in the bias")
-    if not enough and bool(keep.any()):
-        notes.insert(0, "the states with an open gate are of fewer than three episodes: no interval, hence no numbers")
     reasons = Counter(str(reason) for reason in truth.diagnostics.get("reason", []) if reason)
     judged = None
     if enough:
@@ -186,7 +180,7 @@ def measure_bias(
         open=int(keep.sum()),
         episodes=episodes,
         reasons=dict(reasons.most_common()),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*_notes(truth, enough), *notes])),
     )
 
 
@@ -200,6 +194,19 @@ def long_horizon(discount: float, left: float = 0.01, most: int = 1000) -> int:
     if discount >= 1:
         return most
     return min(most, max(1, math.ceil(math.log(left) / math.log(discount)))) if discount > 0 else 1
+
+
+def _notes(truth: ReferenceCotangent, enough: bool) -> list[str]:
+    """What a person should know of the reference."""
+    notes = []
+    if not enough and bool(truth.valid.any()):
+        notes.append("the states with an open gate are of fewer than three episodes: no interval, hence no numbers")
+    if note := truth.diagnostics.get("note"):
+        notes.append(str(note))
+    if (horizon := truth.objective.horizon) is not None:
+        lost = f"{truth.objective.discount**horizon:.0%} of the weight of a task that goes on lies beyond the horizon"
+        notes.append(f"{lost}; what it cuts off is in the bias")
+    return notes
 
 
 def _relative(agent: Agent, obs: torch.Tensor, truth: ReferenceCotangent, episode: torch.Tensor) -> RelativeErrors:

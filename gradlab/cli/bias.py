@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gradlab.simulation import Simulator
 
 #: Kinds of references that ``--against`` knows, as KIND:HORIZON.
-_KINDS = ("simulator", "smoothed")
+_KINDS = ("simulator", "smoothed", "bootstrapped")
 
 
 def bias(
@@ -36,8 +36,8 @@ def bias(
     against: Annotated[
         list[str] | None,
         typer.Option(
-            help="Reference and its horizon, as KIND:HORIZON with KIND simulator or smoothed (at --radius); may be "
-            "given more than once. By default simulator:50."
+            help="Reference and its horizon, as KIND:HORIZON with KIND simulator, smoothed (at --radius) or "
+            "bootstrapped (the critic follows); may be given more than once. By default simulator:50."
         ),
     ] = None,
     states: Annotated[int, typer.Option(help="States looked at, of each checkpoint.", min=3)] = 128,
@@ -99,8 +99,10 @@ def bias(
             what = f"{file.name}: {reference.name}, H={horizon}"
             begun = time.perf_counter()
             with _shown(console, what, kind) as listening:
-                kept = {"resume": resume / f"{file.stem}-{horizon}.rollouts"} if resume and listening else {}
+                kept = {"resume": resume / f"{file.stem}-{kind}-{horizon}.rollouts"} if resume and listening else {}
                 truth = reference.cotangent(agent, visited, **listening, **kept)
+            if kind == "bootstrapped":
+                truth = replace(truth, name=f"{truth.name} after {horizon} rewards")
             cost = time.perf_counter() - begun
             with console.status(f"{what}: estimators"):
                 report = measure_bias(
@@ -163,7 +165,7 @@ def _shown(console: Console, what: str, kind: str) -> Iterator[dict[str, Any]]:
     """A progress bar, as an argument for the references that tell of theirs; a spinner for the others."""
     from gradlab.cli.reference_progress import reference_progress
 
-    if kind == "simulator":
+    if kind != "smoothed":
         with reference_progress(console, what) as listener:
             yield {"progress": listener}
     else:
@@ -192,9 +194,13 @@ def _reference(
     seed: int,
 ) -> Any:
     if kind == "smoothed":
-        from gradlab.references.smoothed import SmoothedSimulatorReference
+        from gradlab.references import SmoothedSimulatorReference
 
         return SmoothedSimulatorReference(simulator, radius, horizon, draws=draws, seconds=seconds, seed=seed)
+    if kind == "bootstrapped":
+        from gradlab.references import BootstrappedReference
+
+        return BootstrappedReference(simulator, horizon, seconds=seconds, seed=seed)
     from gradlab.references import SimulatorReference
 
     return SimulatorReference(simulator, horizon, seconds=seconds, second_way=second_way, seed=seed)

@@ -84,6 +84,9 @@ def cell(estimate: Estimate | None) -> str:
         return f"{number(estimate.value)} (no interval)"
     if abs(estimate.value) < 1e-12 and high - low < 1e-12:
         return "0"
+    if abs(estimate.value) < (high - low) / 100:
+        # An interval that wide has no digits in common with the value.
+        return f"{number(estimate.value)} [{number(low)}, {number(high)}]"
     value, low_text, high_text = (_aligned(x, high - low) for x in (estimate.value, low, high))
     return f"{value} [{low_text}, {high_text}]"
 
@@ -126,7 +129,7 @@ def _lines(measured: Measured) -> list[str]:
         norm += ", not resolved from zero: there are no errors of the update relative to it. Take more episodes"
     opened = f"Gate open at {report.open} of {report.states} states, from {report.episodes} episodes"
     lines = [f"{opened}; the reference took {measured.seconds:.0f} s.{norm}{norm and '.'}"]
-    lines += [f"{count} states closed: {reason}" for reason, count in _gathered(report.reasons)]
+    lines += [f"closed at {count}: {reason}" for reason, count in _gathered(report.reasons)]
     lines += report.notes
     lines += [note for note in (report.critic.notes if report.critic else ()) if not note.startswith("gradient")]
     return list(dict.fromkeys(lines))

@@ -115,6 +115,6 @@ def test_all_gates_closed_are_said_not_shown_as_numbers(gradlab, tmp_path):
     )
     assert code == 1
     assert "Gate open at 0 of 6 states" in printed
-    assert "6 states closed" in printed
+    assert "closed at 6: termination jump" in printed
     rows = rows_of((tmp_path / "bias.md").read_text(encoding="utf-8"), "state by state")
     assert {cells[0] for cells in rows.values()} == {"–"}
