@@ -118,3 +118,26 @@ def test_all_gates_closed_are_said_not_shown_as_numbers(gradlab, tmp_path):
     assert "closed at 6: termination jump" in printed
     rows = rows_of((tmp_path / "bias.md").read_text(encoding="utf-8"), "state by state")
     assert {cells[0] for cells in rows.values()} == {"–"}
+
+
+def test_goes_on_from_the_rollouts_it_kept(gradlab, tmp_path):
+    """A second run takes them from the folder: the same tables, though it is allowed no time to simulate any."""
+    options = ["--states", 6, "--episodes", 6, "--draws", 4, "--resume", tmp_path]
+    tables = []
+    for more in ([], ["--seconds", 0]):
+        written = tmp_path / "bias.md"
+        code, _, errors = gradlab(
+            "bias", REACHER, "--env", "Reacher-v5", "--against", "simulator:3", *options, *more, "--markdown", written
+        )
+        assert code == 0, errors
+        tables.append(rows_of(written.read_text(encoding="utf-8"), "state by state"))
+    assert (tmp_path / "td3_reacher_6000-simulator-3.rollouts").exists()
+    assert tables[0] == tables[1]
+
+
+def test_says_what_bias_the_critic_leaves(gradlab):
+    options = ["--states", 6, "--episodes", 6, "--draws", 4]
+    code, printed, errors = gradlab("bias", REACHER, "--env", "Reacher-v5", "--against", "bootstrapped:2", *options)
+    assert code == 0, errors
+    assert "against bootstrapped after 2 rewards, γ=0.99" in printed
+    assert "bias of the critic after 2 rewards, against the simulator" in printed
