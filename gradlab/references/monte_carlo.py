@@ -62,6 +62,7 @@ class MonteCarloReference:
     Example:
         >>> from torch import nn
         >>> actor = nn.Sequential(nn.Linear(10, 2), nn.Tanh())
+        >>> _ = nn.init.constant_(actor[0].weight, 0.1), nn.init.zeros_(actor[0].bias)
         >>> agent = Agent(actor, [], action_low=[-1, -1], action_high=[1, 1], policy=Around(0.2))
         >>> reference = MonteCarloReference("Reacher-v5", horizon=5, draws=16)
         >>> states = reference.simulator.visit(agent, 3, seed=0, episodes=1)

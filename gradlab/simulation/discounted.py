@@ -93,6 +93,7 @@ def visit_discounted(
     Example:
         >>> from torch import nn
         >>> actor = nn.Sequential(nn.Linear(10, 2), nn.Tanh())
+        >>> _ = nn.init.constant_(actor[0].weight, 0.1), nn.init.zeros_(actor[0].bias)
         >>> agent = Agent(actor, [], action_low=[-1, -1], action_high=[1, 1], discount=0.9)
         >>> found = visit_discounted(Simulator("Reacher-v5"), agent, 3, 4)
         >>> found.steps, int(found.weights.sum()), bool((found.states.step < 50).all())

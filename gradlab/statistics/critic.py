@@ -78,13 +78,14 @@ def critic_error(
         >>> from torch import nn
         >>> from gradlab.references import SimulatorReference
         >>> actor = nn.Sequential(nn.Linear(10, 2), nn.Tanh())
-        >>> _ = nn.init.constant_(actor[0].weight, 0.1)
+        >>> _ = nn.init.constant_(actor[0].weight, 0.1), nn.init.zeros_(actor[0].bias)
         >>> class Critic(nn.Module):
         ...     def forward(self, obs, act):
         ...         return -act.square().sum(-1)
         >>> agent = Agent(actor, [Critic()], action_low=[-1, -1], action_high=[1, 1])
         >>> reference = SimulatorReference("Reacher-v5", horizon=5)
-        >>> error = critic_error(agent, reference, reference.simulator.visit(agent, 8, episodes=4))
+        >>> states = reference.simulator.visit(agent, 40, episodes=4)
+        >>> error = critic_error(agent, reference, states)
         >>> error.episodes, error.value.bias.samples, 0 <= error.wrong_direction.value <= 1
         (4, 4, True)
         >>> error.notes[0]
