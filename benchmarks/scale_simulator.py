@@ -44,7 +44,7 @@ def threads_of(task: str, options: argparse.Namespace) -> dict[int, list[float]]
     first = values[options.threads[0]]
     if not all(torch.equal(first, value) for value in values.values()):
         raise SystemExit(f"{task}: the number of threads changes the values")
-    return {int(count): rounds for count, rounds in found.items()}
+    return {int(count): rounds.wall for count, rounds in found.items()}
 
 
 def processes_of(task: str, options: argparse.Namespace) -> dict[int, list[float]]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -140,28 +140,44 @@ class Physics:
         return steps
 
 
-def rates(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, list[float]]:
-    """Steps a second of each way in each round; the ways take turns, so that a busy machine slows all of them."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+class Rates(NamedTuple):
+    """Steps a second of one way, in each round.
+
+    Attributes:
+        wall: by the clock.
+        processor: by the processor's time of all threads; other programs on the machine change it less.
+    """
+
+    wall: list[float]
+    processor: list[float]
+
+
+def rates(ways: dict[str, Callable[[], int]], repeats: int) -> dict[str, Rates]:
+    """Each way in each round; the ways take turns, so that a busy machine slows all of them."""
+    found = {name: Rates([], []) for name in ways}
     for round_ in range(repeats + 1):
         for name, way in ways.items():
-            begun = time.perf_counter()
+            clock, processor = time.perf_counter(), time.process_time()
             steps = way()
             # The first round warms up: threads, caches, memory.
             if round_:
-                found[name].append(steps / (time.perf_counter() - begun))
+                found[name].wall.append(steps / (time.perf_counter() - clock))
+                found[name].processor.append(steps / (time.process_time() - processor))
     return found
 
 
-def ratio(name: str, found: dict[str, list[float]], over: str, under: str, target: float | None) -> dict[str, Any]:
+def ratio(name: str, found: dict[str, Rates], over: str, under: str, target: float | None) -> dict[str, Any]:
     """A row of the harness's table, in seconds for ten thousand steps: ``over`` is so many times as fast."""
-    fast, slow = (statistics.median(found[way]) for way in (over, under))
-    rounds = [a / b for a, b in zip(found[over], found[under], strict=True)]
+    fast, slow = (statistics.median(found[way].wall) for way in (over, under))
+    rounds = [a / b for a, b in zip(found[over].wall, found[under].wall, strict=True)]
     return {
         "name": name,
         "fast_seconds": 1e4 / fast,
         "slow_seconds": 1e4 / slow,
         "ratio": statistics.median(rounds),
         "ratio_range": [min(rounds), max(rounds)],
+        "processor_ratio": statistics.median(
+            a / b for a, b in zip(found[over].processor, found[under].processor, strict=True)
+        ),
         "target": target,
     }
