@@ -27,6 +27,8 @@ _STEPS = 200_000
 #: A gradient counts as no smaller than this part of the root mean square over states: where there is next to none,
 #: its relative interval would take all there is.
 _FLOOR = 0.1
+#: A half has at most so many times the other's noises: what few noises say of a width is not worth more.
+_UNEVEN = 4
 #: A half grows by at least so many noises, and by a quarter.
 _LEAST = 2
 
@@ -141,7 +143,9 @@ class Allocation:
         room = self._room(blocks)
         while queue and len(pairs) < room:
             width, position, half, n = heapq.heappop(queue)
-            more = min(max(_LEAST, n // 4), max(room - len(pairs), _LEAST))
+            more = min(max(_LEAST, n // 4), max(room - len(pairs), _LEAST), _UNEVEN * widths[position, 1 - half][1] - n)
+            if more <= 0:
+                continue
             pairs += [(position, 2 * i + half) for i in range(n, n + more)]
             width *= math.sqrt(n / (n + more))
             if -width > goal:
@@ -155,7 +159,12 @@ class Allocation:
         if self._target == 0:
             return math.inf
         goal = 2 * self._target**2
-        return sum(max(n * (width**2 / goal - 1), 0) * self._width for width, n in self._widths(sampled).values())
+        widths = self._widths(sampled)
+        missing = 0.0
+        for (position, half), (width, n) in widths.items():
+            most = _UNEVEN * widths[position, 1 - half][1]
+            missing += max(min(n * width**2 / goal, most) - n, 0) * self._width
+        return missing
 
     def _room(self, blocks: int) -> int:
         """Pairs in a block."""
