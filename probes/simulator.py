@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from gradlab import simulation
 from gradlab.agent import Agent
 from gradlab.estimators import Deterministic, default_estimators
 from gradlab.measurement import Measurement
@@ -21,6 +22,7 @@ class Simulator(Probe):
     """Every estimator against finite differences through the simulator, and where the critic points the wrong way.
 
     It visits states of its own, on policy, in an environment of its own, and runs in a process of its own.
+    The reference is held against the chain rule where MuJoCo keeps the state, which about doubles what it simulates.
 
     Args:
         environment: gymnasium identifier of the task.
@@ -29,6 +31,9 @@ class Simulator(Probe):
         draws: independent draws of each estimator.
         horizon: number of rewards in the return.
         episodes: episodes the states are spread over; they are the independent samples.
+        seconds: time allowed for the reference of one measurement; states there was no time for are left out, and
+            said to be. None is no limit.
+        threads: threads that simulate. One, as the training run needs the cores more.
     """
 
     name = "simulator"
@@ -44,12 +49,16 @@ class Simulator(Probe):
         draws: int = 64,
         horizon: int = 50,
         episodes: int = 16,
+        seconds: float | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(every=every, states=states)
         self.environment = environment
         self.draws = draws
         self.horizon = horizon
         self.episodes = episodes
+        self.seconds = seconds
+        self.threads = threads
 
     def refusal(self, agent: Agent) -> str | None:
         """Needs a critic, continuous actions, and a task that can be simulated."""
@@ -61,7 +70,7 @@ class Simulator(Probe):
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Scalars ``estimator/metric``, and ``deterministic/wrong_direction``."""
-        simulator = _reference(self.environment, self.horizon)
+        simulator = _reference(self.environment, self.horizon, self.seconds, self.threads)
         seed = int(torch.randint(2**31, (1,), generator=generator))
         visited = simulator.simulator.visit(agent, self.states, seed=seed, episodes=self.episodes)
         reference = simulator.cotangent(agent, visited)
@@ -81,8 +90,9 @@ class Simulator(Probe):
 
 
 @lru_cache(maxsize=4)
-def _reference(environment: str, horizon: int) -> SimulatorReference:
-    return SimulatorReference(environment, horizon=horizon)
+def _reference(environment: str, horizon: int, seconds: float | None, threads: int) -> SimulatorReference:
+    simulator = simulation.Simulator(environment, threads=threads)
+    return SimulatorReference(simulator, horizon=horizon, seconds=seconds)
 
 
 def _reasons(reference: ReferenceCotangent) -> str:
