@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.inference.intervals import sum_interval
 from gradlab.references.base import ReferenceCotangent
 from gradlab.statistics.by_episode import EpisodeSums
 from gradlab.statistics.critic_gradient import gradient_accuracy
@@ -75,11 +76,17 @@ def state_error(v: Tensor, truth: ReferenceCotangent, episode: Tensor) -> StateE
     }
     kept = {name: part[keep] for name, part in squares.items()}
     sums = EpisodeSums.of(kept, episode.cpu()[keep], truth.name, str(truth.objective))
+    # Squares from which noise is taken off may be zero or below: their intervals are not on a logarithmic scale.
+    bias_squared = sums.estimate(lambda s: s["bias"] / _positive(s["true"]))
+    spread = sums.estimate(lambda s: s["noise"] / _positive(s["true"]), "ratio")
+    mse = sums.estimate(lambda s: (s["bias"] + s["noise"]) / _positive(s["true"]))
+    if bias_squared.ends is not None and spread.ends is not None:
+        # What is known of the variance's tail, and of its sign, has to be known of the sum's.
+        mse = replace(mse, ends=sum_interval(bias_squared.value, bias_squared.ends, spread.value, spread.ends))
     return StateError(
-        # Squares from which noise is taken off may be zero or below: their intervals are not on a logarithmic scale.
-        bias_squared=sums.estimate(lambda s: s["bias"] / _positive(s["true"])),
-        variance=sums.estimate(lambda s: s["noise"] / _positive(s["true"]), "ratio"),
-        mse=sums.estimate(lambda s: (s["bias"] + s["noise"]) / _positive(s["true"])),
+        bias_squared=bias_squared,
+        variance=spread,
+        mse=mse,
         cosine=accuracy.cosine,
         norm_ratio=root_of(sums.estimate(lambda s: s["own"] / _positive(s["true"]))),
         wrong_direction=wrong_direction(draws, truth, episode.cpu()),
