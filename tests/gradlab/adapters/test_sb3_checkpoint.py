@@ -130,7 +130,7 @@ def test_neither_the_library_nor_the_environment_is_needed():
         import gradlab, torch
         for path in sys.argv[1:]:
             agent = gradlab.load(path)
-            obs = torch.zeros(4, 10)
+            obs = torch.zeros(4, agent.obs_size)
             assert agent.q(obs, agent.action(obs)).shape == (4,)
     """
     subprocess.run([sys.executable, "-c", code, *map(str, sorted(SAVED.glob("*.zip")))], check=True)
