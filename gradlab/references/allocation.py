@@ -8,8 +8,8 @@ into two halves, the even and the odd, and it is the one half's draws that decid
 given its size, a half is a plain sample. The mean is that of the halves' means, whatever their sizes.
 
 What is left of the bias comes from the halves' sizes, which decide how much each has to say about the other: in 3,000
-states with known slopes gradients lay 1 to 2 % (± 0.5 %) of the noise of one draw outwards, squared standard errors were
-7 to 10 % (± 3 %) below the true squared error, and intervals of Student's t held 95 % of the truths.
+states with known slopes gradients lay 1 to 2 % (± 0.5 %) of the noise of one draw outwards, squared standard errors
+were 7 to 10 % (± 3 %) below the true squared error, and intervals of Student's t held 95 % of the truths.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from gradlab.references.assembly import OUT_OF_TIME, assemble
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.differenced_returns import DifferencedReturns
 from gradlab.references.fingerprint import fingerprints
+from gradlab.references.rollout_course import Course
 from gradlab.references.rollout_log import RolloutLog
-from gradlab.references.rollout_run import Course, RolloutRun
+from gradlab.references.rollout_run import RolloutRun
 from gradlab.references.schemes import Scheme
 from gradlab.references.spending import Listener, Progress, Spending
 from gradlab.references.true_values import TrueValue, state_values, true_values

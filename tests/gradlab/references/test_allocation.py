@@ -17,8 +17,9 @@ from gradlab.policies import Gaussian
 from gradlab.references.allocation import Allocation, Sampled, over_halves
 from gradlab.references.assembly import assemble
 from gradlab.references.differenced_returns import DifferencedReturns
+from gradlab.references.rollout_course import Course
 from gradlab.references.rollout_records import Block, RolloutRecords
-from gradlab.references.rollout_run import Course, RolloutRun
+from gradlab.references.rollout_run import RolloutRun
 from gradlab.references.spending import Spending
 from gradlab.simulation import States
 from gradlab.simulation.rollouts import Rollouts
