@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from gradlab.references.spending import Listener
-    from gradlab.references.spending import Progress as Report
+    from gradlab.references.rollouts.spending import Listener
+    from gradlab.references.rollouts.spending import Progress as Report
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
-from gradlab.references.rollout_course import Course
-from gradlab.references.rollout_records import Block
+from gradlab.references.rollouts.course import Course
+from gradlab.references.rollouts.records import Block
+from gradlab.references.rollouts.spending import Listener
 from gradlab.references.simulator import SimulatorReference
-from gradlab.references.spending import Listener
 from gradlab.simulation.rollouts import Rollouts
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States

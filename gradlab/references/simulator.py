@@ -17,20 +17,20 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Deterministic
-from gradlab.references.action_sums import ActionSums
-from gradlab.references.allocation import Allocation
-from gradlab.references.assembly import OUT_OF_TIME, assemble
 from gradlab.references.base import ReferenceCotangent
-from gradlab.references.differenced_returns import DifferencedReturns
-from gradlab.references.fingerprint import fingerprints
-from gradlab.references.rollout_course import Course
-from gradlab.references.rollout_log import RolloutLog
-from gradlab.references.rollout_run import RolloutRun
-from gradlab.references.schemes import Scheme
-from gradlab.references.spending import Listener, Progress, Spending
+from gradlab.references.rollouts.action_sums import ActionSums
+from gradlab.references.rollouts.allocation import Allocation
+from gradlab.references.rollouts.assembly import OUT_OF_TIME, assemble
+from gradlab.references.rollouts.course import Course
+from gradlab.references.rollouts.differenced import DifferencedReturns
+from gradlab.references.rollouts.fingerprint import fingerprints
+from gradlab.references.rollouts.log import RolloutLog
+from gradlab.references.rollouts.run import RolloutRun
+from gradlab.references.rollouts.schemes import Scheme
+from gradlab.references.rollouts.spending import Listener, Progress, Spending
 from gradlab.references.true_values import TrueValue, state_values, true_values
-from gradlab.simulation.batch_lanes import BatchSnapshot
-from gradlab.simulation.mujoco_lanes import MujocoSnapshot
+from gradlab.simulation.lanes.batch import BatchSnapshot
+from gradlab.simulation.lanes.mujoco import MujocoSnapshot
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
 

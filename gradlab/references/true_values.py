@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
-from gradlab.references.allocation import over_seeds
-from gradlab.references.rollout_course import Course
-from gradlab.references.rollout_records import Block, Outcome
-from gradlab.references.schemes import Scheme
+from gradlab.references.rollouts.allocation import over_seeds
+from gradlab.references.rollouts.course import Course
+from gradlab.references.rollouts.records import Block, Outcome
+from gradlab.references.rollouts.schemes import Scheme
 
 #: Rollouts handed to the simulator at a time: enough for all its threads, and their noise still small.
 _ROLLOUTS = 4096

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.simulation.lanes import Floats
+from gradlab.simulation.lanes.base import Floats
 from gradlab.simulation.pilot import receiver
 
 #: Steps whose noise is drawn at once; fixed, since other sizes would draw other numbers.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.simulation.lanes import Actions, Floats
+from gradlab.simulation.lanes.base import Actions, Floats
 
 if TYPE_CHECKING:
     # Processes that only step environments look at spaces, too, and need no torch for it.

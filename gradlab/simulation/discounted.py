@@ -13,7 +13,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation.acting import Actor, Stream
 from gradlab.simulation.actions import taker
-from gradlab.simulation.lanes import Actions, Bools, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Lanes
 from gradlab.simulation.pilot import Pilots, without_critics
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States

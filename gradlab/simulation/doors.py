@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.agreement import TOLERANCE, departure, random_actions
-from gradlab.simulation.copied_lanes import CopiedLanes
 from gradlab.simulation.environments import Environment
-from gradlab.simulation.exactness import NotRestorableError, open_lanes, verified, verify
-from gradlab.simulation.lanes import Lanes
-from gradlab.simulation.replay_lanes import ReplayLanes
+from gradlab.simulation.lanes.agreement import TOLERANCE, departure, random_actions
+from gradlab.simulation.lanes.base import Lanes
+from gradlab.simulation.lanes.copied import CopiedLanes
+from gradlab.simulation.lanes.exactness import NotRestorableError, open_lanes, verified, verify
+from gradlab.simulation.lanes.replay import ReplayLanes
+from gradlab.simulation.lanes.wrapped import WrappedLanes
 from gradlab.simulation.workers import cores
-from gradlab.simulation.wrapped_lanes import WrappedLanes
 from gradlab.simulation.wrappers import Stack
 
 

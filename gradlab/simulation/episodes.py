@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.simulation.acting import Actor, Stream, stream
-from gradlab.simulation.lanes import Actions, Bools, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Lanes
 from gradlab.simulation.workers import go_on
 from gradlab.trajectories import Trajectories
 

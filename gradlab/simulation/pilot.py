@@ -14,7 +14,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation.actions import bounds, count_actions, is_discrete
-from gradlab.simulation.lanes import Floats
+from gradlab.simulation.lanes.base import Floats
 
 
 class Pilots:

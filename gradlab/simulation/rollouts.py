@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.pilot import receiver
 from gradlab.simulation.states import States
 from gradlab.simulation.workers import go_on

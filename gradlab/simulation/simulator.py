@@ -14,7 +14,7 @@ from gradlab.simulation.acting import FEWEST, episode_steps
 from gradlab.simulation.actions import count_actions, taker, to_env
 from gradlab.simulation.doors import open_door
 from gradlab.simulation.environments import make
-from gradlab.simulation.lanes import Actions, Lanes
+from gradlab.simulation.lanes.base import Actions, Lanes
 from gradlab.simulation.pilot import Pilots, make_pilot, without_critics
 from gradlab.simulation.rollouts import Course, Rollouts
 from gradlab.simulation.states import States

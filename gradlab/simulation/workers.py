@@ -11,7 +11,7 @@ from contextvars import copy_context
 from itertools import pairwise
 from typing import TypeVar
 
-from gradlab.simulation.lanes import Lanes
+from gradlab.simulation.lanes.base import Lanes
 from gradlab.simulation.torch_threads import one_torch_thread
 
 Result = TypeVar("Result")

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian
-from gradlab.references.allocation import Allocation, Sampled, over_halves
-from gradlab.references.assembly import assemble
-from gradlab.references.differenced_returns import DifferencedReturns
-from gradlab.references.rollout_course import Course
-from gradlab.references.rollout_records import Block, RolloutRecords
-from gradlab.references.rollout_run import RolloutRun
-from gradlab.references.spending import Spending
+from gradlab.references.rollouts.allocation import Allocation, Sampled, over_halves
+from gradlab.references.rollouts.assembly import assemble
+from gradlab.references.rollouts.course import Course
+from gradlab.references.rollouts.differenced import DifferencedReturns
+from gradlab.references.rollouts.records import Block, RolloutRecords
+from gradlab.references.rollouts.run import RolloutRun
+from gradlab.references.rollouts.spending import Spending
 from gradlab.simulation import States
 from gradlab.simulation.rollouts import Rollouts
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradlab.errors import GradlabError
-from gradlab.references.rollout_log import RolloutLog
+from gradlab.references.rollouts.log import RolloutLog
 
 IDENTITY = {"agent": "1", "states": "2", "settings": "3", "versions": "mujoco 4.0"}
 

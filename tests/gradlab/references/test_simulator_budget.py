@@ -15,10 +15,10 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.policies import Softmax, SquashedGaussian
 from gradlab.references import SimulatorReference
-from gradlab.references.assembly import NOT_CHOSEN, OUT_OF_ROLLOUTS, OUT_OF_TIME
-from gradlab.references.noise_streams import policy_noise
+from gradlab.references.rollouts.assembly import NOT_CHOSEN, OUT_OF_ROLLOUTS, OUT_OF_TIME
+from gradlab.references.rollouts.noise import policy_noise
+from gradlab.references.rollouts.spending import Progress
 from gradlab.references.softmax import softmax_cotangent
-from gradlab.references.spending import Progress
 from gradlab.simulation import Simulator
 
 

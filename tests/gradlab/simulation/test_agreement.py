@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from gradlab.simulation.agreement import departure
-from gradlab.simulation.lanes import Lanes
+from gradlab.simulation.lanes.agreement import departure
+from gradlab.simulation.lanes.base import Lanes
 
 
 class Spring(gymnasium.Env):

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from gradlab.errors import GradlabError
-from gradlab.simulation import exactness
-from gradlab.simulation.batch_lanes import BatchLanes, BatchSnapshot
-from gradlab.simulation.exactness import open_lanes
-from gradlab.simulation.mujoco_lanes import MujocoLanes
+from gradlab.simulation.lanes import exactness
+from gradlab.simulation.lanes.batch import BatchLanes, BatchSnapshot
+from gradlab.simulation.lanes.exactness import open_lanes
+from gradlab.simulation.lanes.mujoco import MujocoLanes
 from gradlab.simulation.tasks import task_of
 from gradlab.simulation.tasks.planar import Runner
 

@@ -17,9 +17,9 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation import Simulator
 from gradlab.simulation.chain import chain_rule
-from gradlab.simulation.displacement import AttributeDisplacement
-from gradlab.simulation.mujoco_displacement import DataDisplacement, RowDisplacement
-from gradlab.simulation.tangents import tangent_coordinates
+from gradlab.simulation.chain.displacement import AttributeDisplacement
+from gradlab.simulation.chain.mujoco import DataDisplacement, RowDisplacement
+from gradlab.simulation.chain.tangents import tangent_coordinates
 
 
 def snapshots(simulator: Simulator, count: int = 2) -> list:

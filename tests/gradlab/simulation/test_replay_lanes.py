@@ -24,7 +24,7 @@ from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 from gradlab.errors import GradlabError
 from gradlab.references import SimulatorReference
 from gradlab.simulation import Simulator
-from gradlab.simulation.replay_lanes import ReplayLanes, ReplaySnapshot
+from gradlab.simulation.lanes.replay import ReplayLanes, ReplaySnapshot
 from gradlab.testing.environments import LinearQuadraticEnvironment
 from gradlab.worlds import LinearQuadratic
 

@@ -21,7 +21,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.policies import Gaussian, Softmax, SquashedGaussian
 from gradlab.simulation import Simulator, States
-from gradlab.simulation.copied_lanes import CopiedLanes
+from gradlab.simulation.lanes.copied import CopiedLanes
 
 TASKS = ["Reacher-v5", "InvertedPendulum-v5", "HalfCheetah-v5", "Hopper-v5", "Ant-v5"]
 

@@ -9,8 +9,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from gradlab.simulation.batch_lanes import BatchLanes
-from gradlab.simulation.engines import BatchEngine, ContactEngine
+from gradlab.simulation.lanes.batch import BatchLanes
+from gradlab.simulation.lanes.engines import BatchEngine, ContactEngine
 from gradlab.simulation.tasks import task_of
 
 TASKS = [

@@ -18,7 +18,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.policies import SquashedGaussian
 from gradlab.simulation import Simulator, States
-from gradlab.simulation.lanes import Lanes
+from gradlab.simulation.lanes.base import Lanes
 from gradlab.simulation.torch_threads import one_torch_thread
 from gradlab.simulation.workers import chunks, cores, go_on, spread
 

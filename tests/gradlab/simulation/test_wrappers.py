@@ -20,10 +20,10 @@ from gradlab.errors import GradlabError
 from gradlab.policies import Softmax
 from gradlab.references import SimulatorReference
 from gradlab.simulation import Simulator
-from gradlab.simulation.agreement import random_actions
-from gradlab.simulation.copied_lanes import CopiedLanes
 from gradlab.simulation.environments import make
-from gradlab.simulation.wrapped_lanes import WrappedLanes
+from gradlab.simulation.lanes.agreement import random_actions
+from gradlab.simulation.lanes.copied import CopiedLanes
+from gradlab.simulation.lanes.wrapped import WrappedLanes
 
 Wrap = Callable[[Any], Any]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gradlab.references.rollout_records import Outcome
+from gradlab.references.rollouts.records import Outcome
 from gradlab.simulation.chain import Chain
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.policies import Deterministic
-from gradlab.simulation.lanes import Bools, Floats
+from gradlab.simulation.lanes.base import Bools, Floats
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.divergence import count_warnings
-from gradlab.simulation.generators import reseed
-from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
+from gradlab.simulation.lanes.base import SHARED, Bools, Floats, TurnLanes
+from gradlab.simulation.lanes.divergence import count_warnings
+from gradlab.simulation.lanes.generators import reseed
 
 #: Parts of a wrapper that stay the same all its life.
 _WRAPPER_SHARED = SHARED | {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.lanes import SHARED
+from gradlab.simulation.lanes.base import SHARED
 
 #: How deep generators are looked for in what an environment holds.
 _DEPTH = 6

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.lanes import Floats
+from gradlab.simulation.lanes.base import Floats
 
 _SEQUENCES = (list, tuple, deque)
 

@@ -17,10 +17,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from gradlab.simulation.divergence import count_warnings
 from gradlab.simulation.environments import make
-from gradlab.simulation.generators import generator_state
-from gradlab.simulation.lanes import Actions, Floats
+from gradlab.simulation.lanes.base import Actions, Floats
+from gradlab.simulation.lanes.divergence import count_warnings
+from gradlab.simulation.lanes.generators import generator_state
 
 #: Steps in which the generators are looked at.
 _WATCHED = 100

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.references.noise_streams import policy_noise
-from gradlab.references.rollout_records import Block, Outcome
-from gradlab.references.schemes import Scheme
+from gradlab.references.rollouts.noise import policy_noise
+from gradlab.references.rollouts.records import Block, Outcome
+from gradlab.references.rollouts.schemes import Scheme
 from gradlab.simulation.chain import Chain, chain_rule
 from gradlab.simulation.pilot import without_critics
 from gradlab.simulation.reseeding import environment_seeds, reseeded

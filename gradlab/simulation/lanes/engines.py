@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.simulation.lanes import Bools, Floats
+from gradlab.simulation.lanes.base import Bools, Floats
 
 _STATE_FIELDS = ("qpos", "qvel", "ctrl")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.copied_lanes import CopiedLanes
-from gradlab.simulation.lanes import Actions, Bools, Floats
+from gradlab.simulation.lanes.base import Actions, Bools, Floats
+from gradlab.simulation.lanes.copied import CopiedLanes
 
 
 def is_pendulum(env: Any) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.engines import BatchEngine, ContactEngine, Engine
-from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
+from gradlab.simulation.lanes.engines import BatchEngine, ContactEngine, Engine
 from gradlab.simulation.tasks import Task
 
 

@@ -20,13 +20,13 @@ import numpy as np
 
 import gradlab
 from gradlab.errors import GradlabError
-from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.workers import cores
 
 #: This package is found where it was found here, whether it is installed or not.
 _PROGRAM = (
     f"import sys; sys.path.append({str(Path(gradlab.__file__).parents[1])!r}); "
-    "from gradlab.simulation.replay_worker import main; main()"
+    "from gradlab.simulation.lanes.replay_worker import main; main()"
 )
 #: Seconds a worker is given to end by itself when its input has been closed.
 _PATIENCE = 1.0

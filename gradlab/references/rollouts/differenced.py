@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.references.rollout_records import Outcome
-from gradlab.references.schemes import Assessment, Scheme
+from gradlab.references.rollouts.records import Outcome
+from gradlab.references.rollouts.schemes import Assessment, Scheme
 from gradlab.simulation.chain import Chain
 from gradlab.simulation.differences import Stencil, plateau, stencil
 from gradlab.simulation.gate import apart, closed_because

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradlab.references.rollout_records import Outcome
-from gradlab.references.schemes import Assessment, Scheme
+from gradlab.references.rollouts.records import Outcome
+from gradlab.references.rollouts.schemes import Assessment, Scheme
 from gradlab.references.softmax import expected_value
 from gradlab.simulation.chain import Chain
 from gradlab.simulation.gate import NOT_FINITE

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.simulation.actions import is_discrete
-from gradlab.simulation.lanes import Actions, Bools, Floats, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.wrappers import Function, Layer, Stack
 
 

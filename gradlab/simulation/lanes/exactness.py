@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.agreement import TOLERANCE, departure, random_actions
-from gradlab.simulation.batch_lanes import BatchLanes
-from gradlab.simulation.copied_lanes import CopiedLanes
-from gradlab.simulation.generators import generator_state
-from gradlab.simulation.lanes import Lanes
-from gradlab.simulation.mujoco_lanes import MujocoLanes
-from gradlab.simulation.pendulum_lanes import PendulumLanes, is_pendulum
+from gradlab.simulation.lanes.agreement import TOLERANCE, departure, random_actions
+from gradlab.simulation.lanes.base import Lanes
+from gradlab.simulation.lanes.batch import BatchLanes
+from gradlab.simulation.lanes.copied import CopiedLanes
+from gradlab.simulation.lanes.generators import generator_state
+from gradlab.simulation.lanes.mujoco import MujocoLanes
+from gradlab.simulation.lanes.pendulum import PendulumLanes, is_pendulum
 from gradlab.simulation.tasks import task_of
 
 

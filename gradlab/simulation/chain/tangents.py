@@ -13,10 +13,10 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.simulation.actions import bounds
-from gradlab.simulation.displacement import AttributeDisplacement, Displacement
-from gradlab.simulation.lanes import Bools, Floats, Lanes
-from gradlab.simulation.mujoco_displacement import DataDisplacement, RowDisplacement
-from gradlab.simulation.mujoco_lanes import MujocoSnapshot
+from gradlab.simulation.chain.displacement import AttributeDisplacement, Displacement
+from gradlab.simulation.chain.mujoco import DataDisplacement, RowDisplacement
+from gradlab.simulation.lanes.base import Bools, Floats, Lanes
+from gradlab.simulation.lanes.mujoco import MujocoSnapshot
 
 #: Last bits by which an action may lie outside the box for want of exact arithmetic.
 _ROUNDINGS = 8

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradlab.references.rollout_records import Block, RolloutRecords
+from gradlab.references.rollouts.records import Block, RolloutRecords
 
 #: Rollouts of the first block; each further one may have twice as many, so that a price is known early ...
 _FIRST = 128

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.objective import Objective
-from gradlab.references.allocation import Allocation
 from gradlab.references.base import ReferenceCotangent
-from gradlab.references.rollout_run import RolloutRun
-from gradlab.references.schemes import Scheme
+from gradlab.references.rollouts.allocation import Allocation
+from gradlab.references.rollouts.run import RolloutRun
+from gradlab.references.rollouts.schemes import Scheme
 from gradlab.simulation.states import States
 
 OUT_OF_TIME = "left out: the time allowed was spent"

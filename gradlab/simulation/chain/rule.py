@@ -18,13 +18,13 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.simulation.chain.links import PolicyLink
+from gradlab.simulation.chain.tangents import Tangents
 from gradlab.simulation.differences import plateau
-from gradlab.simulation.lanes import Lanes
-from gradlab.simulation.links import PolicyLink
+from gradlab.simulation.lanes.base import Lanes
 from gradlab.simulation.pilot import Pilots, without_critics
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
-from gradlab.simulation.tangents import Tangents
 from gradlab.simulation.workers import go_on
 
 _STEPS = (1e-5, 1e-6, 1e-7)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradlab.references.allocation import Allocation, Sampled, widest
-from gradlab.references.rollout_course import Course
-from gradlab.references.rollout_log import RolloutLog
-from gradlab.references.rollout_records import Block, Outcome, RolloutRecords
-from gradlab.references.schemes import Assessment, Scheme
-from gradlab.references.spending import Listener, Progress, Spending
+from gradlab.references.rollouts.allocation import Allocation, Sampled, widest
+from gradlab.references.rollouts.course import Course
+from gradlab.references.rollouts.log import RolloutLog
+from gradlab.references.rollouts.records import Block, Outcome, RolloutRecords
+from gradlab.references.rollouts.schemes import Assessment, Scheme
+from gradlab.references.rollouts.spending import Listener, Progress, Spending
 from gradlab.simulation.chain import Chain
 
 #: Environment steps that the chain rule is worked out over at a time, about.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.simulation.actions import is_discrete
-from gradlab.simulation.lanes import Actions, Lanes
+from gradlab.simulation.lanes.base import Actions, Lanes
 
 #: Largest difference from ``env.step``, relative to numbers above one, with which lanes may stand in for it.
 TOLERANCE = 1e-12
@@ -29,7 +29,7 @@ def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
 
     Example:
         >>> import gymnasium
-        >>> from gradlab.simulation.batch_lanes import BatchLanes
+        >>> from gradlab.simulation.lanes.batch import BatchLanes
         >>> from gradlab.simulation.tasks import task_of
         >>> env = gymnasium.make("Hopper-v5").unwrapped
         >>> departure(BatchLanes(env, task_of(env))) <= TOLERANCE

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.generators import reseed
-from gradlab.simulation.lanes import SHARED, Bools, Floats, TurnLanes
+from gradlab.simulation.lanes.base import SHARED, Bools, Floats, TurnLanes
+from gradlab.simulation.lanes.generators import reseed
 
 #: Where gymnasium keeps an environment's generator; resets always draw from it, steps rarely.
 _GENERATOR = "_np_random"

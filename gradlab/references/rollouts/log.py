@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.references.fingerprint import first_difference
+from gradlab.references.rollouts.fingerprint import first_difference
 
 try:
     import fcntl

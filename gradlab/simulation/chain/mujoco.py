@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.displacement import AttributeDisplacement, Displacement, flat
-from gradlab.simulation.lanes import Floats
-from gradlab.simulation.mujoco_lanes import MujocoSnapshot
+from gradlab.simulation.chain.displacement import AttributeDisplacement, Displacement, flat
+from gradlab.simulation.lanes.base import Floats
+from gradlab.simulation.lanes.mujoco import MujocoSnapshot
 
 #: Derived quantities of MuJoCo that lag a substep, so that an environment may read them before it steps.
 _LAGGING = (
