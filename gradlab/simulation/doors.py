@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradlab.errors import GradlabError
 from gradlab.simulation.environments import Environment
+from gradlab.simulation.global_randomness import global_randomness_kept
 from gradlab.simulation.lanes.agreement import TOLERANCE, departure, random_actions
 from gradlab.simulation.lanes.base import Lanes
 from gradlab.simulation.lanes.copied import CopiedLanes
@@ -39,7 +36,7 @@ def open_door(environment: Environment) -> tuple[Lanes, bool]:
         GradlabError: none of them does; it names the wrappers that were honoured and the first that cannot be.
     """
     # Environments complain of being stepped beyond their end, which finding out about them may do.
-    with _global_randomness_kept(), warnings.catch_warnings():
+    with global_randomness_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             lanes, draws = _open(environment)
@@ -137,15 +134,3 @@ def _blame(environment: Environment) -> str:
         return ""
     honoured = ", ".join(stack.names[: count - 1]) or "no other"
     return f"; without its wrapper {stack.names[count - 1]} it can be copied; honoured: {honoured}"
-
-
-@contextmanager
-def _global_randomness_kept() -> Iterator[None]:
-    """An environment's own code may draw from global generators while it is tried; that is undone."""
-    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(pytorch)
