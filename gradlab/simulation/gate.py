@@ -79,7 +79,7 @@ def closed_because(
         elif second[state].startswith(AMPLIFIED):
             reasons.append(second[state])
         else:
-            reasons.append(second[state] if found.open[state] else NO_PLATEAU)
+            reasons.append(second[state] if found.open[state] else NO_PLATEAU + _by_how_much(chain, state))
     return reasons
 
 
@@ -106,6 +106,11 @@ def _distances(around: Stencil, found: Plateau, values: Tensor, chain: Chain) ->
     distance = (draws.mean(0) - chain.gradient.mean(0)).norm(dim=-1)
     errors = found.error.norm(dim=-1) + chain.error.norm(dim=-1).mean(0)
     return distance, chain.gradient.norm(dim=-1).mean(0), errors
+
+
+def _by_how_much(chain: Chain | None, state: int) -> str:
+    # What was looked at and did not close the gate by itself is told all the same.
+    return "" if chain is None else f"; a change of the first action grows {float(chain.growth[:, state].max()):.1e} times"
 
 
 def _second_way(around: Stencil, found: Plateau, values: Tensor, chain: Chain, agreement: float) -> list[str]:

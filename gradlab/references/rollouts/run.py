@@ -16,6 +16,7 @@ from gradlab.references.rollouts.records import Block, Outcome, RolloutRecords
 from gradlab.references.rollouts.schemes import Assessment, Scheme
 from gradlab.references.rollouts.spending import Listener, Progress, Spending
 from gradlab.simulation.chain import Chain
+from gradlab.simulation.gate import NO_PLATEAU
 
 #: Environment steps that the chain rule is worked out over at a time, about.
 _CHAIN_STEPS = 200_000
@@ -33,7 +34,8 @@ class RolloutRun:
         spending: what they may cost.
         log: where finished blocks are kept, and taken from.
         listener: is told after every block.
-        second_way: whether the chain rule is worked out too, at every state that is open without it.
+        second_way: whether the chain rule is worked out too, at every state that is open without it, and at those
+            without a plateau: it can tell why there is none.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class RolloutRun:
         self._blocks = 0
         self._fraction = 0.0
         self._sampled: dict[int, tuple[tuple[int, ...], bool, Sampled]] = {}
+        self._unexplained: set[int] = set()
 
     @property
     def stochastic(self) -> bool:
@@ -111,10 +114,13 @@ class RolloutRun:
     def _to_chain(self) -> Tensor | None:
         if not self.second_way:
             return None
-        unchained = [p for p, state in self._sample().items() if p not in self.chains and state.open]
+        unchained = [p for p, state in self._sample().items() if self._wants_chain(p, state)]
         if not unchained:
             return None
         return torch.tensor(unchained[: max(16, _CHAIN_STEPS // (self._course.horizon * self._chain_width))])
+
+    def _wants_chain(self, position: int, state: Sampled) -> bool:
+        return position not in self.chains and (state.open or position in self._unexplained)
 
     def _sample(self) -> dict[int, Sampled]:
         """The draws at every state that has its first noises; worked out anew only where there are new ones."""
@@ -132,6 +138,7 @@ class RolloutRun:
                 found, indices = self.assess(some), self.records.indices(some[0])
                 for i, p in enumerate(some):
                     self._sampled[p] = (indices, chained, Sampled(found.draws[:, i], indices, not found.reasons[i]))
+                    (self._unexplained.add if found.reasons[i] == NO_PLATEAU else self._unexplained.discard)(p)
         return {p: self._sampled[p][2] for p in self._allocation.positions if p in self._sampled}
 
     def _may_roll_out(self, block: Block) -> bool:
@@ -234,7 +241,7 @@ class RolloutRun:
         total: float = max(self._allocation.first_rollouts, self.records.rollouts) + width * len(
             self._allocation.positions
         )
-        checked = sum(p in self.chains or not state.open for p, state in states.items())
+        checked = sum(not self._wants_chain(p, state) for p, state in states.items())
         done = self.records.rollouts + width * checked
         if self._allocation.first(self.records, self._blocks) is None:
             total += self._allocation.missing(states)
