@@ -12,3 +12,14 @@ class GradlabError(ValueError):
         ...
         gradlab.errors.GradlabError: checkpoint td3.zip: not a zip file; pass a file written by model.save()
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line and with its kind.
+
+    Example:
+        >>> first_line(ValueError("no mass" + chr(10) + "at all")), first_line(KeyError())
+        ('ValueError: no mass', 'KeyError')
+    """
+    said = str(error).strip()
+    return type(error).__name__ + (f": {said.splitlines()[0].rstrip('.')}" if said else "")

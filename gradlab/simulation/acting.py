@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.errors import GradlabError
+from gradlab.arguments import whole_number
 from gradlab.simulation.lanes.base import Floats
 from gradlab.simulation.pilot import receiver
 
@@ -24,19 +24,18 @@ FEWEST = 4
 _LONGEST = 1000
 
 
-def episode_steps(what: str, time_limit: int | None, max_steps: int | None) -> int:
+def episode_steps(time_limit: int | None, max_steps: int | None) -> int:
     """Where an episode is cut: by the environment's time limit or by ``max_steps``, whichever is sooner.
 
     Args:
-        what: who asks, for the message.
         time_limit: the environment's, None if it has none.
         max_steps: the caller's; None to leave it to the environment, or 1000 where that has no limit.
 
     Raises:
-        GradlabError: ``max_steps`` is less than 1.
+        GradlabError: ``max_steps`` is no whole number from 1.
     """
-    if max_steps is not None and max_steps < 1:
-        raise GradlabError(f"{what}: max_steps {max_steps}; an episode has at least one step")
+    if max_steps is not None:
+        max_steps = whole_number("max_steps", max_steps, 1, "an episode has at least one step")
     return min((limit for limit in (time_limit, max_steps) if limit is not None), default=_LONGEST)
 
 

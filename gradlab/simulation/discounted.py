@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import switch, whole_number
 from gradlab.errors import GradlabError
-from gradlab.simulation.acting import Actor, Stream
+from gradlab.simulation.acting import Actor, Stream, episode_steps
 from gradlab.simulation.actions import taker
 from gradlab.simulation.lanes.base import Actions, Bools, Lanes
 from gradlab.simulation.pilot import Pilots, without_critics
@@ -22,8 +23,6 @@ from gradlab.simulation.workers import go_on
 
 #: Keeps resets and choices of steps from being those of other visits with the same seed.
 _RESET, _CHOICE = 101, 102
-#: Where an episode is cut if neither the environment nor the caller says.
-_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,9 @@ def visit_discounted(
         >>> found.steps, int(found.weights.sum()), bool((found.states.step < 50).all())
         (50, 12, True)
     """
-    if episodes < 1 or draws < 1 or seed < 0 or (max_steps is not None and max_steps < 1):
-        raise GradlabError(
-            f"visit: episodes {episodes}, draws {draws}, seed {seed}, max_steps {max_steps}; "
-            "seed must be at least 0 and the others at least 1"
-        )
-    limits = [limit for limit in (simulator.time_limit, max_steps) if limit is not None]
-    steps = min(limits, default=_LONGEST)
+    episodes, draws = whole_number("episodes", episodes, 1), whole_number("draws", draws, 1)
+    seed, stochastic = whole_number("seed", seed, 0), switch("stochastic", stochastic)
+    steps = episode_steps(simulator.time_limit, max_steps)
     pilot = simulator.pilot(without_critics(agent))
     pilots, take = Pilots(pilot), taker(simulator._env.action_space, pilot)
     wanted = [_drawn(seed, number, draws, agent.discount, steps) for number in range(episodes)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, first_line
 from gradlab.simulation.actions import is_discrete
 from gradlab.simulation.wrappers import Stack, peel
 
@@ -57,7 +57,7 @@ def make(environment: str | Callable[[], Any]) -> Environment:
             f"environment: {type(environment).__name__} given; give its identifier or a function that makes one, "
             "so that the simulator has an environment of its own"
         )
-    wrapped = _from_name(environment) if isinstance(environment, str) else environment()
+    wrapped = _from_name(environment) if isinstance(environment, str) else _from_function(environment)
     name = environment if isinstance(environment, str) else _name_of(wrapped)
     stack = peel(name, wrapped)
     _check_spaces(name, stack.env)
@@ -81,6 +81,26 @@ def _from_name(name: str) -> Any:
         raise GradlabError(f"environment {name}: {reason.rstrip('.')} ({extra})") from error
     except gymnasium.error.Error as error:
         raise GradlabError(f"environment {name}: {str(error).splitlines()[0]}") from error
+
+
+def _from_function(environment: Callable[[], Any]) -> Any:
+    what = f"environment function {getattr(environment, '__name__', type(environment).__name__)}"
+    try:
+        made = environment()
+    except GradlabError:
+        raise
+    except Exception as error:
+        raise GradlabError(
+            f"{what}: failed ({first_line(error)}); give a function that makes the environment without arguments"
+        ) from error
+    missing = [
+        name for name in ("unwrapped", "reset", "step", "observation_space", "action_space") if not hasattr(made, name)
+    ]
+    if missing:
+        raise GradlabError(
+            f"{what}: returned {type(made).__name__}, which has no {missing[0]}; return a gymnasium environment"
+        )
+    return made
 
 
 def _name_of(wrapped: Any) -> str:

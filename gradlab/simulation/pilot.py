@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, first_line
 from gradlab.simulation.actions import bounds, count_actions, is_discrete
+from gradlab.simulation.given import check_agent
 from gradlab.simulation.lanes.base import Floats
 
 
@@ -41,6 +42,7 @@ def receiver(pilot: Agent) -> Callable[[Floats], Tensor]:
 
 def without_critics(agent: Agent) -> Agent:
     """The same agent, sharing its actor, for what only acts: critics take time to copy."""
+    check_agent(agent)
     bare = copy.copy(agent)
     bare.critics = bare.target_critics = ()
     return bare
@@ -55,8 +57,10 @@ def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
         agent: the agent; left alone.
 
     Raises:
-        GradlabError: observations, actions or the action box do not fit, or only one of the two is discrete.
+        GradlabError: observations, actions or the action box do not fit, only one of the two is discrete, or the actor
+            fails or gives a head of another size than its policy's.
     """
+    check_agent(agent)
     obs_size, space = env.observation_space.shape[0], env.action_space
     action_size = count_actions(space)
     discrete = is_discrete(space)
@@ -77,15 +81,27 @@ def make_pilot(name: str, env: Any, agent: Agent) -> Agent:
     pilot.actor.eval()
     if not discrete:
         _fit_box(name, space, pilot)
-    try:
-        with torch.no_grad():
-            pilot.head(torch.zeros(1, obs_size, dtype=pilot.dtype, device=pilot.device))
-    except RuntimeError as error:
-        raise GradlabError(
-            f"environment {name}: the actor cannot take its {obs_size}-number observations "
-            f"({str(error).splitlines()[0]})"
-        ) from error
+    _check_head(name, pilot, obs_size)
     return pilot
+
+
+@torch.no_grad()
+def _check_head(name: str, pilot: Agent, obs_size: int) -> None:
+    """Asks the actor about two observations: what it does is seen here, and not in the middle of a simulation."""
+    try:
+        head = pilot.head(torch.zeros(2, obs_size, dtype=pilot.dtype, device=pilot.device))
+    except GradlabError:
+        raise
+    except Exception as error:
+        raise GradlabError(
+            f"environment {name}: the actor cannot take its {obs_size}-number observations ({first_line(error)})"
+        ) from error
+    expected = (2, pilot.policy.head_size(pilot.action_size))
+    if tuple(head.shape) != expected:
+        raise GradlabError(
+            f"environment {name}: the actor gives {tuple(head.shape)} for two observations; "
+            f"{type(pilot.policy).__name__} of {pilot.action_size} action(s) needs {expected}"
+        )
 
 
 def _fit_box(name: str, space: Any, agent: Agent) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
 from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.pilot import receiver
@@ -66,8 +67,8 @@ class Course:
         entropy: float,
         limit: int | None,
     ) -> None:
-        if horizon < 1:
-            raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
+        horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
+        entropy, first = real_number("entropy", entropy), real_tensor("first_actions", first)
         shape = (len(states), pilot.action_size)
         if tuple(first.shape[-2:]) != shape:
             raise GradlabError(f"first_actions: shape {tuple(first.shape)}; expected [..., {shape[0]}, {shape[1]}]")
@@ -151,6 +152,9 @@ def _wide(noise: Tensor | None, lead: torch.Size, horizon: int, shape: tuple[int
     """The noise as [..., H, B, p], with the leading dimensions of the first actions."""
     if noise is None:
         raise GradlabError("noise: a stochastic policy needs it, [..., horizon, states, actions]")
+    noise = real_tensor("noise", noise)
+    if bool(noise.isnan().any()):
+        raise GradlabError(f"noise: NaN in {int(noise.isnan().sum())} of {noise.numel()} numbers; draw it anew")
     expected = (*lead, horizon, *shape)
     try:
         return noise[..., :horizon, :, :].expand(expected)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, switch, whole_number
 from gradlab.errors import GradlabError
 from gradlab.simulation import episodes as whole
 from gradlab.simulation.acting import FEWEST, episode_steps
 from gradlab.simulation.actions import count_actions, taker, to_env
 from gradlab.simulation.doors import open_door
 from gradlab.simulation.environments import make
+from gradlab.simulation.given import check_states
 from gradlab.simulation.lanes.base import Actions, Lanes
 from gradlab.simulation.pilot import Pilots, make_pilot, without_critics
 from gradlab.simulation.rollouts import Course, Rollouts
@@ -79,10 +82,9 @@ class Simulator:
     """
 
     def __init__(self, environment: str | Callable[[], Any], *, lanes: int = 256, threads: int | None = None) -> None:
-        if lanes < 1:
-            raise GradlabError(f"lanes: {lanes}; at least one state must be stepped at a time")
-        if threads is not None and threads < 1:
-            raise GradlabError(f"threads: {threads}; give at least one, or None for one for each core")
+        lanes = whole_number("lanes", lanes, 1, "at least one state is stepped at a time")
+        if threads is not None:
+            threads = whole_number("threads", threads, 1, "or None for one for each core")
         made = make(environment)
         self.name, self._env, self.time_limit = made.name, made.env, made.time_limit
         self.lanes = lanes
@@ -161,9 +163,10 @@ class Simulator:
         Raises:
             GradlabError: the agent does not fit the environment, or a number is out of range.
         """
-        if count < 1 or episodes < 1 or exploration < 0 or seed < 0:
-            raise GradlabError("visit: count and episodes must be at least 1, exploration and seed at least 0")
-        steps = episode_steps("visit", self.time_limit, max_steps)
+        count, episodes = whole_number("count", count, 1), whole_number("episodes", episodes, 1)
+        seed, stochastic = whole_number("seed", seed, 0), switch("stochastic", stochastic)
+        exploration = real_number("exploration", exploration, 0.0)
+        steps = episode_steps(self.time_limit, max_steps)
         pilot = self.pilot(without_critics(agent))
         if exploration and not pilot.policy.continuous:
             raise GradlabError("visit: exploration is noise on a continuous action, and these are discrete; leave it 0")
@@ -223,9 +226,9 @@ class Simulator:
             >>> runs.count, runs.lengths.tolist(), runs.act.dtype, simulator.left_out
             (2, [5, 5], torch.float64, ())
         """
-        if count < 1 or seed < 0:
-            raise GradlabError(f"episodes: count {count}, seed {seed}; count must be at least 1 and seed at least 0")
-        steps = episode_steps("episodes", self.time_limit, max_steps)
+        count, seed = whole_number("count", count, 1), whole_number("seed", seed, 0)
+        stochastic = switch("stochastic", stochastic)
+        steps = episode_steps(self.time_limit, max_steps)
         pilot = self.pilot(without_critics(agent))
         pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
 
@@ -276,10 +279,9 @@ class Simulator:
         Raises:
             GradlabError: the agent or the states do not fit the environment, or noise is missing or too short.
         """
-        if states.environment != self.name:
-            raise GradlabError(f"states: of environment {states.environment!r}, but this simulator is of {self.name!r}")
+        check_states(states, self)
         pilot = self.pilot(without_critics(agent))
-        limit = self.time_limit if respect_time_limit else None
+        limit = self.time_limit if switch("respect_time_limit", respect_time_limit) else None
         course = Course(pilot, states, first_actions, horizon=horizon, noise=noise, entropy=entropy, limit=limit)
         pilots, take = Pilots(pilot), taker(self._env.action_space, pilot)
         parts = self.spread(course.lanes, lambda lanes, at: course.roll_out(lanes, pilots.mine(), take, at))

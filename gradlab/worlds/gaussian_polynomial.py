@@ -10,12 +10,13 @@ from numpy.polynomial import Polynomial
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
+from gradlab.arguments import shown, whole
 from gradlab.errors import GradlabError
 from gradlab.estimators import Reparameterized, ScoreFunction
 from gradlab.estimators.base import Estimator
 from gradlab.worlds.base import Admitted, Hessians, Moments, World
 from gradlab.worlds.gaussian_actor import GaussianActor, gaussian_agent
-from gradlab.worlds.inputs import check_finite, no_mixed, shown, vectors, whole
+from gradlab.worlds.inputs import check_finite, no_mixed, vectors
 
 Way = Literal["naive", "score-function", "reparameterized"]
 Parameter = Literal["theta", "std"]

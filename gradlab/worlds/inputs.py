@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradlab.arguments import shown, whole
 from gradlab.errors import GradlabError
 
 
@@ -55,17 +56,6 @@ def as_numbers(world: str, name: str, value: Any) -> Tensor:
         ) from None
 
 
-def shown(value: Any) -> str:
-    """A value on one line of a message, cut where it is long.
-
-    Example:
-        >>> shown(None), shown("a")
-        ('None', "'a'")
-    """
-    line = " ".join(repr(value).split())
-    return line if len(line) <= 60 else line[:59] + "…"
-
-
 def vectors(world: str, name: str, value: Any, size: int) -> Tensor:
     """States or actions as the world computes with them: float64 of shape [..., size].
 
@@ -87,19 +77,6 @@ def vectors(world: str, name: str, value: Any, size: int) -> Tensor:
     if out.shape[-1] != size:
         raise GradlabError(f"{world}: {name} is {tuple(out.shape)}; it must be [..., {size}]")
     return out
-
-
-def whole(value: Any, least: int) -> bool:
-    """Whether a value is a whole number from ``least``.
-
-    Example:
-        >>> whole(2.0, 1), whole(2.5, 1), whole("a", 1), whole(float("inf"), 1)
-        (True, False, False, False)
-    """
-    try:
-        return bool(value == int(value) and value >= least)
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def number(world: str, name: str, value: Any) -> float:

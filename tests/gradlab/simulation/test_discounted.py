@@ -97,5 +97,5 @@ def test_episodes_that_are_not_finite_are_left_out_and_counted(world):
 
 
 def test_wrong_numbers_are_refused(world, simulator):
-    with pytest.raises(GradlabError, match="draws 0"):
+    with pytest.raises(GradlabError, match="draws: 0"):
         visit_discounted(simulator, world.agent(action_bound=50.0), 3, 0)

@@ -198,10 +198,10 @@ def test_the_environments_own_random_numbers_are_common_too():
 def test_numbers_out_of_range_are_refused_in_one_line(hopper):
     agent = hopper_agent()
     cases = [
-        (lambda: hopper.episodes(agent, 0), "count 0"),
-        (lambda: hopper.episodes(agent, 1, seed=-1), "seed -1"),
-        (lambda: hopper.episodes(agent, 1, max_steps=0), "max_steps 0"),
-        (lambda: hopper.visit(agent, 1, max_steps=0), "max_steps 0"),
+        (lambda: hopper.episodes(agent, 0), "count: 0"),
+        (lambda: hopper.episodes(agent, 1, seed=-1), "seed: -1"),
+        (lambda: hopper.episodes(agent, 1, max_steps=0), "max_steps: 0"),
+        (lambda: hopper.visit(agent, 1, max_steps=0), "max_steps: 0"),
         (lambda: hopper.visit(agent, 1, seed=-1), "seed"),
         (lambda: Simulator("Pendulum-v1", threads=0), "threads: 0"),
     ]

@@ -246,7 +246,7 @@ def test_an_error_of_the_actor_in_a_thread_is_the_callers():
             self.weight = nn.Parameter(torch.zeros(3, 1))
 
         def forward(self, obs: Tensor) -> Tensor:
-            if len(obs) > 1:
+            if len(obs) > 2:
                 raise ArithmeticError("no action today")
             return obs @ self.weight
 
