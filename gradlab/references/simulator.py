@@ -16,7 +16,6 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
-from gradlab.policies import Deterministic
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.rollouts.action_sums import ActionSums
 from gradlab.references.rollouts.allocation import Allocation
@@ -180,6 +179,8 @@ class SimulatorReference:
             The reference. Its diagnostics: ``reason`` (a sentence for each closed state, else empty),
             ``disagreement`` [B] (relative, of the best pair of step sizes), ``step`` [B] (the step size taken, as a
             fraction of the range), ``one_sided`` [B] (coordinates differenced inwards at the box's edge),
+            ``outside_box`` [B] (coordinates of a deterministic policy beyond it: the environment clips them, so their
+            derivative is zero, exactly),
             ``value`` and ``value_stderr`` [B] (F_s(h) itself), ``left_out`` (states not measured for want of time or
             rollouts, or beyond ``states``), ``noise_seeds`` [B] (noises averaged over; ``samples`` is the fewest at
             an open state), ``rollouts`` [B] (made from each state), ``steps`` (environment steps simulated),
@@ -240,9 +241,6 @@ class SimulatorReference:
             head = pilot.head(states.obs.to(dtype=pilot.dtype, device=pilot.device))
         if not pilot.policy.continuous:
             return ActionSums(head, entropy=self._alpha(pilot))
-        if isinstance(pilot.policy, Deterministic):
-            # Rounding in the actor's own scaling may leave the action a last bit outside its box.
-            head = torch.clamp(head, pilot.action_low, pilot.action_high)
         return DifferencedReturns(
             pilot,
             head,

@@ -47,7 +47,7 @@ class SmoothedSimulatorReference:
 
     The environment clips actions to its box, so that near the box's edge the *clipped* return is what is smoothed. Of
     the moves of an action on the edge half do nothing, and the gradient tends to half the inward slope as σ → 0, where
-    ``SimulatorReference`` gives that slope.
+    ``SimulatorReference`` gives that slope. Beyond the box both tend to zero: there the head does nothing.
 
     An exploring policy ``policies.Around(σ)`` has the same F^σ only where the first action is concerned: it goes on
     exploring afterwards, so that its Q^π is another one. Here later actions are the agent's own, with its own noise or
@@ -78,8 +78,8 @@ class SmoothedSimulatorReference:
 
     Example:
         >>> from torch import nn
-        >>> actor = nn.Linear(4, 1)
-        >>> _ = nn.init.constant_(actor.weight, 0.1), nn.init.zeros_(actor.bias)
+        >>> actor = nn.Sequential(nn.Linear(4, 1), nn.Tanh())
+        >>> _ = nn.init.constant_(actor[0].weight, 0.1), nn.init.zeros_(actor[0].bias)
         >>> agent = Agent(actor, [], action_low=[-1], action_high=[1], env_low=[-3], env_high=[3])
         >>> reference = SmoothedSimulatorReference("InvertedPendulum-v5", radius=0.3, horizon=20, draws=4)
         >>> states = reference.simulator.visit(agent, 2, seed=0, episodes=1)

@@ -19,6 +19,9 @@ from gradlab.policies import Deterministic, Gaussian
 #: Rounding units allowed in a return before its difference is called rounding error.
 _ROUNDINGS = 16
 
+#: Part of an action's range by which a head may leave it for want of precision in the actor's own scaling.
+_OUTSIDE = 1e-6
+
 
 @dataclass(frozen=True)
 class Stencil:
@@ -28,6 +31,7 @@ class Stencil:
         heads: [1 + K·m·2, B, m]: the head itself, then for each of K step sizes and m coordinates two others.
         weights: [K, m, 3, B]: weight of the return at the head itself and at the two others.
         inward: [K, m, B] bool: where the difference is one-sided, because the action box ends there.
+        outside: [m, B] bool: where the action lies outside the box, so that its slope is exactly zero.
         steps: [K, m]: step sizes in head units.
         fractions: [K]: step sizes as fractions of each coordinate's range.
     """
@@ -35,6 +39,7 @@ class Stencil:
     heads: Tensor
     weights: Tensor
     inward: Tensor
+    outside: Tensor
     steps: Tensor
     fractions: Tensor
 
@@ -57,9 +62,11 @@ def stencil(agent: Agent, head: Tensor, relative_steps: Sequence[float]) -> Sten
     A step is a fraction of the coordinate's natural range: of the action box for an action or the mean of a normal;
     of 2, the range of tanh, for a mean before squashing; of 1 for a log standard deviation. Only a deterministic
     policy's head is held inside the box, by (∓3 f(h) ± 4 f(h ± ε) ∓ f(h ± 2ε)) / 2ε taken inwards: outside the
-    box the environment clips the action, and a central difference would be half right.
+    box the environment clips the action, and a central difference would be half right. A coordinate that lies outside
+    (``clipped``) is not moved, and its derivative is zero.
     """
     with torch.no_grad():
+        head, outside = clipped(agent, head)
         count, size = head.shape
         fractions = torch.tensor(relative_steps, dtype=head.dtype, device=head.device)
         steps = fractions[:, None] * _ranges(agent, head)
@@ -73,7 +80,8 @@ def stencil(agent: Agent, head: Tensor, relative_steps: Sequence[float]) -> Sten
         inward = side != 0
         first = torch.where(inward, side, 1.0)
         second = torch.where(inward, 2 * side, -1.0)
-        offsets = torch.stack([first, second], 2) * steps[:, :, None, None]
+        inward = inward & ~outside.T
+        offsets = torch.stack([first, second], 2) * steps[:, :, None, None] * ~outside.T[:, None]
         eye = torch.eye(size, dtype=head.dtype, device=head.device)
         moved = head + offsets[..., None] * eye[None, :, None, None, :]
         weights = torch.where(
@@ -81,8 +89,28 @@ def stencil(agent: Agent, head: Tensor, relative_steps: Sequence[float]) -> Sten
             side[:, :, None] * torch.tensor([-1.5, 2.0, -0.5]).to(head)[:, None],
             torch.tensor([0.0, 0.5, -0.5]).to(head)[:, None],
         )
+        weights = weights * ~outside.T[:, None] / steps[:, :, None, None]
         heads = torch.cat([head[None], moved.reshape(-1, count, size)])
-        return Stencil(heads, weights / steps[:, :, None, None], inward, steps, fractions)
+        return Stencil(heads, weights, inward, outside.T, steps, fractions)
+
+
+def clipped(agent: Agent, head: Tensor) -> tuple[Tensor, Tensor]:
+    """Heads [B, m] as the environment takes them, and which of their coordinates it clips, bool [B, m].
+
+    Beyond the box the environment takes the same action whatever the head, so that ∂F/∂h is zero there. What is
+    outside by less than a millionth of the range is rounding in the actor's own scaling, and is on the edge. Only a
+    deterministic policy's head is an action; others' are left as they are.
+
+    Example:
+        >>> agent = Agent(torch.nn.Identity(), [], action_low=[-1, -1], action_high=[1, 1])
+        >>> clipped(agent, torch.tensor([[1.5, -1.0000001]]))
+        (tensor([[ 1., -1.]]), tensor([[ True, False]]))
+    """
+    if not isinstance(agent.policy, Deterministic):
+        return head, torch.zeros_like(head, dtype=torch.bool)
+    low, high = agent.action_low.to(head), agent.action_high.to(head)
+    slack = _OUTSIDE * (high - low)
+    return torch.clamp(head, low, high), (head < low - slack) | (head > high + slack)
 
 
 def _ranges(agent: Agent, head: Tensor) -> Tensor:
@@ -142,7 +170,8 @@ def plateau(gradients: Tensor, steps: Tensor, magnitude: Tensor, tolerance: floa
     rounding = _ROUNDINGS * torch.finfo(gradients.dtype).eps * magnitude[:, None] / steps[pair + 1]
     size = gradients.shape[-1]
     error = torch.maximum((distance / size**0.5)[:, None].expand_as(rounding), rounding)
-    disagreement = distance / gradient.norm(dim=-1)
+    # Two that are equal agree, also where both are zero.
+    disagreement = torch.where(distance == 0, 0.0, distance / gradient.norm(dim=-1))
     gate = (distance <= tolerance * gradient.norm(dim=-1)) | (distance <= rounding.norm(dim=-1))
     return Plateau(gradient, error, disagreement, gate & torch.isfinite(distance), pair, chosen)
 

@@ -68,13 +68,15 @@ def closed_because(
         near = slice(int(found.pair[state]), int(found.pair[state]) + 2)
         differ = lengths[:, near, :, :, state] != length[:, None, None, None, state]
         differ |= all_ends[:, near, :, :, state] != ends[:, None, None, None, state]
-        flat = pairs[:, near, :, :, state] == centre[:, None, None, None, state]
+        # Where the environment clips the action the return is constant, and that is the answer.
+        inside = ~around.outside[:, state].to(pairs.device)
+        flat = (pairs[:, near, :, :, state] == centre[:, None, None, None, state])[:, :, inside]
         jumps = bool(differ.any()) or (chain is not None and bool(chain.jumps[:, state].any()))
         if not finite[state] or (chain is not None and bool(chain.value[:, state].isnan().any())):
             reasons.append(NOT_FINITE)
         elif jumps or (stochastic and bool(ends[:, state].any())):
             reasons.append(JUMP)
-        elif bool(flat.all()):
+        elif bool(inside.any()) and bool(flat.all()):
             reasons.append(CONSTANT)
         elif second[state].startswith(AMPLIFIED):
             reasons.append(second[state])
@@ -110,7 +112,9 @@ def _distances(around: Stencil, found: Plateau, values: Tensor, chain: Chain) ->
 
 def _by_how_much(chain: Chain | None, state: int) -> str:
     # What was looked at and did not close the gate by itself is told all the same.
-    return "" if chain is None else f"; a change of the first action grows {float(chain.growth[:, state].max()):.1e} times"
+    if chain is None:
+        return ""
+    return f"; a change of the first action grows {float(chain.growth[:, state].max()):.1e} times"
 
 
 def _second_way(around: Stencil, found: Plateau, values: Tensor, chain: Chain, agreement: float) -> list[str]:

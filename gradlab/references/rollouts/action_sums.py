@@ -51,6 +51,7 @@ class ActionSums(Scheme):
             disagreement=torch.zeros_like(unknown),
             step=torch.zeros_like(unknown),
             one_sided=torch.zeros(len(positions), dtype=torch.int64),
+            outside_box=torch.zeros(len(positions), dtype=torch.int64),
             growth=unknown,
             chain_error=unknown,
         )

@@ -47,7 +47,7 @@ def assemble(
     size = pilot.policy.head_size(pilot.action_size)
     mean, stderr = (torch.full((count, size), torch.nan, dtype=torch.float64) for _ in range(2))
     found: dict[str, Tensor] = {n: torch.full((count,), torch.nan, dtype=torch.float64) for n in _PER_STATE}
-    found["one_sided"] = torch.zeros(count, dtype=torch.int64)
+    found |= {n: torch.zeros(count, dtype=torch.int64) for n in ("one_sided", "outside_box")}
     out = OUT_OF_ROLLOUTS if run.out_of_rollouts else OUT_OF_TIME
     wanted = set(allocation.positions)
     reasons = [out if position in wanted else NOT_CHOSEN for position in range(count)]
@@ -57,7 +57,7 @@ def assemble(
         centre, spread = allocation.combined(state.draws, noises)
         mean[group], stderr[group] = centre, (state.error.square() + spread.square()).sqrt()
         found["value"][group], found["value_stderr"][group] = allocation.combined(state.values, noises)
-        for part in ("disagreement", "step", "one_sided", "growth", "chain_error"):
+        for part in ("disagreement", "step", "one_sided", "outside_box", "growth", "chain_error"):
             found[part][group] = getattr(state, part).to(found[part])
         for position, reason in zip(group, state.reasons, strict=True):
             reasons[position] = reason

@@ -72,12 +72,14 @@ class DifferencedReturns(Scheme):
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         return Assessment(
             draws=draws,
-            error=level.error,
+            # Clipped, the action does not depend on the head: nothing is uncertain about that.
+            error=torch.where(around.outside.T.cpu(), 0.0, level.error),
             reasons=reasons,
             values=found.values[:, 0],
             disagreement=level.disagreement,
             step=torch.tensor(self._steps, dtype=torch.float64)[level.chosen],
             one_sided=around.inward.cpu()[level.chosen, :, at].sum(-1),
+            outside_box=around.outside.cpu().sum(0),
             growth=unknown if chain is None else chain.growth.amax(0),
             chain_error=unknown if chain is None else apart(around, level, found.values, chain),
         )

@@ -23,6 +23,7 @@ class Assessment:
         disagreement: [B], of the step sizes, relative.
         step: [B], the step size taken, as a fraction of the range.
         one_sided: [B], coordinates differenced inwards at the edge of the box.
+        outside_box: [B], coordinates beyond it, which the environment clips and whose derivative is zero.
         growth: [B], by how much the closed loop amplifies a change of the first action; NaN where that was not asked.
         chain_error: [B], relative distance of the chain rule's gradient from the same noise's; NaN likewise.
     """
@@ -34,6 +35,7 @@ class Assessment:
     disagreement: Tensor
     step: Tensor
     one_sided: Tensor
+    outside_box: Tensor
     growth: Tensor
     chain_error: Tensor
 

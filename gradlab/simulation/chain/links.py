@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.policies import Deterministic
 from gradlab.simulation.lanes.base import Bools, Floats
 
 
@@ -55,11 +54,7 @@ class PolicyLink:
         """The heads [N, m] at observations [N, n], each on its own."""
         pilot = self._pilot
         with torch.no_grad():
-            head = torch.cat([pilot.head(row[None].to(dtype=pilot.dtype, device=pilot.device)) for row in obs])
-        if isinstance(pilot.policy, Deterministic):
-            # Rounding in the actor's own scaling may leave the action a last bit outside its box.
-            head = torch.clamp(head, pilot.action_low, pilot.action_high)
-        return head
+            return torch.cat([pilot.head(row[None].to(dtype=pilot.dtype, device=pilot.device)) for row in obs])
 
     def _links(self, inputs: Tensor, noise: Tensor | None, wanted: Bools, *, through_actor: bool) -> Link:
         count, size, many = len(inputs), self._pilot.action_size, inputs.shape[-1]

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, real_tensor, step_sizes, whole_number
 from gradlab.errors import GradlabError
 from gradlab.simulation.chain.links import PolicyLink
 from gradlab.simulation.chain.tangents import Tangents
-from gradlab.simulation.differences import plateau
+from gradlab.simulation.differences import clipped, plateau
+from gradlab.simulation.given import check_states
 from gradlab.simulation.lanes.base import Lanes
 from gradlab.simulation.pilot import Pilots, without_critics
 from gradlab.simulation.simulator import Simulator
@@ -85,9 +87,10 @@ def chain_rule(
     vector of (ż_t, ȧ_t), all from the nominal state, at three step sizes carried apart from one another; the plateau of
     the three results is taken. One rollout costs 1 + 6p of its length, for any size of the state.
 
-    Where a step would leave the action box the difference is one-sided, inwards; an action that lies outside is
-    clipped by the environment, and has derivative zero. Observations that the environment clips have the derivative
-    of what it gives, zero beyond the edge. A contact that closes within a stencil makes the step sizes disagree.
+    Where a step would leave the action box the difference is one-sided, inwards; an action that lies outside (the
+    first: by more than a millionth of the range) is clipped by the environment, and has derivative zero. Observations
+    that the environment clips have the derivative of what it gives, zero beyond the edge. A contact that closes
+    within a stencil makes the step sizes disagree.
 
     Args:
         simulator: where the states are from.
@@ -117,8 +120,11 @@ def chain_rule(
         (torch.Size([1, 3, 2]), True, 195)
     """
     pilot = simulator.pilot(without_critics(agent))
-    steps = tuple(steps or (_STEPS if simulator.double else _COARSE_STEPS))
-    _check(simulator, pilot, states, horizon, noise, steps)
+    horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
+    steps = step_sizes(steps, _STEPS if simulator.double else _COARSE_STEPS)
+    entropy, tolerance = real_number("entropy", entropy), real_number("tolerance", tolerance, 0.0)
+    noise = None if noise is None else real_tensor("noise", noise)
+    _check(simulator, pilot, states, horizon, noise)
     noise = noise if pilot.policy.stochastic else None
     seeds, count = 1 if noise is None else len(noise), len(states)
     remaining = np.full(count, horizon)
@@ -146,9 +152,7 @@ def chain_rule(
     return Chain(**{name: joined(name) for name in names}, steps=sum(simulated for _, simulated in parts))
 
 
-def _check(
-    simulator: Simulator, pilot: Agent, states: States, horizon: int, noise: Tensor | None, steps: tuple[float, ...]
-) -> None:
+def _check(simulator: Simulator, pilot: Agent, states: States, horizon: int, noise: Tensor | None) -> None:
     if not pilot.policy.continuous:
         raise GradlabError("chain rule: actions are discrete and have no derivatives; differences of values serve them")
     if simulator.random:
@@ -156,14 +160,7 @@ def _check(
             f"environment {simulator.name}: its steps draw random numbers, so they have no derivative; "
             "the chain rule needs a deterministic environment"
         )
-    if states.environment != simulator.name:
-        raise GradlabError(
-            f"states: of environment {states.environment!r}, but this simulator is of {simulator.name!r}"
-        )
-    if horizon < 1:
-        raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
-    if len(steps) < 2 or sorted(steps, reverse=True) != list(steps) or not 0 < steps[-1] < steps[0] < 0.25:
-        raise GradlabError(f"steps: {steps}; give at least two, decreasing, between 0 and 0.25")
+    check_states(states, simulator)
     if pilot.policy.stochastic:
         if noise is None:
             raise GradlabError("noise: a stochastic policy needs it, [seeds, horizon, states, actions]")
@@ -179,9 +176,12 @@ def _carry(
     pilot, steps = tangents.pilot, tangents.steps
     count, size = len(obs), pilot.action_size
     policy = PolicyLink(pilot)
-    first = policy.at_head(policy.head(obs), None if noise is None else noise[0])
+    head, outside = clipped(pilot, policy.head(obs))
+    first = policy.at_head(head, None if noise is None else noise[0])
     act = first.act
-    moved_act = np.broadcast_to(np.eye(size), (count, len(steps), size, size))
+    # A first action that the environment clips cannot be moved.
+    eye = np.eye(size) * ~outside.cpu().numpy()[:, None, :size]
+    moved_act = np.broadcast_to(eye[:, None], (count, len(steps), size, size))
     gradient = np.zeros((count, len(steps), size))
     value, length, magnitude = np.zeros(count), np.zeros(count, dtype=np.int64), np.zeros(count)
     alive, weight = remaining > 0, 1.0

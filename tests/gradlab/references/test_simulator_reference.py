@@ -16,7 +16,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian, SquashedGaussian
-from gradlab.references import SimulatorReference
+from gradlab.references import SimulatorReference, SmoothedSimulatorReference
 from gradlab.references.simulator import OUT_OF_TIME
 from gradlab.simulation import Simulator, States
 from gradlab.simulation.gate import AMPLIFIED, CONSTANT, JUMP, NO_PLATEAU, NOT_FINITE
@@ -325,6 +325,37 @@ def test_an_asymmetric_box_that_float32_rounds_is_differenced_to_its_edge(bias):
     truth = -2 * (at - states.obs) * 0.55
     torch.testing.assert_close(found.mean, truth, rtol=1e-6, atol=1e-7)
     assert (found.diagnostics["one_sided"] == int(abs(bias) > 1)).all()
+
+
+@pytest.mark.parametrize("second_way", [False, True])
+def test_beyond_the_box_the_environment_clips_and_the_slope_is_exactly_zero(reacher, second_way):
+    for bias, outside in (([2.0, 0.1], [True, False]), ([-1.001, 3.0], [True, True]), ([1.0 + 1e-7, 0.1], [False] * 2)):
+        actor = nn.Linear(10, 2)
+        nn.init.zeros_(actor.weight)
+        with torch.no_grad():
+            actor.bias.copy_(torch.tensor(bias))
+        agent = Agent(actor, [], [-1, -1], [1, 1], 0.97)
+        states = reacher.visit(agent, 2, seed=0, episodes=1, max_steps=20)
+        found = SimulatorReference(reacher, horizon=8, second_way=second_way).cotangent(agent, states)
+        assert found.diagnostics["reason"] == ["", ""]
+        assert found.diagnostics["outside_box"].tolist() == [sum(outside)] * 2
+        assert found.diagnostics["one_sided"].tolist() == [int(not any(outside))] * 2
+        smoothed = SmoothedSimulatorReference(reacher, 1e-4, horizon=8, draws=8).cotangent(agent, states)
+        act = reacher.pilot(agent).head(states.obs).detach()
+        for j in range(2):
+            if outside[j]:
+                assert (found.mean[:, j] == 0).all()
+                assert (found.stderr[:, j] == 0).all()
+                if not all(outside):
+                    assert (smoothed.mean[:, j].abs() <= 5 * smoothed.stderr[:, j]).all()
+            else:
+                # Inwards, where the edge is; everywhere else it does not matter.
+                act = act.clamp(-1, 1)
+                inside = act - 1e-6 * torch.eye(2)[j]
+                slope = (
+                    reacher.returns(agent, states, act, horizon=8) - reacher.returns(agent, states, inside, horizon=8)
+                ) / 1e-6
+                torch.testing.assert_close(found.mean[:, j], slope, rtol=1e-3, atol=1e-5)
 
 
 # The gate -------------------------------------------------------------------------------------------------------

@@ -217,6 +217,20 @@ def test_at_the_boxs_edge_the_first_action_is_moved_inwards():
         assert relative(chain.gradient[0, state], truth[0]) < 1e-7
 
 
+def test_a_first_action_beyond_the_box_cannot_be_moved():
+    simulator = Simulator(Swing)
+    actor = nn.Linear(3, 2)
+    nn.init.zeros_(actor.weight)
+    with torch.no_grad():
+        actor.bias.copy_(torch.tensor([1.5, 0.2]))
+    agent = Agent(actor, [], [-1] * 2, [1] * 2, 0.95)
+    states = simulator.visit(agent, 2, seed=1, episodes=2, max_steps=4)
+    chain = chain_rule(simulator, agent, states, horizon=4)
+    assert chain.open.all()
+    assert (chain.gradient[..., 0] == 0).all()
+    assert (chain.gradient[..., 1] != 0).all()
+
+
 # MuJoCo --------------------------------------------------------------------------------------------------------------
 
 
