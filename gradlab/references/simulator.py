@@ -190,7 +190,7 @@ class SimulatorReference:
 
         Raises:
             GradlabError: the agent or the states do not fit the environment, or ``resume`` is a file of another
-                agent, of other states or settings, or of something else.
+                agent or environment, of other states or settings, or of something else.
         """
         _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
@@ -204,7 +204,9 @@ class SimulatorReference:
         chosen = _evenly(len(states), self.states)
         noises = self.noise_seeds if stochastic else 1
         allocation = Allocation(chosen, noises, width=scheme.width, horizon=self.horizon, target=target)
-        log = RolloutLog(resume, fingerprints(pilot, states, self._settings(pilot))) if resume is not None else None
+        log = None
+        if resume is not None:
+            log = RolloutLog(resume, fingerprints(self.simulator, pilot, states, self._settings(pilot)))
         with log or nullcontext():
             run = RolloutRun(
                 self._course(pilot, states),

@@ -116,7 +116,7 @@ def visit_discounted(
             f"environment {simulator.name}: none of {episodes} episodes reached a drawn step ({unsound} were not "
             "finite); draw more"
         )
-    states = assemble(found, simulator.name)
+    states = assemble(found, simulator.name, simulator.origin)
     weights = [wanted[e][t] for e, t in zip(states.episode.tolist(), states.step.tolist(), strict=True)]
     every = episodes - unsound
     return DiscountedStates(

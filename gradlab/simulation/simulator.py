@@ -18,6 +18,7 @@ from gradlab.simulation.doors import open_door
 from gradlab.simulation.environments import make
 from gradlab.simulation.given import check_states
 from gradlab.simulation.lanes.base import Actions, Lanes
+from gradlab.simulation.origin import environment_digest
 from gradlab.simulation.pilot import Pilots, make_pilot, without_critics
 from gradlab.simulation.rollouts import Course, Rollouts
 from gradlab.simulation.states import States
@@ -97,6 +98,11 @@ class Simulator:
         self.action_size = count_actions(self._env.action_space)
         self.double = made.stack.double
         self.left_out: tuple[int, ...] = ()
+
+    @cached_property
+    def origin(self) -> str:
+        """Digest of this environment, in the states that are visited in it: by it those of others are refused."""
+        return environment_digest(self._lanes, self.honoured)
 
     # The agent it is asked about ---------------------------------------------------------------------------
 
@@ -178,10 +184,12 @@ class Simulator:
 
             return self.spread(episodes, work, least=FEWEST)
 
+        # Asked for first: it needs lanes that nobody else is using.
+        origin = self.origin
         kept = sample(run, count, seed, episodes, stochastic=stochastic, exploration=exploration, steps=steps)
         if not kept:
             raise GradlabError(f"environment {self.name}: every reset gave observations that are not finite")
-        return assemble(kept, self.name)
+        return assemble(kept, self.name, origin)
 
     def episodes(
         self,

@@ -23,6 +23,8 @@ class States:
         episode: [B] int64, which episode a state was visited in; states of one episode are not independent.
         step: [B] int64, actions taken in that episode before the state was reached.
         environment: name of the environment they belong to.
+        origin: digest of the environment they were visited in (``simulation.origin``), by which a simulator of
+            another one of the same name refuses them; empty for states made by hand, of which only the name counts.
 
     Example:
         >>> states = States(torch.zeros(3, 2), ("a", "b", "c"), torch.tensor([0, 0, 1]), torch.tensor([4, 9, 2]), "X")
@@ -35,6 +37,7 @@ class States:
     episode: Tensor
     step: Tensor
     environment: str = ""
+    origin: str = ""
 
     def __post_init__(self) -> None:
         sizes = {len(self.obs), len(self.snapshots), len(self.episode), len(self.step)}
@@ -52,4 +55,4 @@ class States:
         if at.ndim == 0:
             at = at[None]
         snapshots = tuple(self.snapshots[i] for i in at.tolist())
-        return States(self.obs[at], snapshots, self.episode[at], self.step[at], self.environment)
+        return States(self.obs[at], snapshots, self.episode[at], self.step[at], self.environment, self.origin)

@@ -121,7 +121,7 @@ def sample(
     return kept
 
 
-def assemble(kept: Sequence[Candidate], environment: str) -> States:
+def assemble(kept: Sequence[Candidate], environment: str, origin: str) -> States:
     """The states of the candidates, by episode and step."""
     kept = sorted(kept, key=lambda found: (found.episode, found.step))
     return States(
@@ -130,4 +130,5 @@ def assemble(kept: Sequence[Candidate], environment: str) -> States:
         torch.tensor([found.episode for found in kept]),
         torch.tensor([found.step for found in kept]),
         environment,
+        origin,
     )

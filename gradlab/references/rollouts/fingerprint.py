@@ -1,51 +1,90 @@
-"""Telling whether two references are the same: of one agent, at the same states, made in the same way."""
+"""Telling whether two references are the same: of one agent, in one environment, at the same states, made alike."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
+from gradlab.digests import digest
+from gradlab.references.rollouts.outcomes import one_step
+from gradlab.simulation.pilot import without_critics
+from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
+from gradlab.simulation.torch_threads import one_torch_thread
+
+#: Most states from which the environment is stepped once to be told from others.
+_STEPPED = 64
+#: Packages whose versions decide the last bits, or what is computed at all.
+_PACKAGES = ("gradlab", "gymnasium", "mujoco", "numpy", "torch")
 
 
-def fingerprints(pilot: Agent, states: States, settings: Mapping[str, Any]) -> dict[str, str]:
-    """A digest of everything that decides a reference's numbers, by what it is of: agent, states, settings, versions.
+def fingerprints(simulator: Simulator, pilot: Agent, states: States, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of all that decides a reference's numbers, by what each is of.
+
+    What an actor or an environment computes is in its code as well, of which there is no telling; so they count by
+    what they do, too: the actor's outputs at every state, what a step under the policy leads to from up to 64 of them,
+    evenly spaced (reward, observation, end), and the actor's outputs there, all to the last bit. What shows only
+    further along the rollouts (a threshold that no step from these states comes to) is not seen, unless it is among
+    what is compared as it is written: the actor's parameters and buffers, the policy's attributes, the environment's
+    compiled model and the options of gymnasium's own tasks (``simulation.origin``).
+
+    Args:
+        simulator: of the environment; its lanes are afterwards in some state of their own.
+        pilot: the agent as it acts.
+        states: B states.
+        settings: the reference's, by name.
+
+    Raises:
+        GradlabError: the environment fails when it is stepped.
 
     Example:
-        >>> import torch
-        >>> actor = nn.Linear(1, 1)
-        >>> agent = Agent(actor, [], action_low=-1, action_high=1)
-        >>> states = States(torch.zeros(1, 1), ("a",), torch.tensor([0]), torch.tensor([0]), "X")
-        >>> one, two = (fingerprints(agent, states, {"horizon": h}) for h in (5, 6))
+        >>> actor = nn.Sequential(nn.Linear(3, 1), nn.Tanh())
+        >>> _ = nn.init.constant_(actor[0].weight, 0.1), nn.init.zeros_(actor[0].bias)
+        >>> simulator = Simulator("Pendulum-v1")
+        >>> pilot = simulator.pilot(Agent(actor, [], action_low=-2, action_high=2))
+        >>> states = simulator.visit(pilot, 2, episodes=1, max_steps=5)
+        >>> one, two = (fingerprints(simulator, pilot, states, {"horizon": h}) for h in (5, 6))
         >>> [name for name in one if one[name] != two[name]]
         ['settings']
     """
+    # A copy: a module may write to itself while it computes.
+    actor = without_critics(pilot).snapshot()
+    some = states[torch.linspace(0, len(states) - 1, min(_STEPPED, len(states)), dtype=torch.float64).round().long()]
+    outcome = one_step(simulator, actor, some)
+    # In this order, since what comes first may well be why what comes later differs.
     return {
-        "agent": _digest(_agent(pilot)),
-        "states": _digest([states.environment, states.obs, states.episode, states.step, list(states.snapshots)]),
-        "settings": _digest(json.dumps(dict(settings), sort_keys=True, default=str)),
-        "versions": ", ".join(
-            f"{name} {sys.modules[name].__version__}"
-            for name in ("gymnasium", "mujoco", "torch")
-            if name in sys.modules
-        ),
+        "versions": ", ".join(f"{name} {sys.modules[name].__version__}" for name in _PACKAGES if name in sys.modules),
+        "settings": digest(json.dumps(dict(settings), sort_keys=True, default=str)),
+        "environment": simulator.origin,
+        "states": digest([states.environment, states.obs, states.episode, states.step, list(states.snapshots)]),
+        "agent": digest([_written(pilot), _head(actor, states.obs)]),
+        "outcomes of a step": digest([outcome, _head(actor, outcome.obs)]),
     }
 
 
-def _agent(pilot: Agent) -> list[Any]:
+def _head(actor: Agent, obs: Tensor) -> Tensor:
+    # How many threads a product is shared between may change its last bit.
+    with torch.no_grad(), one_torch_thread():
+        return actor.head(obs.to(dtype=actor.dtype, device=actor.device))
+
+
+def _written(pilot: Agent) -> list[Any]:
+    """All of an agent that can be read off it."""
     corners = (pilot.action_low, pilot.action_high, pilot.env_low, pilot.env_high)
     policy = pilot.policy
     parts: list[Any] = [type(policy).__qualname__, _plain(vars(policy)), pilot.discount, pilot.entropy, *corners]
-    # What an actor computes is in its code as well; its structure as printed is as much of that as can be told.
-    parts.append(repr(pilot.actor))
-    parts += [item for named in pilot.actor.state_dict().items() for item in named]
+    # Addresses that are printed along are others in another process.
+    parts.append(re.sub(r" at 0x[0-9a-f]+", "", repr(pilot.actor)))
+    # Not the state_dict, which leaves out buffers that are not persistent.
+    parts += [[name, tensor] for name, tensor in (*pilot.actor.named_parameters(), *pilot.actor.named_buffers())]
     return parts
 
 
@@ -53,40 +92,9 @@ def _plain(value: Any) -> Any:
     """Nested attributes as lists, so that an object of our own counts by what it is made of."""
     if isinstance(value, Mapping):
         return [[str(name), _plain(part)] for name, part in sorted(value.items())]
-    if hasattr(value, "__dict__") and not isinstance(value, (Tensor, nn.Module)):
+    if hasattr(value, "__dict__") and not isinstance(value, (Tensor, nn.Module, np.ndarray)):
         return [type(value).__qualname__, _plain(vars(value))]
     return value
-
-
-def _digest(value: Any) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    _feed(digest, value)
-    return digest.hexdigest()
-
-
-def _feed(digest: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, (list, tuple)):
-        digest.update(f"[{len(value)}".encode())
-        for part in value:
-            _feed(digest, part)
-    elif isinstance(value, (str, int, float, bool, type(None))):
-        digest.update(f"{type(value).__name__}:{value!r};".encode())
-    elif hasattr(value, "__dataclass_fields__"):
-        digest.update(type(value).__qualname__.encode())
-        for name in value.__dataclass_fields__:
-            _feed(digest, getattr(value, name))
-    elif isinstance(value, Mapping):
-        for name in sorted(value, key=str):
-            _feed(digest, [str(name), value[name]])
-    else:
-        # The bytes of other objects (an engine's, a generator's) need not be the same for equal ones; a state is
-        # told from others by its observation, its episode and its step all the same.
-        digest.update(type(value).__qualname__.encode())
 
 
 def first_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:

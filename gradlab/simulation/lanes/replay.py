@@ -23,9 +23,9 @@ from gradlab.errors import GradlabError
 from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.workers import cores
 
-#: This package is found where it was found here, whether it is installed or not.
+#: The very package that is imported here, before any other that is installed or lies in the working folder.
 _PROGRAM = (
-    f"import sys; sys.path.append({str(Path(gradlab.__file__).parents[1])!r}); "
+    f"import sys; sys.path.insert(0, {str(Path(gradlab.__file__).parents[1])!r}); import gradlab; del sys.path[0]; "
     "from gradlab.simulation.lanes.replay_worker import main; main()"
 )
 #: Seconds a worker is given to end by itself when its input has been closed.

@@ -88,7 +88,8 @@ def _warnings(env: Any) -> int:
 def serve(inbox: IO[bytes], replies: IO[bytes]) -> None:
     """Answer messages (method, arguments) until the inbox closes, each with (True, result) or (False, what failed)."""
     path, source = pickle.load(inbox)  # noqa: S301 - from the process that started this one, over its own pipe
-    sys.path.extend(entry for entry in path if entry not in sys.path)
+    # Modules that the source refers to are found where, and in the order in which, they are found there.
+    sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
     replayer: Replayer | None = None
     while True:
         method, arguments = pickle.load(inbox)  # noqa: S301 - likewise
