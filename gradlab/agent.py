@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradlab.arguments import real_number
 from gradlab.critics import Critic, Reduction, check_reduction, evaluate, reduce, refuse_wrong_length
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
@@ -27,6 +28,13 @@ def _default_head(actor: Any, obs: Tensor) -> Tensor:
             f"actor: returned {type(out).__name__}, not a tensor; pass head=lambda actor, obs: ... to gradlab.Agent"
         )
     return out
+
+
+def _checked_discount(discount: Any) -> float:
+    found = real_number("discount", discount, 0.0, "γ is a number from 0 to 1")
+    if found > 1:
+        raise GradlabError(f"discount: {found:g}; γ is a number from 0 to 1")
+    return found
 
 
 class Agent:
@@ -60,7 +68,7 @@ class Agent:
 
     Raises:
         GradlabError: the box is empty, unbounded or of inconsistent shape, the critics are not a sequence, or the
-            reduction does not fit them.
+            reduction does not fit them, or the discount is no number from 0 to 1.
 
     Example:
         >>> actor = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
@@ -105,7 +113,7 @@ class Agent:
         self.reduction: Reduction = reduction
         self.quantiles = quantiles
         self.drop_quantiles = drop_quantiles
-        self.discount = float(discount)
+        self.discount = _checked_discount(discount)
         self.entropy = float(entropy)
         self.obs_size = obs_size
         self.algorithm = algorithm

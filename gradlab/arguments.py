@@ -212,4 +212,5 @@ def _float(value: Any) -> float:
 
 
 def _refuse(name: str, value: Any, advice: str, why: str = "") -> NoReturn:
-    raise GradlabError(f"{name}: {shown(value)}; {advice}{': ' if why else ''}{why}")
+    joint = "" if not why else ", " if why.startswith("or ") else ": "
+    raise GradlabError(f"{name}: {shown(value)}; {advice}{joint}{why}")

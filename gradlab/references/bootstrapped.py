@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
+from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.objective import Objective
@@ -83,12 +84,10 @@ class BootstrappedReference(SimulatorReference):
         differences: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
-        horizon = max(100, 2 * steps) if bias_horizon is None else bias_horizon
-        if steps < 0 or bias_states < 0 or horizon <= steps:
-            raise GradlabError(
-                f"bootstrapped: steps {steps}, bias_states {bias_states}, bias_horizon {horizon}; the first two must "
-                "be at least 0, and the horizon longer than the steps"
-            )
+        steps, bias_states = whole_number("steps", steps, 0), whole_number("bias_states", bias_states, 0)
+        horizon = max(100, 2 * steps)
+        if bias_horizon is not None:
+            horizon = whole_number("bias_horizon", bias_horizon, steps + 1, "longer than the steps")
         if options.get("second_way"):
             raise GradlabError(
                 "bootstrapped: second_way is not to be had, the chain rule knows no critic; leave it out"
@@ -197,7 +196,7 @@ class _Bootstrapped(Course):
         else:
             none = torch.zeros(shape, dtype=torch.int64)
             start = states.obs.expand(*shape, states.obs.shape[-1])
-            found = Rollouts(none.double(), none, none.bool(), start)
+            found = Rollouts(none.double(), none, none.bool(), start, none, none.bool())
         alive = ~found.terminated & (found.length == rewards)
         if self.respect_time_limit and self.simulator.time_limit is not None:
             alive &= states.step + rewards < self.simulator.time_limit

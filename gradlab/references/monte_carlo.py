@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, shown, switch, whole_number
 from gradlab.episode_gradients import gradient_chunks, parameter_count
 from gradlab.errors import GradlabError
 from gradlab.estimators.trajectory import GPOMDP
@@ -22,6 +23,7 @@ from gradlab.references.controlled_scores import controlled_draws, left_out_base
 from gradlab.references.fitted_value import FittedValue
 from gradlab.references.gradient_samples import UNITS, PolicyGradient
 from gradlab.simulation.gate import NOT_FINITE
+from gradlab.simulation.given import check_radius, check_states
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
 
@@ -84,17 +86,14 @@ class MonteCarloReference:
         entropy: bool = True,
         respect_time_limit: bool = False,
     ) -> None:
-        if horizon < 1 or draws < 8 or seed < 0:
-            raise GradlabError(
-                f"Monte Carlo reference: horizon {horizon}, draws {draws}, seed {seed}; "
-                "at least 1, at least 8 and not negative are needed"
-            )
-        if not (math.isfinite(smoothing) and smoothing >= 0):
-            raise GradlabError(f"Monte Carlo reference: smoothing is {smoothing}; it must be zero or a positive number")
+        horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
+        draws, seed = whole_number("draws", draws, 8), whole_number("seed", seed, 0)
+        smoothing = real_number("smoothing", smoothing, 0.0, "σ is in the critic's action units, and 0 is none")
+        entropy, respect_time_limit = switch("entropy", entropy), switch("respect_time_limit", respect_time_limit)
         self.simulator = environment if isinstance(environment, Simulator) else Simulator(environment)
         self.horizon = horizon
         self.draws = draws
-        self.smoothing = float(smoothing)
+        self.smoothing = smoothing
         self.seed = seed
         self.entropy = entropy
         self.respect_time_limit = respect_time_limit
@@ -117,12 +116,8 @@ class MonteCarloReference:
         Raises:
             GradlabError: the agent or the states do not fit the environment, or the policy has no score.
         """
-        if not isinstance(states, States):
-            raise GradlabError(
-                f"states: {type(states).__name__}, but an observation is not all of a state to go on from; "
-                "take States from simulator.visit(agent, count)"
-            )
         pilot = self.simulator.pilot(agent)
+        check_states(states, self.simulator)
         if pilot.policy.stochastic == (self.smoothing > 0):
             raise GradlabError(
                 "Monte Carlo reference: a stochastic policy smooths already; leave smoothing at 0"
@@ -130,6 +125,7 @@ class MonteCarloReference:
                 else "Monte Carlo reference: a deterministic policy has no score; pass smoothing=σ, or give the agent "
                 "policy=policies.Around(σ)"
             )
+        check_radius("smoothing", self.smoothing, pilot)
         block = max(1, _NUMBERS // (self.draws * self.horizon * pilot.action_size))
         parts = [self._block(pilot, states, begin, block) for begin in range(0, len(states), block)]
         mean, stderr, values = (
@@ -164,7 +160,9 @@ class MonteCarloReference:
             GradlabError: the policy is deterministic, the estimator's episodes are not independent or it is not for
                 this objective, or the agent does not fit.
         """
-        pilot = self.simulator.pilot(agent)
+        pilot, episodes = self.simulator.pilot(agent), whole_number("episodes", episodes, 1)
+        if not isinstance(estimator, ScoreAlongTrajectories | None):
+            raise GradlabError(f"estimator: {shown(estimator)}; give one along trajectories, such as GPOMDP(), or None")
         if estimator is None:
             fewer = self.simulator.episodes(pilot, max(episodes // 4, 8), seed=self.seed + _PILOT, max_steps=max_steps)
             estimator = GPOMDP(FittedValue(fewer), entropy=self.entropy)

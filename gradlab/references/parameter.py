@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, real_tensor, shown
 from gradlab.episode_gradients import EpisodePart, trajectory_gradients
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.gradient_samples import PolicyGradient, grouped
 from gradlab.simulation.discounted import DiscountedStates
+from gradlab.simulation.given import check_agent
 from gradlab.simulation.states import States
 from gradlab.tangent import tangent_kernel
 
@@ -66,6 +68,15 @@ def policy_gradient(
         >>> found.gradient.shape, found.count, found.per_weight
         (torch.Size([22]), 4, False)
     """
+    check_agent(agent)
+    closed = real_number("closed", closed, 0.0, "a share of the weight")
+    if not isinstance(states, (DiscountedStates, States)):
+        states = real_tensor("states", states)
+    if not (isinstance(reference, ReferenceCotangent) or hasattr(reference, "cotangent")):
+        raise GradlabError(
+            f"reference: {shown(reference)}; give one with cotangent(agent, states), such as SimulatorReference, or "
+            "what that gave"
+        )
     held = states.states if isinstance(states, DiscountedStates) else states
     given = isinstance(reference, ReferenceCotangent)
     found: ReferenceCotangent = reference if given else reference.cotangent(agent, held)
@@ -131,7 +142,7 @@ def _weighed(
     else:
         weights = torch.ones(len(states), dtype=torch.float64) if weights is None else weights
         member = torch.arange(len(states))
-    weights = torch.as_tensor(weights).cpu().double()
+    weights = real_tensor("weights", weights).cpu().double()
     sound = weights.shape == member.shape and bool((torch.isfinite(weights) & (weights >= 0)).all())
     if not sound or not float(weights.sum()) > 0:
         raise GradlabError(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import file_path, listener, real_number, step_sizes, switch, time_allowed, whole_number
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
@@ -28,6 +27,7 @@ from gradlab.references.rollouts.run import RolloutRun
 from gradlab.references.rollouts.schemes import Scheme
 from gradlab.references.rollouts.spending import Listener, Progress, Spending
 from gradlab.references.true_values import TrueValue, state_values, true_values
+from gradlab.simulation.given import check_states
 from gradlab.simulation.lanes.batch import BatchSnapshot
 from gradlab.simulation.lanes.mujoco import MujocoSnapshot
 from gradlab.simulation.simulator import Simulator
@@ -123,22 +123,22 @@ class SimulatorReference:
         second_way: bool | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if horizon < 1:
-            raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
+        horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
+        noise_seeds = whole_number("noise_seeds", noise_seeds, 2, "a standard error needs at least two")
+        seed, tolerance = whole_number("seed", seed, 0), real_number("tolerance", tolerance, 0.0)
+        entropy, respect_time_limit = switch("entropy", entropy), switch("respect_time_limit", respect_time_limit)
+        second_way = None if second_way is None else switch("second_way", second_way)
+        seconds = time_allowed("seconds", seconds)
+        states, rollouts = (
+            None if most is None else whole_number(name, most, 1, "or None for no limit")
+            for name, most in (("states", states), ("rollouts", rollouts))
+        )
+        stderr_target = _checked_target(stderr_target, endless=seconds is None and rollouts is None)
         self.simulator = environment if isinstance(environment, Simulator) else Simulator(environment)
-        steps = steps or (_STEPS if self.simulator.double else _COARSE_STEPS)
-        falling = all(a > b for a, b in pairwise(steps))
-        if len(steps) < 2 or not falling or not 0 < steps[-1] < steps[0] < 0.25:
-            raise GradlabError(f"steps: {tuple(steps)}; give at least two, decreasing, between 0 and 0.25")
-        if noise_seeds < 2:
-            raise GradlabError(f"noise_seeds: {noise_seeds}; a standard error needs at least two")
-        if seed < 0:
-            raise GradlabError(f"seed: {seed}; it must not be negative")
-        _check_budget(seconds, states, rollouts, stderr_target)
         if self.simulator.random:
             second_way = _check_random(self.simulator, second_way)
         self.horizon = horizon
-        self.steps = tuple(float(step) for step in steps)
+        self.steps = step_sizes(steps, _STEPS if self.simulator.double else _COARSE_STEPS)
         self.noise_seeds = noise_seeds
         self.seed = seed
         self.entropy = entropy
@@ -192,8 +192,9 @@ class SimulatorReference:
             GradlabError: the agent or the states do not fit the environment, or ``resume`` is a file of another
                 agent or environment, of other states or settings, or of something else.
         """
-        _refuse_bare(states)
+        resume, progress = file_path("resume", resume), listener("progress", progress)
         pilot = self.simulator.pilot(agent)
+        check_states(states, self.simulator)
         scheme = self._scheme(pilot, states)
         stochastic = pilot.policy.stochastic or self.simulator.random
         target = self.stderr_target if stochastic else None
@@ -228,8 +229,8 @@ class SimulatorReference:
         Raises:
             GradlabError: the agent, the states or the actions do not fit the environment.
         """
-        _refuse_bare(states)
         pilot = self.simulator.pilot(agent)
+        check_states(states, self.simulator)
         noises = self.noise_seeds if pilot.policy.stochastic or self.simulator.random else 1
         course, objective = self._course(pilot, states), self.objective(pilot)
         if actions is None:
@@ -291,18 +292,13 @@ def _check_random(simulator: Simulator, second_way: bool | None) -> bool:
     return False
 
 
-def _check_budget(seconds: float | None, states: int | None, rollouts: int | None, stderr_target: float | None) -> None:
-    for name, most in (("states", states), ("rollouts", rollouts)):
-        if most is not None and most < 1:
-            raise GradlabError(f"{name}: {most}; give at least one, or None for no limit")
-    if seconds is not None and not seconds >= 0:
-        raise GradlabError(f"seconds: {seconds}; give a time that is not negative, or None for no limit")
-    if stderr_target is None:
-        return
-    if not (math.isfinite(stderr_target) and stderr_target >= 0):
-        raise GradlabError(f"stderr_target: {stderr_target}; give a relative standard error such as 0.1, or None")
-    if stderr_target == 0 and seconds is None and rollouts is None:
+def _checked_target(target: float | None, *, endless: bool) -> float | None:
+    if target is None:
+        return None
+    target = real_number("stderr_target", target, 0.0, "a relative standard error such as 0.1, or None")
+    if target == 0 and endless:
         raise GradlabError("stderr_target: 0 has no end of its own; set seconds or rollouts too")
+    return target
 
 
 def _evenly(count: int, most: int | None) -> list[int]:
@@ -310,11 +306,3 @@ def _evenly(count: int, most: int | None) -> list[int]:
     if most is None or most >= count:
         return list(range(count))
     return [(2 * i + 1) * count // (2 * most) for i in range(most)]
-
-
-def _refuse_bare(states: object) -> None:
-    if not isinstance(states, States):
-        raise GradlabError(
-            f"states: {type(states).__name__}, but an observation is not all of a state to go on from; "
-            "take States from simulator.visit(agent, count)"
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,11 +12,13 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, switch, time_allowed, whole_number
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.orthogonal import orthogonal_directions, pairs_per_draw
 from gradlab.simulation.gate import NOT_FINITE
+from gradlab.simulation.given import check_radius, check_states
 from gradlab.simulation.simulator import Rollouts, Simulator
 from gradlab.simulation.states import States
 
@@ -102,21 +103,18 @@ class SmoothedSimulatorReference:
         seconds: float | None = None,
         respect_time_limit: bool = False,
     ) -> None:
-        if isinstance(radius, str) or not (math.isfinite(radius) and radius > 0):
-            raise GradlabError(f"radius: {radius!r}; smoothing needs a positive number, in the critic's action units")
-        if horizon < 1:
-            raise GradlabError(f"horizon: {horizon}; a return has at least one reward")
-        if draws < 2:
-            raise GradlabError(f"draws: {draws}; a standard error needs at least two")
-        if seed < 0:
-            raise GradlabError(f"seed: {seed}; it must not be negative")
+        radius = real_number("radius", radius, why="σ is in the critic's action units", above=0.0)
+        horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
+        draws = whole_number("draws", draws, 2, "a standard error needs at least two")
+        seed, seconds = whole_number("seed", seed, 0), time_allowed("seconds", seconds)
+        entropy, respect_time_limit = switch("entropy", entropy), switch("respect_time_limit", respect_time_limit)
         self.simulator = environment if isinstance(environment, Simulator) else Simulator(environment)
         if self.simulator.random:
             raise GradlabError(
                 f"environment {self.simulator.name}: its steps draw random numbers, so one rollout is not its return; "
                 "differences need a deterministic environment"
             )
-        self.radius = float(radius)
+        self.radius = radius
         self.horizon = horizon
         self.draws = draws
         self.seed = seed
@@ -142,19 +140,17 @@ class SmoothedSimulatorReference:
             there was no time for).
 
         Raises:
-            GradlabError: the agent or the states do not fit the environment, or actions are discrete.
+            GradlabError: the agent or the states do not fit the environment, actions are discrete, or the radius is
+                wider than the box of actions.
         """
-        if not isinstance(states, States):
-            raise GradlabError(
-                f"states: {type(states).__name__}, but an observation is not all of a state to go on from; "
-                "take States from simulator.visit(agent, count)"
-            )
         pilot = self.simulator.pilot(agent)
+        check_states(states, self.simulator)
         if not pilot.policy.continuous:
             raise GradlabError(
                 "smoothed simulator: a choice among actions needs no smoothing, its expectation is a sum over them; "
                 "use SimulatorReference"
             )
+        check_radius("radius", self.radius, pilot)
         block = max(1, _ROLLOUTS // (2 * self._pairs(pilot)))
         block = max(1, min(block, _NUMBERS // (self._pairs(pilot) * self.horizon * pilot.action_size)))
         begun, done = time.perf_counter(), 0

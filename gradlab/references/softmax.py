@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
 from gradlab.policies import Softmax
 from gradlab.simulation.gate import NOT_FINITE
+from gradlab.simulation.given import check_agent, check_states
 from gradlab.simulation.simulator import Simulator
 from gradlab.simulation.states import States
 
@@ -101,12 +103,16 @@ def softmax_cotangent(
         >>> found.mean.shape, bool(found.mean.sum(-1).abs().max() < 1e-12)
         (torch.Size([3, 2]), True)
     """
+    check_agent(agent)
     if not isinstance(agent.policy, Softmax):
         raise GradlabError(
             f"softmax reference: the policy is {type(agent.policy).__name__}; it sums over discrete actions, "
             "take SimulatorReference for continuous ones"
         )
     pilot = simulator.pilot(agent)
+    check_states(states, simulator)
+    horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
+    noise, entropy = real_tensor("noise", noise), real_number("entropy", entropy)
     count, size = len(states), pilot.action_size
     if noise.ndim != 4 or len(noise) < 2 or noise.shape[1:] != (horizon, count, size):
         raise GradlabError(

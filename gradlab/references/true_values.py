@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.rollouts.allocation import over_seeds
@@ -52,7 +53,7 @@ def state_values(course: Course, scheme: Scheme, noises: int, objective: Objecti
         act, bonus = scheme.first_actions(positions, None if noise is None else noise[0])
         act, bonus = act[: scheme.value_width], bonus[: scheme.value_width]
         rollouts = course.rollouts(block, act, noise)
-        outcome = Outcome(rollouts.value + bonus, rollouts.length, rollouts.terminated)
+        outcome = Outcome.of(rollouts, bonus)
         found.append(scheme.values(positions, outcome))
     return _over_noises(torch.cat(found), noises, course, objective)
 
@@ -63,7 +64,7 @@ def true_values(course: Course, actions: Tensor, noises: int, objective: Objecti
     Raises:
         GradlabError: the actions are not [B, p].
     """
-    size = course.pilot.action_size
+    size, actions = course.pilot.action_size, real_tensor("actions", actions)
     if tuple(actions.shape) != (len(course.states), size):
         raise GradlabError(f"actions: shape {tuple(actions.shape)}; expected [{len(course.states)}, {size}]")
     act = actions.detach().to(dtype=course.pilot.dtype, device=course.pilot.device)

@@ -59,3 +59,17 @@ def check_states(states: object, simulator: Simulator | None = None) -> None:
             f"states: their observations have shape {tuple(states.obs.shape)}, but this environment's are "
             f"[{len(states)}, {simulator.obs_size}]; take States from simulator.visit(agent, count)"
         )
+
+
+def check_radius(name: str, radius: float, agent: Agent) -> None:
+    """Refuses smoothing over more than the action box is wide: nearly every move would be clipped at its edge.
+
+    Raises:
+        GradlabError: it is wider.
+    """
+    widest = float((agent.action_high - agent.action_low).max())
+    if radius > widest:
+        raise GradlabError(
+            f"{name}: {radius:g} is wider than the agent's box of actions, {widest:g}; the environment would clip "
+            "nearly every move"
+        )

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradlab.errors import GradlabError
+from gradlab.arguments import shown
+from gradlab.errors import GradlabError, first_line
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,18 @@ class States:
         return len(self.snapshots)
 
     def __getitem__(self, index: slice | Tensor | list[int]) -> States:
-        """Some of the states: a slice, a list of positions, or a tensor of positions or of booleans."""
-        at = torch.arange(len(self))[index]
+        """Some of the states: a slice, a list of positions, or a tensor of positions or of booleans.
+
+        Raises:
+            GradlabError: a position is beyond the last state, or it is none of these.
+        """
+        try:
+            at = torch.arange(len(self))[index]
+        except (IndexError, TypeError, ValueError) as error:
+            raise GradlabError(
+                f"states: there is no selecting {shown(index)} of {len(self)} ({first_line(error)}); give positions "
+                f"from 0 to {len(self) - 1}, or one boolean for each"
+            ) from error
         if at.ndim == 0:
             at = at[None]
         snapshots = tuple(self.snapshots[i] for i in at.tolist())

@@ -127,7 +127,7 @@ class RolloutLog:
         if head == _MAGIC:
             payload = self._frame()
             if payload is not None:
-                if differs := first_difference(identity, json.loads(payload)):
+                if differs := first_difference(identity, self._identity(payload)):
                     raise GradlabError(
                         f"{self._where}: belongs to another reference, of other {differs}; name another file, or "
                         "delete this one"
@@ -140,6 +140,15 @@ class RolloutLog:
         self._file.truncate()
         self._file.write(_MAGIC)
         self._write(json.dumps(identity).encode())
+
+    def _identity(self, payload: bytes) -> dict[str, str]:
+        try:
+            found = json.loads(payload)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise GradlabError(f"{self._where}: is a file of another kind; name another")
+        return found
 
     def _frame(self) -> bytes | None:
         """The payload that begins here; None at the end, and where it was not finished."""

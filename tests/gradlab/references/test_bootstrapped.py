@@ -346,9 +346,9 @@ def test_the_agent_and_the_global_state_stay_as_they_are():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"steps": -1}, "steps -1"),
-        ({"bias_states": -1}, "bias_states -1"),
-        ({"steps": 10, "bias_horizon": 10}, "bias_horizon 10"),
+        ({"steps": -1}, "steps: -1"),
+        ({"bias_states": -1}, "bias_states: -1"),
+        ({"steps": 10, "bias_horizon": 10}, "bias_horizon: 10"),
         ({"second_way": True}, "knows no critic"),
         ({"noise_seeds": 1}, "noise_seeds: 1"),
     ],

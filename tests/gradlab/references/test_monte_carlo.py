@@ -148,9 +148,9 @@ def test_wrong_input_is_refused_in_one_line(simulator):
         reference.cotangent(regulator(0.0).agent(action_bound=50.0), states)
     with pytest.raises(GradlabError, match="smooths already"):
         MonteCarloReference(simulator, HORIZON, smoothing=0.1).cotangent(agent, states)
-    with pytest.raises(GradlabError, match="draws 4"):
+    with pytest.raises(GradlabError, match="draws: 4"):
         MonteCarloReference(simulator, HORIZON, draws=4)
-    with pytest.raises(GradlabError, match="smoothing is nan"):
+    with pytest.raises(GradlabError, match="smoothing: nan"):
         MonteCarloReference(simulator, HORIZON, smoothing=math.nan)
     for biased in (GPOMDP(discounted_states=False), GPOMDP("leave-one-out")):
         with pytest.raises(GradlabError, match="is biased or makes all episodes one sample"):
