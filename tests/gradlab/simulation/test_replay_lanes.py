@@ -291,6 +291,20 @@ def test_an_interrupt_ends_the_processes_and_the_next_states_have_others():
     lanes.close()
 
 
+def test_processes_import_the_very_package_of_this_one(tmp_path, monkeypatch):
+    other = tmp_path / "gradlab"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise ImportError('another version, installed or in the working folder')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    lanes = ReplayLanes("Running", Running(), Running)
+    lanes.processes = 1
+    try:
+        assert np.array_equal(lanes.reset([3])[0], Running().reset(seed=3)[0])
+    finally:
+        lanes.close()
+
+
 PROGRAM = """
 import os, signal, sys, threading, time
 import numpy as np, gymnasium
