@@ -55,5 +55,5 @@ def main() -> None:
     try:
         app()
     except GradlabError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"gradlab: {error}", markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(f"gradlab: {error}", markup=False)
         sys.exit(2)

@@ -31,7 +31,11 @@ _KINDS = ("simulator", "smoothed", "bootstrapped")
 def bias(
     checkpoints: Annotated[list[Path], typer.Argument(help="Zips written by Stable-Baselines3's model.save().")],
     env: Annotated[
-        list[str], typer.Option(help="Gymnasium environment of the checkpoints: one for all, or one for each in turn.")
+        list[str],
+        typer.Option(
+            help="Gymnasium environment of the checkpoints: one for all, or one for each in turn. Checkpoints do not "
+            "tell their task, only its sizes and its box of actions: give the one they were trained on."
+        ),
     ],
     against: Annotated[
         list[str] | None,
@@ -76,9 +80,10 @@ def bias(
     value and in gradient comes with them. Checkpoints are read without running any code from them.
     """
     import torch
+    from rich.text import Text
 
     from gradlab.bias import long_horizon, measure_bias, usual_estimators
-    from gradlab.cli.bias_document import Measured, document, print_measured
+    from gradlab.cli.bias_document import TASK_IS_TOLD, Measured, document, print_measured
     from gradlab.references import SimulatorReference
 
     console = screen()
@@ -87,10 +92,11 @@ def bias(
         if folder is not None and not folder.is_dir():
             raise GradlabError(f"{option}: there is no folder {folder}; make it first")
     saved = _opened(checkpoints, env)
+    console.print(TASK_IS_TOLD, markup=False, soft_wrap=True)
     found: list[Measured] = []
     for checkpoint, task, simulator in saved:
         agent, file = checkpoint.agent, checkpoint.path
-        with console.status(f"{file.name}: visiting states, and what they are worth"):
+        with console.status(Text(f"{file.name}: visiting states, and what they are worth")):
             visited = simulator.visit(agent, states, seed=seed, episodes=episodes)
             longest = SimulatorReference(simulator, long_horizon(agent.discount), seed=seed)
             values = _Known(longest.values(agent, visited))
@@ -104,7 +110,7 @@ def bias(
             if kind == "bootstrapped":
                 truth = replace(truth, name=f"{truth.name} after {horizon} rewards")
             cost = time.perf_counter() - begun
-            with console.status(f"{what}: estimators"):
+            with console.status(Text(f"{what}: estimators")):
                 report = measure_bias(
                     agent,
                     truth,
@@ -163,13 +169,15 @@ class _Known:
 @contextmanager
 def _shown(console: Console, what: str, kind: str) -> Iterator[dict[str, Any]]:
     """A progress bar, as an argument for the references that tell of theirs; a spinner for the others."""
+    from rich.text import Text
+
     from gradlab.cli.reference_progress import reference_progress
 
     if kind != "smoothed":
         with reference_progress(console, what) as listener:
             yield {"progress": listener}
     else:
-        with console.status(what):
+        with console.status(Text(what)):
             yield {}
 
 

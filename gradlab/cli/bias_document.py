@@ -161,7 +161,7 @@ def print_measured(console: Console, measured: Measured) -> None:
 
 def document(found: Sequence[Measured], command: str, *, radius: float, batch: int) -> str:
     """The Markdown document: how to read it, one table of all, and a section for each report."""
-    parts = ["# Bias of policy gradients against the simulator", f"Made by\n\n```sh\n{command}\n```"]
+    parts = ["# Bias of policy gradients against the simulator", f"Made by\n\n```sh\n{command}\n```", TASK_IS_TOLD]
     parts.append(_READING.format(radius=f"{radius:g}", batch=batch).strip())
     parts.append(
         "## At a glance\n\nThe first estimator of each, state by state.\n\n"
@@ -199,6 +199,12 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines += [" | ".join(text.replace("|", "\\|") for text in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
+
+#: What a checkpoint cannot say.
+TASK_IS_TOLD = (
+    "Checkpoints do not tell which task they were trained on: their sizes and boxes of actions fit --env, and that it "
+    "is theirs is taken from the command."
+)
 
 _READING = """
 ## How to read it

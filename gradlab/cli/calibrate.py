@@ -93,7 +93,7 @@ def calibrate(
             show()
     except KeyboardInterrupt:
         message = f"gradlab: interrupted after {done} cases; there is no verdict"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(message, markup=False)
         raise typer.Exit(_INTERRUPTED) from None
     for part in closing(result, console.width):
         console.print(part)

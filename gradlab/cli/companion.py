@@ -29,7 +29,7 @@ def main(store: str, port: int) -> None:
     try:
         serve(store, port=port)
     except GradlabError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"gradlab: {error}", markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(f"gradlab: {error}", markup=False)
         sys.exit(2)
 
 

@@ -28,7 +28,7 @@ def reference_progress(console: Console, description: str) -> Iterator[Listener]
         ...     listener(Progress(1.0, 8, 8, rollouts=104, steps=5200, seconds=0.5, widest=float("nan")))
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]}"),

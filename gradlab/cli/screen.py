@@ -12,7 +12,8 @@ _WIDE = 140
 
 def screen() -> Console:
     """A console for this moment's standard output."""
-    console = Console(highlight=False)
+    # A colon on either side makes no pictogram of what was typed, such as simulator:x:.
+    console = Console(highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
     return console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from gradlab.errors import GradlabError
 from gradlab.simulation.environments import Environment
 from gradlab.simulation.global_randomness import global_randomness_kept
 from gradlab.simulation.lanes.agreement import TOLERANCE, departure, random_actions
+from gradlab.simulation.lanes.alone import NotAloneError, held_alone
 from gradlab.simulation.lanes.base import Lanes
 from gradlab.simulation.lanes.copied import CopiedLanes
 from gradlab.simulation.lanes.exactness import NotRestorableError, open_lanes, verified, verify
@@ -21,14 +23,21 @@ from gradlab.simulation.workers import cores
 from gradlab.simulation.wrappers import Stack
 
 
-def open_door(environment: Environment) -> tuple[Lanes, bool]:
+def open_door(environment: Environment, *, random: bool = False) -> tuple[Lanes, bool]:
     """Lanes for an environment, checked; and whether a step draws random numbers.
 
     In this order, and the first that goes on from a restored state as the environment does:
 
-    1. the bare environment's own lanes, with wrappers that keep no state applied to their numbers;
+    1. the bare environment's own lanes, with gymnasium's wrappers that keep no state applied to their numbers;
     2. a deep copy of the attributes of the environment and all its wrappers;
     3. seed and actions repeated in worker processes.
+
+    All but gymnasium's own tasks are also held side by side against environments of their kind that are newly made and
+    run alone.
+
+    Args:
+        environment: what to open.
+        random: declare that steps draw random numbers, though the first ones of an episode may not.
 
     ``Lanes.promise`` says what is promised then. The global random states are as they were afterwards.
 
@@ -40,8 +49,12 @@ def open_door(environment: Environment) -> tuple[Lanes, bool]:
         warnings.simplefilter("ignore")
         try:
             lanes, draws = _open(environment)
-            lanes.reseedable = draws and _reseeds(lanes)
+            lanes.reseedable = (draws or random) and _reseeds(lanes, seen=draws)
+            draws |= random and lanes.can_draw
+            lanes.declare(draws)
             return lanes, draws
+        except NotAloneError as error:
+            raise GradlabError(str(error)) from error
         except NotRestorableError as error:
             raise GradlabError(str(error) + _blame(environment)) from error
 
@@ -49,16 +62,18 @@ def open_door(environment: Environment) -> tuple[Lanes, bool]:
 def _open(environment: Environment) -> tuple[Lanes, bool]:
     name, stack = environment.name, environment.stack
     try:
-        if (found := _outside(name, stack)) is not None:
+        if (found := _outside(environment, stack)) is not None:
             return found
         lanes: Lanes = CopiedLanes(stack.env)
-        return lanes, verified(name, lanes)
+        draws = verified(name, lanes)
+        held_alone(name, lanes, environment.another)
+        return lanes, draws | lanes.draws
     except NotRestorableError as copying:
         return _repeated(environment, copying)
 
 
-def _reseeds(lanes: Lanes, steps: int = 8) -> bool:
-    """Whether seeds decide the random numbers of steps: equal ones alike, others otherwise."""
+def _reseeds(lanes: Lanes, steps: int = 8, *, seen: bool = True) -> bool:
+    """Whether seeds decide the random numbers of steps: equal ones alike, others otherwise where any are ``seen``."""
     acts = random_actions(lanes.env.action_space, (steps, 2))
     lanes.reset([0])
     snapshot = lanes.capture(0)
@@ -72,23 +87,28 @@ def _reseeds(lanes: Lanes, steps: int = 8) -> bool:
         outcomes = [lanes.step(act, running) for act, running in moves]
         paths.append([np.append(obs[0], reward[0]) for obs, reward, _ in outcomes])
     same, other = (all(np.array_equal(*pair) for pair in zip(paths[0], path, strict=True)) for path in paths[1:])
-    return same and not other
+    return same and not (other and seen)
 
 
-def _outside(name: str, stack: Stack) -> tuple[Lanes, bool] | None:
+def _outside(environment: Environment, stack: Stack, *, alone: bool = True) -> tuple[Lanes, bool] | None:
     """The bare environment's lanes, through wrappers that are functions of a step; None where these are not."""
-    bare = stack.env.unwrapped
+    name, bare = environment.name, stack.env.unwrapped
     if not stack.layers:
-        return open_lanes(name, bare)
+        inner, draws = open_lanes(name, bare)
+        if inner.can_draw and alone:
+            held_alone(name, inner, environment.another)
+        return inner, draws | inner.draws
     if None in stack.layers or getattr(bare.observation_space, "shape", None) is None:
         return None
     try:
         inner, draws = open_lanes(name, bare)
         lanes = WrappedLanes(inner, stack)
         apart = departure(lanes, env=stack.env)
+        if apart > TOLERANCE:
+            return None
+        if lanes.can_draw and alone:
+            held_alone(name, lanes, environment.another)
     except (NotRestorableError, TypeError, ValueError):
-        return None
-    if apart > TOLERANCE:
         return None
     exactly = "to the last bit" if apart == 0 else f"to {TOLERANCE:g}"
     lanes.promise = (
@@ -104,13 +124,16 @@ def _repeated(environment: Environment, copying: NotRestorableError) -> tuple[La
         # In one process, where environments that share something would get into each other's way.
         lanes.processes = 1
         for lanes.fresh in (False, True):
-            if (draws := verify(lanes)) is not None:
+            if (draws := verify(lanes)) is None:
+                continue
+            with suppress(NotAloneError):
+                held_alone(environment.name, lanes, environment.another)
                 lanes.processes = cores()
                 return lanes, draws or lanes.draws
         lanes.close()
     except GradlabError as error:
-        raise NotRestorableError(f"{copying}; nor can it be repeated: {error}") from error
-    raise NotRestorableError(f"{copying}; nor do its seed and actions, repeated, lead to the same") from copying
+        raise type(copying)(f"{copying}; nor can it be repeated: {error}") from error
+    raise type(copying)(f"{copying}; nor do its seed and actions, repeated, lead to the same") from copying
 
 
 def _blame(environment: Environment) -> str:
@@ -124,7 +147,7 @@ def _blame(environment: Environment) -> str:
         env = outwards[count - 1] if count else layer
         part = replace(stack, env=env, layers=stack.layers[:count], names=stack.names[:count])
         try:
-            if _outside(environment.name, part) is None:
+            if _outside(environment, part, alone=False) is None:
                 verified(environment.name, CopiedLanes(env))
         except NotRestorableError:
             break

@@ -31,6 +31,10 @@ class Environment:
         """The environment as the agent sees it, without wrappers that change nothing."""
         return self.stack.env
 
+    def another(self) -> Any:
+        """Another environment of the same kind, newly made, as the agent sees it."""
+        return make(self.source).env
+
     @property
     def time_limit(self) -> int | None:
         """Steps after which an episode is cut, or None."""

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import GradlabError
+from gradlab.simulation.closed_functions import is_closed
+from gradlab.simulation.global_randomness import global_randomness_kept
 
 #: Wrappers, with the package they are of, that change neither observations, actions nor rewards until an episode has
 #: ended. The time limit is applied by the simulator, and nothing is recorded or shown.
@@ -40,6 +42,9 @@ _BY_NUMBER = frozenset(
         "RescaleAction",
     }
 )
+
+#: gymnasium's wrappers that apply a function which their user has written.
+_GIVEN_FUNCTIONS = frozenset({"TransformObservation", "TransformReward", "TransformAction"})
 
 Function = Callable[[Any], Any]
 
@@ -135,10 +140,12 @@ def _layer(wrapper: Any) -> Layer | None:
     """What a wrapper does as a function of one step; None where its own ``step`` or ``reset`` does more than that."""
     gymnasium = sys.modules["gymnasium"]
     kind = type(wrapper)
-    own = kind.__module__.partition(".")[0] == "gymnasium"
-    by_number = own and kind.__name__ in _BY_NUMBER
-    if getattr(wrapper, "_update_running_mean", False):
+    # A wrapper of one's own may look into the environment, or keep something: it is stepped as it is.
+    if kind.__module__.partition(".")[0] != "gymnasium" or getattr(wrapper, "_update_running_mean", False):
         return None
+    if kind.__name__ in _GIVEN_FUNCTIONS and not is_closed(wrapper.func):
+        return None
+    by_number = kind.__name__ in _BY_NUMBER
     if kind is gymnasium.wrappers.NormalizeReward:
         # Frozen, its running return is still added up, but nothing is made of it.
         return Layer(
@@ -168,12 +175,13 @@ def _in_outer_steps(name: str, env: Any, limit: int) -> int:
 
     bare.step = counted
     try:
-        env.reset(seed=0)
-        env.action_space.seed(0)
-        ended = False
-        while not ended and len(counts) < 8:
-            counts.append(0)
-            ended = env.step(env.action_space.sample())[2]
+        with global_randomness_kept():
+            env.reset(seed=0)
+            env.action_space.seed(0)
+            ended = False
+            while not ended and len(counts) < 8:
+                counts.append(0)
+                ended = env.step(env.action_space.sample())[2]
     finally:
         del bare.step
     # An episode that ends may cut the last action short.

@@ -39,7 +39,7 @@ def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
     acts = random_actions(env.action_space, (steps, 2))
     path: list[tuple[Any, ...]] = [(env.reset(seed=0)[0],)]
     path += [env.step(act)[:3] for act in acts[:, 0]]
-    found = [_apart(lanes.reset([0, 1])[0], path[0][0])]
+    found = [apart(lanes.reset([0, 1])[0], path[0][0])]
     half = steps // 2
     for t, act in enumerate(acts):
         if t == half:
@@ -52,7 +52,7 @@ def departure(lanes: Lanes, steps: int = 24, *, env: Any = None) -> float:
         if t % 4 == 1:
             lanes.step(ordered, other)
         outcome = lanes.step(ordered, both if t % 3 else ~other)
-        found += [_apart(ours[mine], theirs) for ours, theirs in zip(outcome[:2], path[t + 1][:2], strict=True)]
+        found += [apart(ours[mine], theirs) for ours, theirs in zip(outcome[:2], path[t + 1][:2], strict=True)]
         if bool(outcome[2][mine]) != bool(path[t + 1][2]):
             return float("inf")
     return max(found)
@@ -67,10 +67,16 @@ def random_actions(space: Any, shape: tuple[int, ...]) -> Actions:
     return rng.uniform(low, high, (*shape, len(low)))
 
 
-def _apart(ours: Any, theirs: Any) -> float:
+def apart(ours: Any, theirs: Any) -> float:
+    """The largest |difference| / max(1, |number|); infinite where shapes, or what is not finite, differ.
+
+    Example:
+        >>> apart([1.0, float("nan")], [1.5, float("nan")]), apart([1.0], [float("inf")])
+        (0.5, inf)
+    """
     one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):
         return float("inf")
     finite = np.isfinite(one)
-    apart = np.abs(one[finite] - other[finite]) / np.maximum(1.0, np.abs(other[finite]))
-    return float(apart.max(initial=0.0))
+    differences = np.abs(one[finite] - other[finite]) / np.maximum(1.0, np.abs(other[finite]))
+    return float(differences.max(initial=0.0))

@@ -12,13 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.errors import GradlabError
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 #: Actions as an environment takes them: [N, p] float64, or [N] int64 where they are discrete.
 Actions = NDArray[np.float64] | NDArray[np.int64]
 
 #: Parts of an environment that stay the same all its life, and so are shared by every lane.
-SHARED = frozenset({"spec", "metadata", "observation_space", "action_space", "render_mode", "mujoco_renderer", "model"})
+SHARED = frozenset({"spec", "metadata", "observation_space", "action_space", "render_mode", "mujoco_renderer"})
+
+
+class NotRestorableError(GradlabError):
+    """A state of the environment cannot be copied and gone on from exactly."""
 
 
 class Lanes(ABC):
@@ -31,11 +37,18 @@ class Lanes(ABC):
         size: number N of lanes loaded.
         promise: one sentence, what is promised of their numbers.
         reseedable: whether random numbers that steps draw have been found to follow from ``reseed`` alone.
+        can_draw: whether a step may draw random numbers at all.
+        draws: whether a step has.
+        declared: None until the environment has been opened; then whether its steps are known to draw. From then on a
+            step that draws is an error where it is not.
     """
 
     promise: str
 
     reseedable: bool = False
+    can_draw: bool = False
+    draws: bool = False
+    declared: bool | None = None
 
     def __init__(self, env: Any) -> None:
         self.env = env
@@ -70,9 +83,17 @@ class Lanes(ABC):
         """Lanes [N] whose physics diverged since they were loaded, where the engine can tell."""
         return np.zeros(self.size, dtype=bool)
 
+    def regimes(self) -> NDArray[np.int64] | None:
+        """Which piece of its reward each lane was paid by in its latest step, [N]; None where the task tells none."""
+        return None
+
     def reseed(self, seeds: Sequence[int]) -> bool:
         """Let the random numbers that lane i draws from now on begin from ``seeds[i]``; False: there is no such way."""
         return False
+
+    def declare(self, random: bool) -> None:
+        """From now on steps draw random numbers, or never do."""
+        self.declared = random
 
     def another(self) -> Lanes | None:
         """Independent lanes of the same task for another thread to step at the same time; None: there can be none.
@@ -82,30 +103,9 @@ class Lanes(ABC):
         return None
 
 
-class TurnLanes(Lanes):
-    """States that take turns in the environment itself.
-
-    Stepping calls the environment's own ``step``, so observation, reward and termination are the environment's own
-    to the last bit.
-    """
-
-    promise = "equal to env.step to the last bit: it is env.step, one state after another"
-
-    @abstractmethod
-    def _enter(self, lane: int) -> None:
-        """Put the environment in that lane's state."""
-
-    @abstractmethod
-    def _leave(self, lane: int) -> None:
-        """Keep the environment's state as that lane's."""
-
-    def step(self, act: Actions, running: Bools) -> tuple[Floats, Floats, Bools]:
-        """One step of the lanes that are ``running``, one after another."""
-        env = self.env
-        obs = np.zeros((self.size, *env.observation_space.shape))
-        reward, terminated = np.zeros(self.size), np.zeros(self.size, dtype=bool)
-        for lane in np.flatnonzero(running).tolist():
-            self._enter(lane)
-            obs[lane], reward[lane], terminated[lane], _, _ = env.step(act[lane])
-            self._leave(lane)
-        return obs, reward, terminated
+def drew(name: str) -> GradlabError:
+    """What to say of an environment that begins to draw random numbers when nobody looks any more."""
+    return GradlabError(
+        f"environment {name}: a step drew random numbers, but none did while it was opened, so it was taken to draw "
+        "none; open it as Simulator(…, random=True), and references average over them"
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-import types
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from gradlab.simulation.lanes.base import SHARED, Bools, Floats, TurnLanes
+from gradlab.simulation.lanes.base import SHARED, Bools, Floats, NotRestorableError
 from gradlab.simulation.lanes.divergence import count_warnings
 from gradlab.simulation.lanes.generators import reseed
+from gradlab.simulation.lanes.models import ModelWatch, is_model
+from gradlab.simulation.lanes.turns import CODE, Attributes, TurnLanes
 
 #: Parts of a wrapper that stay the same all its life.
 _WRAPPER_SHARED = SHARED | {
@@ -23,11 +24,6 @@ _WRAPPER_SHARED = SHARED | {
     "_cached_spec",
     "_saved_kwargs",
 }
-#: Values that a deep copy leaves as they are and that cannot always be pickled.
-_CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
-
-#: What one layer of an environment holds, by name.
-Attributes = dict[str, Any]
 
 
 class CopiedLanes(TurnLanes):
@@ -35,7 +31,8 @@ class CopiedLanes(TurnLanes):
 
     An environment with wrappers is stepped through them, and what they hold is part of the state (frames that are
     stacked, steps that are counted). It cannot promise speed, nor exactness for an environment that keeps state
-    elsewhere (a C library, a module's variables, a file); ``verify`` catches most of those.
+    elsewhere (a C library, a module's variables, a file); ``verify`` and ``held_alone`` catch most of those. A compiled
+    MuJoCo model is shared by all lanes, and an environment that changes it is refused.
 
     A snapshot is a dictionary of attributes; with wrappers, a tuple of them, from the outermost inwards.
     """
@@ -45,6 +42,8 @@ class CopiedLanes(TurnLanes):
         self._layers = [env] if env is not None else []
         while self._layers and self._layers[-1] is not env.unwrapped:
             self._layers.append(self._layers[-1].env)
+        model = vars(env.unwrapped).get("model") if env is not None else None
+        self._model = ModelWatch(model) if is_model(model) else None
         self._lanes: list[list[Attributes]] = []
         self._before: list[int] = []
 
@@ -52,6 +51,7 @@ class CopiedLanes(TurnLanes):
         """Start from deep copies."""
         self._lanes = [self._copy([kept] if isinstance(kept, dict) else list(kept)) for kept in snapshots]
         self.size = len(snapshots)
+        self._begun()
         self._before = self._warned()
 
     def reset(self, seeds: Sequence[int]) -> Floats:
@@ -60,12 +60,15 @@ class CopiedLanes(TurnLanes):
         obs, self._lanes = [], []
         for seed in seeds:
             obs.append(np.asarray(self.env.reset(seed=seed)[0], dtype=np.float64))
+            self._same_model()
             self._lanes.append(self._copy(self._attributes()))
+        self._begun()
         self._before = self._warned()
         return np.stack(obs)
 
     def reseed(self, seeds: Sequence[int]) -> bool:
         """Replace the generators among the attributes."""
+        self._begun()
         return all(reseed(kept, seed) for kept, seed in zip(self._lanes, seeds, strict=True))
 
     def capture(self, lane: int) -> Any:
@@ -90,7 +93,17 @@ class CopiedLanes(TurnLanes):
             attributes.update(kept)
 
     def _leave(self, lane: int) -> None:
+        self._same_model()
         self._lanes[lane] = self._attributes()
+
+    def _same_model(self) -> None:
+        if self._model is None:
+            return
+        if vars(self.env.unwrapped).get("model") is not self._model.model or self._model.changed():
+            raise NotRestorableError(
+                f"environment {type(self.env.unwrapped).__name__}: it changes its MuJoCo model, which all copies of "
+                "its state share"
+            )
 
     def _attributes(self) -> list[Attributes]:
         return [
@@ -99,7 +112,8 @@ class CopiedLanes(TurnLanes):
         ]
 
     def _is_shared(self, layer: Any, name: str, value: Any) -> bool:
-        return name in (SHARED if layer is self._layers[-1] else _WRAPPER_SHARED) or isinstance(value, _CODE)
+        kept = SHARED if layer is self._layers[-1] else _WRAPPER_SHARED
+        return name in kept or isinstance(value, CODE) or is_model(value)
 
     def _copy(self, attributes: list[Attributes]) -> list[Attributes]:
         # Whatever refers back to the environment goes on doing so, rather than to a copy of it.

@@ -54,15 +54,64 @@ def _inside(value: Any) -> Iterable[Any]:
     return [item for name, item in vars(value).items() if name not in SHARED and name != "_observation_space"]
 
 
+class Watch:
+    """Whether the generators that an environment and its wrappers hold are drawn from, told after each step.
+
+    They are looked for once; a generator that replaces an environment's ``np_random`` is noticed, others are not.
+
+    Args:
+        env: in the state that it is going to be stepped in.
+
+    Example:
+        >>> class Held:
+        ...     pass
+        >>> held = Held()
+        >>> held.rng = np.random.default_rng(0)
+        >>> watch = Watch(held)
+        >>> watch.drew(held), bool(held.rng.random() < 1), watch.drew(held), watch.drew(held)
+        (False, True, True, False)
+    """
+
+    def __init__(self, env: Any) -> None:
+        self._begin(env)
+
+    def _begin(self, env: Any) -> None:
+        self._generators = generators(env)
+        self._usual = _usual(env)
+        self._states = [_state(generator) for generator in self._generators]
+
+    def drew(self, env: Any) -> bool:
+        """Whether any is further on than when this was last asked."""
+        if _usual(env) is not self._usual:
+            self._begin(env)
+            return True
+        before, self._states = self._states, [_state(generator) for generator in self._generators]
+        return before != self._states
+
+
+def _usual(env: Any) -> Any:
+    return getattr(getattr(env, "unwrapped", env), "_np_random", None)
+
+
 def generator_state(env: Any) -> bytes:
     """What the generators are at that an environment and its wrappers hold."""
     return pickle.dumps([_state(generator) for generator in generators(env)])
 
 
 def _state(generator: Generator) -> Any:
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    return generator.get_state() if isinstance(generator, np.random.RandomState) else generator.getstate()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        kind, words, *rest = generator.get_state()
+        return kind, np.asarray(words).tobytes(), *rest
+    state = generator.bit_generator.state
+    # Some kinds keep arrays of words, which do not compare to one truth.
+    inner = state["state"]
+    if isinstance(inner, dict):
+        inner = {name: word.tobytes() if isinstance(word, np.ndarray) else word for name, word in inner.items()}
+    return {name: word.tobytes() if isinstance(word, np.ndarray) else word for name, word in state.items()} | {
+        "state": inner
+    }
 
 
 def reseed(held: Any, seed: int) -> bool:

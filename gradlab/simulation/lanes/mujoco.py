@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,26 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
-from gradlab.simulation.lanes.base import SHARED, Bools, Floats, TurnLanes
+from gradlab.simulation.lanes.base import SHARED, Bools, Floats, NotRestorableError
 from gradlab.simulation.lanes.generators import reseed
+from gradlab.simulation.lanes.models import ModelWatch
+from gradlab.simulation.lanes.turns import CODE, Attributes, TurnLanes
 
-#: Where gymnasium keeps an environment's generator; resets always draw from it, steps rarely.
-_GENERATOR = "_np_random"
+#: Of the environment's attributes, those that are not carried with the others.
+_APART = SHARED | {"data", "model"}
 
 
 @dataclass(frozen=True)
 class MujocoSnapshot:
-    """A MuJoCo state: the engine's whole data and the Python attributes that change from step to step."""
+    """A MuJoCo state: the engine's whole data and every Python attribute that is not shared.
+
+    A model that this episode has changed is among the attributes.
+    """
 
     data: Any
-    attributes: dict[str, Any]
+    attributes: Attributes
 
 
 class MujocoLanes(TurnLanes):
     """gymnasium's MuJoCo tasks: one ``MjData`` a lane, copied by ``mj_copyData``.
 
     The full copy keeps warm starts, contacts and derived quantities, which ``mj_setState`` does not (on Ant
-    the difference reaches the reward). Python attributes that a reset or a step changes travel with the lane.
+    the difference reaches the reward). All Python attributes travel with the lane, whether they have been seen to
+    change or not; so does the model once a reset or a step has changed it (an episode's own masses or gravity). A
+    reset begins with the model as it was made.
     """
 
     def __init__(self, env: Any) -> None:
@@ -40,6 +46,7 @@ class MujocoLanes(TurnLanes):
 
         self._mujoco = mujoco
         self._pool: list[Any] = []
+        self._watch = ModelWatch(env.model)
         self._warnings = [
             int(kind)
             for kind in (
@@ -48,46 +55,14 @@ class MujocoLanes(TurnLanes):
                 mujoco.mjtWarning.mjWARN_BADQACC,
             )
         ]
-        self._names, self._written = self._changing()
-        self._attributes: list[dict[str, Any]] = []
-
-    def _changing(self) -> tuple[tuple[str, ...], bool]:
-        """Names of the attributes that differ between states, and whether a step writes any of them."""
-        env = self.env
-        rng = np.random.default_rng(0)
-        reset, stepped = set[str](), set[str]()
-        env.reset(seed=0)
-        before = self._pickled()
-        for seed in range(1, 4):
-            env.reset(seed=seed)
-            after = self._pickled()
-            reset |= {name for name in after if after[name] != before.get(name)}
-            for _ in range(3):
-                before = after
-                env.step(rng.uniform(-0.5, 0.5, env.action_space.shape))
-                after = self._pickled()
-                stepped |= {name for name in after if after[name] != before.get(name)}
-            before = after
-        # A generator that only resets draw from does not belong to the state.
-        names = (reset - {_GENERATOR, "_np_random_seed"}) | stepped
-        return tuple(sorted(names)), bool(stepped)
-
-    def _pickled(self) -> dict[str, bytes]:
-        found = {}
-        for name, value in vars(self.env).items():
-            if name in SHARED or name == "data":
-                continue
-            try:
-                found[name] = pickle.dumps(value)
-            except (pickle.PicklingError, TypeError, AttributeError):
-                continue
-        return found
+        self._attributes: list[Attributes] = []
 
     def _grow(self, size: int) -> None:
         while len(self._pool) < size:
-            self._pool.append(self._mujoco.MjData(self.env.model))
+            self._pool.append(self._mujoco.MjData(self._watch.model))
         self.size = size
         self._attributes = [{} for _ in range(size)]
+        self._begun()
 
     def load(self, snapshots: Sequence[Any]) -> None:
         """Start from full copies of the engine's data.
@@ -103,8 +78,8 @@ class MujocoLanes(TurnLanes):
                 )
         self._grow(len(snapshots))
         for lane, snapshot in enumerate(snapshots):
-            self._mujoco.mj_copyData(self._pool[lane], self.env.model, snapshot.data)
-            self._attributes[lane] = copy.deepcopy(snapshot.attributes)
+            self._mujoco.mj_copyData(self._pool[lane], self._watch.model, snapshot.data)
+            self._attributes[lane] = self._copy(snapshot.attributes)
         self._before = self._counts()
 
     def reset(self, seeds: Sequence[int]) -> Floats:
@@ -112,34 +87,52 @@ class MujocoLanes(TurnLanes):
         self._grow(len(seeds))
         obs = []
         for lane, seed in enumerate(seeds):
-            self.env.data = self._pool[lane]
+            self.env.data, self.env.model = self._pool[lane], self._watch.model
             obs.append(np.asarray(self.env.reset(seed=seed)[0], dtype=np.float64))
-            self._attributes[lane] = copy.deepcopy(self._current())
+            self._leave(lane)
+            self._attributes[lane] = self._copy(self._attributes[lane])
         self._before = self._counts()
         return np.stack(obs)
 
     def reseed(self, seeds: Sequence[int]) -> bool:
         """Replace the generators among the attributes that travel."""
+        self._begun()
         return all(reseed(kept, seed) for kept, seed in zip(self._attributes, seeds, strict=True))
 
     def capture(self, lane: int) -> MujocoSnapshot:
         """A full copy of the engine's data."""
-        data = self._mujoco.MjData(self.env.model)
-        self._mujoco.mj_copyData(data, self.env.model, self._pool[lane])
-        return MujocoSnapshot(data, copy.deepcopy(self._attributes[lane]))
+        data = self._mujoco.MjData(self._watch.model)
+        self._mujoco.mj_copyData(data, self._watch.model, self._pool[lane])
+        return MujocoSnapshot(data, self._copy(self._attributes[lane]))
 
-    def _current(self) -> dict[str, Any]:
-        attributes = vars(self.env)
-        return {name: attributes[name] for name in self._names}
+    def _copy(self, attributes: Attributes) -> Attributes:
+        # Whatever refers back to the environment goes on doing so, rather than to a copy of it.
+        return copy.deepcopy(attributes, {id(self.env): self.env})
 
     def _enter(self, lane: int) -> None:
-        self.env.data = self._pool[lane]
-        if self._names:
-            vars(self.env).update(self._attributes[lane])
+        held, mine = vars(self.env), self._attributes[lane]
+        for name in [name for name, value in held.items() if self._travels(name, value) and name not in mine]:
+            # What another lane's steps added does not leak into this one.
+            del held[name]
+        self.env.data, self.env.model = self._pool[lane], self._watch.model
+        held.update(mine)
 
     def _leave(self, lane: int) -> None:
-        if self._written:
-            self._attributes[lane] = self._current()
+        env, watch = self.env, self._watch
+        if env.data is not self._pool[lane]:
+            raise NotRestorableError(
+                f"environment {type(env).__name__}: it replaces its MuJoCo data, which cannot be followed"
+            )
+        self._attributes[lane] = {name: value for name, value in vars(env).items() if self._travels(name, value)}
+        if env.model is not watch.model or watch.changed():
+            self._attributes[lane]["model"] = env.model
+            if env.model is watch.model:
+                # The lane keeps the one it has changed; all others have never seen it.
+                self._watch = ModelWatch(watch.fresh())
+        env.model = self._watch.model
+
+    def _travels(self, name: str, value: Any) -> bool:
+        return name not in _APART and not isinstance(value, CODE)
 
     def _counts(self) -> NDArray[np.int64]:
         return np.array(

@@ -34,6 +34,7 @@ class PendulumLanes(CopiedLanes):
     """
 
     promise = "meant to equal env.step, and not held against it yet"
+    can_draw = False
 
     def another(self) -> PendulumLanes:
         """Lanes around an environment of their own."""

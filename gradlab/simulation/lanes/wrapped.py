@@ -38,6 +38,13 @@ class WrappedLanes(Lanes):
         self._number: type = type(reward) if isinstance(reward, np.generic) else float
         self.promise = inner.promise
 
+        self.can_draw = inner.can_draw
+
+    def declare(self, random: bool) -> None:
+        """Of the bare environment: the wrappers draw nothing."""
+        super().declare(random)
+        self.inner.declare(random)
+
     def another(self) -> WrappedLanes | None:
         """Around others of the bare environment."""
         inner = self.inner.another()
@@ -82,6 +89,10 @@ class WrappedLanes(Lanes):
     def unstable(self) -> Bools:
         """As the bare environment's lanes say."""
         return self.inner.unstable()
+
+    def regimes(self) -> NDArray[np.int64] | None:
+        """As the bare environment's lanes say: a wrapper's own jumps cannot be seen."""
+        return self.inner.regimes()
 
     # The functions -----------------------------------------------------------------------------------------
 

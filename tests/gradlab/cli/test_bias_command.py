@@ -52,6 +52,8 @@ def test_prints_and_writes_what_is_measured(gradlab, tmp_path):
     code, printed, errors = gradlab("bias", REACHER, "--env", "Reacher-v5", *options, *against, "--markdown", written)
     assert code == 0, errors
     markdown = written.read_text(encoding="utf-8")
+    assert "do not tell which task they were trained on" in printed
+    assert "do not tell which task they were trained on" in markdown
     for words in ("against simulator, γ=0.99, H=3", "against smoothed simulator, γ=0.99, smoothed σ=0.1, H=2"):
         assert words in markdown
         assert words in printed
@@ -97,6 +99,8 @@ def test_refuses_in_one_line(gradlab, tmp_path):
     reacher = (REACHER, "--env", "Reacher-v5")
     assert "KIND:HORIZON" in refused(*reacher, "--against", "simulator")
     assert "KIND:HORIZON" in refused(*reacher, "--against", "oracle:50")
+    # What was typed comes back as it was: ":x:" is a pictogram to some.
+    assert refused(*reacher, "--against", "simulator:x").startswith("gradlab: --against simulator:x: not a reference")
     assert "one for all" in refused(REACHER, *reacher, "--env", "Reacher-v5", "--env", "Reacher-v5")
     assert "--markdown: there is no folder" in refused(*reacher, "--markdown", tmp_path / "none" / "bias.md")
     # The agent is refused by its shape before anything is measured or written.

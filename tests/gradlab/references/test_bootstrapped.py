@@ -308,7 +308,8 @@ def test_a_bias_that_cannot_be_known_is_not_stated():
     assert not found.valid.any()
     assert found.diagnostics["bias"] is None
     assert found.diagnostics["note"] == "bias not measured: no state is open"
-    unasked = BootstrappedReference(Still, 1, bias_states=0).cotangent(agent, states)
+    plain = BootstrappedReference(Still, 1, bias_states=0)
+    unasked = plain.cotangent(agent, plain.simulator.visit(agent, 2, seed=0, episodes=2, max_steps=1))
     assert unasked.diagnostics["note"] == "bias not measured: none was asked for"
 
 
