@@ -17,7 +17,7 @@ from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
 from gradlab.references.orthogonal import orthogonal_directions, pairs_per_draw
-from gradlab.simulation.gate import NOT_FINITE
+from gradlab.simulation.gate import ACTIONLESS, NOT_FINITE
 from gradlab.simulation.given import check_radius, check_states
 from gradlab.simulation.simulator import Rollouts, Simulator
 from gradlab.simulation.states import States
@@ -189,6 +189,7 @@ class SmoothedSimulatorReference:
             mean=by_draw.mean(0),
             stderr=by_draw.std(0) / self.draws**0.5,
             finite=torch.isfinite(rollouts.value).flatten(0, 1).all(0),
+            actionless=rollouts.actionless.flatten(0, 1).any(0),
             unchanged=(up == down).double().mean(0),
             largest=(up - down).abs().amax(0),
             unit=unit.cpu().double().square().mean(0).sqrt(),
@@ -233,7 +234,8 @@ class SmoothedSimulatorReference:
         unseen = (seen / (2 * self.radius * (pairs + 1))).unsqueeze(-1) * found.unit
         stderr = torch.hypot(found.stderr, unseen)
         reasons = [
-            NOT_FINITE if not finite else UNCHANGED if largest == 0 else "" for finite in found.finite.tolist()
+            ACTIONLESS if lost else NOT_FINITE if not finite else UNCHANGED if largest == 0 else ""
+            for lost, finite in zip(found.actionless.tolist(), found.finite.tolist(), strict=True)
         ] + [OUT_OF_TIME] * left_out
         valid = torch.tensor([not reason for reason in reasons])
 
@@ -259,6 +261,7 @@ class _Block:
     mean: Tensor
     stderr: Tensor
     finite: Tensor
+    actionless: Tensor
     unchanged: Tensor
     largest: Tensor
     unit: Tensor  # [B, m], root mean square of what a return that changes by 2σ makes of one pair

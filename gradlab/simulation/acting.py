@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.errors import GradlabError
 from gradlab.arguments import whole_number
-from gradlab.simulation.lanes.base import Floats
+from gradlab.simulation.lanes.base import Bools, Floats
 from gradlab.simulation.pilot import receiver
 
 #: Steps whose noise is drawn at once; fixed, since other sizes would draw other numbers.
@@ -98,6 +99,7 @@ class Actor:
             act, _ = pilot.policy.sample(head, noise)
         else:
             act = pilot.policy.mode(head)
+        act = marked(act, head)
         if self._exploration:
             extra = self._exploration * self._noise(Stream.EXPLORATION, step)
             act = torch.clamp(act + extra, pilot.action_low, pilot.action_high)
@@ -113,6 +115,36 @@ class Actor:
         if kind is self._policy:
             return self._pilot.policy.noise(shape, generator, like)
         return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def marked(act: Tensor, head: Tensor) -> Tensor:
+    """Actions [N, p], not numbers where the policy gave none: where they or its head [N, m] are not finite.
+
+    A head's −∞ is a choice that is never taken; one that is not a number may give an action that looks sound.
+    """
+    bad = ~torch.isfinite(act).all(-1) | torch.isnan(head).any(-1)
+    return torch.where(bad[:, None], torch.nan, act)
+
+
+def missing(act: Tensor, running: Bools) -> Bools:
+    """Lanes [N] of those ``running`` for which there is no action [N, p]: it must not be put to the environment.
+
+    MuJoCo takes a control of zero for one that is not a number, and the return would look sound.
+    """
+    return np.asarray(running & ~torch.isfinite(act).all(-1).cpu().numpy())
+
+
+def check_actions(act: Tensor, running: Bools) -> None:
+    """Nothing, if there is an action for every lane that is ``running`` [N].
+
+    Raises:
+        GradlabError: the actor gives none.
+    """
+    if (lost := missing(act, running)).any():
+        raise GradlabError(
+            f"actor: its output is not finite at {int(lost.sum())} of {int(running.sum())} states it came to in one "
+            "step; look at its weights, and at how it normalises observations"
+        )
 
 
 def _generator(seed: int, kind: Stream, episode: int) -> torch.Generator:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import switch, whole_number
 from gradlab.errors import GradlabError
-from gradlab.simulation.acting import Actor, Stream, episode_steps
+from gradlab.simulation.acting import Actor, Stream, check_actions, episode_steps
 from gradlab.simulation.actions import taker
 from gradlab.simulation.lanes.base import Actions, Bools, Lanes
 from gradlab.simulation.pilot import Pilots, without_critics
@@ -160,6 +160,7 @@ def _visit(
         if not running.any():
             break
         act, _ = actor(np.where(running[:, None], obs, 0.0), step)
+        check_actions(act, running)
         obs, reward, terminated = lanes.step(take(act), running)
         sound &= ~running | (np.isfinite(obs).all(-1) & np.isfinite(reward))
         running = running & ~terminated & sound & ~lanes.unstable()

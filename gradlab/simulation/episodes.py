@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.simulation.acting import Actor, Stream, stream
+from gradlab.simulation.acting import Actor, Stream, missing, stream
 from gradlab.simulation.lanes.base import Actions, Bools, Lanes
 from gradlab.simulation.workers import go_on
 from gradlab.trajectories import Trajectories
@@ -54,7 +54,11 @@ def record(
             break
         go_on()
         act, noise = actor(np.where(running[:, None], obs, 0.0), step)
-        before = obs
+        before, lost = obs, missing(act, running)
+        # An episode without an action is left out; the environment is not asked what it makes of that.
+        sound, running = sound & ~lost, running & ~lost
+        if not running.any():
+            break
         obs, reward, terminated = lanes.step(take(act), running)
         drawn = () if noise is None else (noise.cpu().numpy(),)
         ran.append(running)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from gradlab.simulation.chain import Chain
 from gradlab.simulation.differences import Plateau, Stencil
+from gradlab.simulation.regimes import changes
 from gradlab.simulation.rollouts import Rollouts
 
 NOT_FINITE = "not finite: the simulation diverged"
+ACTIONLESS = "no action: the actor's output is not finite, here or on the way; look at its weights"
+REWARD_JUMP = (
+    "reward jump: a reward that jumps (for being healthy, say) jumps on the way; it needs a smoothed reference "
+    "(SmoothedSimulatorReference) or, for a stochastic policy, MonteCarloReference"
+)
 JUMP = "termination jump: the return jumps here and needs a smoothed reference (SmoothedSimulatorReference)"
 CONSTANT = (
     "locally constant return: it can only change by jumps and needs a smoothed reference (SmoothedSimulatorReference)"
@@ -34,11 +42,28 @@ AGREEMENT = 1e-3
 _ERRORS = 3.0
 
 
+@dataclass(frozen=True)
+class Paths:
+    """How rollouts went, each tensor [seeds, heads, B].
+
+    Attributes:
+        length: rewards received.
+        terminated: whether the environment ended the episode.
+        regimes: number of the itinerary of the reward's regimes (``simulation.regimes``).
+        actionless: whether the actor gave an action that is not finite.
+    """
+
+    length: Tensor
+    terminated: Tensor
+    regimes: Tensor
+    actionless: Tensor
+
+
 def closed_because(
     around: Stencil,
     found: Plateau,
     values: Tensor,
-    rollouts: Rollouts,
+    paths: Paths | Rollouts,
     *,
     stochastic: bool,
     chain: Chain | None = None,
@@ -50,7 +75,7 @@ def closed_because(
         around: the heads the returns were taken at.
         found: the plateau of their differences.
         values: the returns [seeds, heads, B].
-        rollouts: where they come from, of the same shape.
+        paths: how the rollouts went that they are of, in the same shape.
         stochastic: whether the policy is; its expectation then also moves with what each noise jumps over.
         chain: the same gradient by the chain rule, for the first of the noise seeds or for all of them. With it two
             more gates: the product of the closed loop's Jacobians must leave the smallest step in the linear regime,
@@ -58,8 +83,12 @@ def closed_because(
         agreement: largest relative distance of the two ways that leaves the gate open.
     """
     centre, pairs = around.split(values)
-    length, lengths = around.split(rollouts.length)
-    ends, all_ends = around.split(rollouts.terminated)
+    length, lengths = around.split(paths.length)
+    ends, all_ends = around.split(paths.terminated)
+    regime, regimes = around.split(paths.regimes)
+    # An expectation moves with what some noises jump over and others do not.
+    wandering = (changes(regime) | (regime != regime[0])).any(0) if stochastic else torch.zeros_like(ends[0])
+    lost = paths.actionless.any(0).any(0)
     finite = torch.isfinite(values).all(0).all(0)
     second = [""] * len(finite) if chain is None else _second_way(around, found, values, chain, agreement)
     reasons = []
@@ -72,10 +101,17 @@ def closed_because(
         inside = ~around.outside[:, state].to(pairs.device)
         flat = (pairs[:, near, :, :, state] == centre[:, None, None, None, state])[:, :, inside]
         jumps = bool(differ.any()) or (chain is not None and bool(chain.jumps[:, state].any()))
-        if not finite[state] or (chain is not None and bool(chain.value[:, state].isnan().any())):
+        pays_otherwise = bool((regimes[:, near, :, :, state] != regime[:, None, None, None, state]).any())
+        pays_otherwise |= bool(wandering[state])
+        pays_otherwise |= chain is not None and bool(chain.reward_jumps[:, state].any())
+        if lost[state]:
+            reasons.append(ACTIONLESS)
+        elif not finite[state] or (chain is not None and bool(chain.value[:, state].isnan().any())):
             reasons.append(NOT_FINITE)
         elif jumps or (stochastic and bool(ends[:, state].any())):
             reasons.append(JUMP)
+        elif pays_otherwise:
+            reasons.append(REWARD_JUMP)
         elif bool(inside.any()) and bool(flat.all()):
             reasons.append(CONSTANT)
         elif second[state].startswith(AMPLIFIED):

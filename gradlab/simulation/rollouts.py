@@ -14,12 +14,14 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
+from gradlab.simulation.acting import marked, missing
 from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.pilot import receiver
+from gradlab.simulation.regimes import Itineraries
 from gradlab.simulation.states import States
 from gradlab.simulation.workers import go_on
 
-_Part = tuple[Floats, NDArray[np.int64], Bools, Floats]
+_Part = tuple[Floats, NDArray[np.int64], Bools, Floats, NDArray[np.int64], Bools]
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,17 @@ class Rollouts:
         terminated: whether the environment ended the episode within the horizon.
         last_obs: [..., B, n] float64, the observation after the last reward received, to bootstrap from; NaN where
             the value is.
+        regimes: int64, a number for the pieces of a reward that jumps (a bonus for health) in their order on the way;
+            see ``simulation.regimes``. Zero where the environment tells of none.
+        actionless: whether the actor gave an action that is not finite. It is not taken, and the value is NaN.
     """
 
     value: Tensor
     length: Tensor
     terminated: Tensor
     last_obs: Tensor
+    regimes: Tensor
+    actionless: Tensor
 
 
 class Course:
@@ -90,7 +97,7 @@ class Course:
 
     @torch.no_grad()
     def roll_out(self, lanes: Lanes, pilot: Agent, take: Callable[[Tensor], Actions], at: slice) -> _Part:
-        """One chunk: value, length and termination [chunk], last observation [chunk, n]."""
+        """One chunk: value, length, termination [chunk], last observation [chunk, n], regimes, no action [chunk]."""
         states, horizon = self._states, self._horizon
         rows = np.arange(at.start, at.stop)
         owner = rows // self._each
@@ -102,12 +109,16 @@ class Course:
         begun = states.step.numpy()[owner]
         remaining: Any = horizon if self._limit is None else np.minimum(horizon, self._limit - begun)
         see, act, weight = receiver(pilot), self._first[at], 1.0
+        regimes, actionless = Itineraries(len(owner)), np.zeros(len(owner), dtype=bool)
         for t in range(horizon):
             running &= t < remaining
+            actionless |= missing(act, running)
+            running &= ~actionless
             if not running.any():
                 break
             go_on()
             obs, reward, terminated = lanes.step(take(act), running)
+            regimes.follow(lanes.regimes(), running)
             np.copyto(last, obs, where=running[:, None])
             value += weight * reward
             length += running
@@ -121,15 +132,16 @@ class Course:
             # Every lane keeps its row, so that what the policy does in one does not hang on which others have ended.
             head = pilot.head(see(np.where(running[:, None], obs, 0.0)))
             if noise is None:
-                act = pilot.policy.mode(head)
+                act = marked(pilot.policy.mode(head), head)
                 continue
             act, log_prob = pilot.policy.sample(head, noise[t + 1].to(head))
+            act = marked(act, head)
             if self._entropy:
                 alive = running & (t + 1 < remaining)
                 value -= weight * self._entropy * np.where(alive, log_prob.cpu().numpy(), 0.0)
-        value[lanes.unstable()] = np.nan
+        value[lanes.unstable() | actionless] = np.nan
         last[np.isnan(value)] = np.nan
-        return value, length, ended, last
+        return value, length, ended, last, regimes.numbers, actionless
 
     def _noise_of(self, rows: NDArray[np.int64], owner: NDArray[np.int64]) -> Tensor | None:
         """The chunk's noise [H, chunk, p]."""
@@ -142,10 +154,11 @@ class Course:
 
     def joined(self, parts: Sequence[_Part]) -> Rollouts:
         """All chunks, shaped like the first actions."""
-        value, length, ended, last = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
-        shape = (len(self._states), *self._lead)
-        value, length, ended = (part.reshape(shape).movedim(0, -1) for part in (value, length, ended))
-        return Rollouts(value, length, ended, last.reshape(*shape, last.shape[-1]).movedim(0, -2))
+        found = [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
+        last, shape = found.pop(3), (len(self._states), *self._lead)
+        value, length, ended, regimes, actionless = (part.reshape(shape).movedim(0, -1) for part in found)
+        last = last.reshape(*shape, last.shape[-1]).movedim(0, -2)
+        return Rollouts(value, length, ended, last, regimes, actionless)
 
 
 def _wide(noise: Tensor | None, lead: torch.Size, horizon: int, shape: tuple[int, int]) -> Tensor:

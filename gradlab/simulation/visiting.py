@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.simulation.acting import Actor, Stream, stream
+from gradlab.simulation.acting import Actor, Stream, check_actions, stream
 from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
 from gradlab.simulation.states import States
 from gradlab.simulation.workers import go_on
@@ -82,6 +82,7 @@ class Round:
                 found = Candidate(key, numbers[lane], step, lanes.capture(lane), obs[lane].copy())
                 (heapq.heappushpop if len(kept) == self.count else heapq.heappush)(kept, found)
             act, _ = actor(np.where(running[:, None], obs, 0.0), step)
+            check_actions(act, running)
             obs, _, terminated = lanes.step(take(act), running)
             running = running & ~terminated & np.isfinite(obs).all(-1) & ~lanes.unstable()
         return visited, kept

@@ -9,7 +9,7 @@ from gradlab.references.rollouts.records import Outcome
 from gradlab.references.rollouts.schemes import Assessment, Scheme
 from gradlab.references.softmax import expected_value
 from gradlab.simulation.chain import Chain
-from gradlab.simulation.gate import NOT_FINITE
+from gradlab.simulation.gate import ACTIONLESS, NOT_FINITE
 
 
 class ActionSums(Scheme):
@@ -41,12 +41,16 @@ class ActionSums(Scheme):
         logits = self._logits[positions]
         action_values = found.values.transpose(-1, -2)
         finite = torch.isfinite(action_values).all(-1).all(0) & torch.isfinite(logits.logsumexp(-1))
+        lost = found.actionless.any(1).any(0) | torch.isnan(logits).any(-1)
         values, draws = expected_value(logits, torch.where(finite[:, None], action_values, torch.nan), self._entropy)
         unknown = torch.full((len(positions),), torch.nan, dtype=torch.float64)
         return Assessment(
             draws=draws,
             error=torch.zeros_like(draws[0]),
-            reasons=["" if ok else NOT_FINITE for ok in finite.tolist()],
+            reasons=[
+                "" if ok else ACTIONLESS if lost else NOT_FINITE
+                for ok, lost in zip(finite.tolist(), lost.tolist(), strict=True)
+            ],
             values=values,
             disagreement=torch.zeros_like(unknown),
             step=torch.zeros_like(unknown),

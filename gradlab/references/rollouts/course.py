@@ -54,7 +54,7 @@ class Course:
         noise = self.noise(block)
         act, bonus = scheme.first_actions(block.positions, None if noise is None else noise[0])
         rollouts = self.rollouts(block, act, noise)
-        return Outcome(rollouts.value + bonus, rollouts.length.int(), rollouts.terminated)
+        return Outcome.of(rollouts, bonus)
 
     def rollouts(self, block: Block, act: Tensor, noise: Tensor | None) -> Rollouts:
         """From first actions [..., T, p] on; where the environment draws random numbers, with those of the noise."""

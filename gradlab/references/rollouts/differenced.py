@@ -10,8 +10,7 @@ from gradlab.references.rollouts.records import Outcome
 from gradlab.references.rollouts.schemes import Assessment, Scheme
 from gradlab.simulation.chain import Chain
 from gradlab.simulation.differences import Stencil, plateau, stencil
-from gradlab.simulation.gate import apart, closed_because
-from gradlab.simulation.rollouts import Rollouts
+from gradlab.simulation.gate import Paths, apart, closed_because
 
 
 class DifferencedReturns(Scheme):
@@ -67,8 +66,8 @@ class DifferencedReturns(Scheme):
         level = plateau(gradients.mean(0), steps, magnitude, self._tolerance)
         at = torch.arange(count)
         draws = gradients[:, level.chosen, at]
-        rollouts = Rollouts(found.values, found.lengths, found.ends, torch.empty(0))
-        reasons = closed_because(around, level, found.values, rollouts, stochastic=self._stochastic, chain=chain)
+        paths = Paths(found.lengths, found.ends, found.regimes, found.actionless)
+        reasons = closed_because(around, level, found.values, paths, stochastic=self._stochastic, chain=chain)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         return Assessment(
             draws=draws,

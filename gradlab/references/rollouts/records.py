@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+
+from gradlab.simulation.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,26 @@ class Outcome:
         values: F, float64.
         lengths: rewards received, int32.
         ends: whether the episode ended within the horizon, bool.
+        regimes: the pieces of a reward that jumps, in their order on the way, as a number (``Rollouts``), int64.
+        actionless: whether the actor gave an action that is not finite, bool.
     """
 
     values: Tensor
     lengths: Tensor
     ends: Tensor
+    regimes: Tensor
+    actionless: Tensor
+
+    @classmethod
+    def of(cls, rollouts: Rollouts, bonus: Tensor) -> Outcome:
+        """Of rollouts [L, T], with what is added to their returns to make them F."""
+        return cls(
+            rollouts.value + bonus,
+            rollouts.length.int(),
+            rollouts.terminated,
+            rollouts.regimes,
+            rollouts.actionless,
+        )
 
     @property
     def steps(self) -> int:
@@ -59,7 +76,7 @@ class RolloutRecords:
         >>> records = RolloutRecords()
         >>> block = Block.of([(0, 0), (0, 1), (3, 0)])
         >>> ones = torch.ones(5, 3)
-        >>> records.add(block, Outcome(ones.double(), ones.int(), ones.bool()))
+        >>> records.add(block, Outcome(ones.double(), ones.int(), ones.bool(), ones.long(), ones.bool()))
         >>> records.count(0), records.rollouts, records.gathered([3]).values.shape
         (2, 15, torch.Size([1, 5, 1]))
     """
@@ -73,8 +90,8 @@ class RolloutRecords:
         """Keep what a block gave; of a pair that is there already nothing changes."""
         for column, (position, index) in enumerate(zip(block.positions.tolist(), block.indices.tolist(), strict=True)):
             if index not in self._of[position]:
-                parts = (outcome.values, outcome.lengths, outcome.ends)
-                self._of[position][index] = Outcome(*(part[:, column] for part in parts))
+                parts = {part.name: getattr(outcome, part.name)[:, column] for part in fields(Outcome)}
+                self._of[position][index] = Outcome(**parts)
         self.rollouts += outcome.values.numel()
         self.steps += outcome.steps
 
@@ -106,4 +123,4 @@ class RolloutRecords:
         def joined(name: str) -> Tensor:
             return torch.stack([torch.stack([getattr(one, name) for one in row], -1) for row in found])
 
-        return Outcome(joined("values"), joined("lengths"), joined("ends"))
+        return Outcome(**{part.name: joined(part.name) for part in fields(Outcome)})

@@ -48,6 +48,7 @@ class Chain:
         growth: [seeds, B], the largest singular value over time of ∂s_t/∂a_0: by how much a change of the first action,
             as a fraction of the action box, is amplified in the state (MuJoCo: in rad, m, and these per second).
         jumps: [seeds, B] bool, whether a one-step difference had the episode end on one side only.
+        reward_jumps: [seeds, B] bool, whether it had the reward jump, where the task tells of that (``Task.regime``).
         value: [seeds, B], F itself along the nominal path.
         length: [seeds, B] int64, rewards received on it.
         steps: environment steps simulated in all.
@@ -59,6 +60,7 @@ class Chain:
     open: Tensor
     growth: Tensor
     jumps: Tensor
+    reward_jumps: Tensor
     value: Tensor
     length: Tensor
     steps: int
@@ -148,7 +150,7 @@ def chain_rule(
         found = torch.cat([part[name] for part, _ in parts])
         return found.reshape(count, seeds, *found.shape[1:]).transpose(0, 1).contiguous()
 
-    names = ("gradient", "error", "disagreement", "open", "growth", "jumps", "value", "length")
+    names = ("gradient", "error", "disagreement", "open", "growth", "jumps", "reward_jumps", "value", "length")
     return Chain(**{name: joined(name) for name in names}, steps=sum(simulated for _, simulated in parts))
 
 
@@ -212,5 +214,6 @@ def _carry(
     magnitude *= np.abs(first.jacobian).sum((1, 2))
     found = plateau(torch.from_numpy(at_head), sizes, torch.from_numpy(magnitude), tolerance)
     parts = {name: getattr(found, name) for name in ("gradient", "error", "disagreement", "open")}
-    arrays = {"growth": tangents.growth, "jumps": tangents.jumps, "value": value, "length": length}
+    arrays = {name: getattr(tangents, name) for name in ("growth", "jumps", "reward_jumps")}
+    arrays |= {"value": value, "length": length}
     return parts | {name: torch.from_numpy(array) for name, array in arrays.items()}, tangents.simulated

@@ -95,6 +95,7 @@ class Tangents:
     Attributes:
         growth: [N], largest singular value so far of the tangents of the state, per fraction of the first action's box.
         jumps: [N] bool, whether an episode ended on one side of a difference only.
+        reward_jumps: [N] bool, whether a reward was of another piece on one side only, where the task tells them.
         broken: [N] bool, whether the simulation was not finite or diverged.
         simulated: environment steps made so far.
     """
@@ -107,7 +108,7 @@ class Tangents:
         self._moved: list[Floats | None] = [None] * len(self._at)
         self.pilot, self.steps = pilot, tuple(steps)
         self.growth = np.zeros(len(self._at))
-        self.jumps, self.broken = np.zeros(len(self._at), dtype=bool), np.zeros(len(self._at), dtype=bool)
+        self.jumps, self.reward_jumps, self.broken = np.zeros((3, len(self._at)), dtype=bool)
         self.simulated = 0
 
     def step(self, act: Tensor, moved_act: Floats, alive: Bools) -> After:
@@ -131,11 +132,12 @@ class Tangents:
         acts = env_act[:, None, None, None] + along * moved_act[..., None, :]
         near = self._coordinates.displaced(origins, offsets)
         self._lanes.load([*origins, *near])
-        everyone = np.ones(len(ids) + len(near), dtype=bool)
-        obs, reward, ended = self._lanes.step(
-            np.concatenate([env_act, np.clip(acts, low, high).reshape(len(near), -1)]), everyone
-        )
-        diverged = self._lanes.unstable() | ~np.isfinite(obs).all(-1) | ~np.isfinite(reward)
+        every = np.concatenate([env_act, np.clip(acts, low, high).reshape(len(near), -1)])
+        # An action that is not a number is not put to the environment: MuJoCo would take zero for it.
+        everyone = np.isfinite(every).all(-1)
+        obs, reward, ended = self._lanes.step(every, everyone)
+        regimes = self._lanes.regimes()
+        diverged = ~everyone | self._lanes.unstable() | ~np.isfinite(obs).all(-1) | ~np.isfinite(reward)
         self.simulated += len(everyone)
         after = [self._lanes.capture(lane) for lane in range(len(everyone))]
 
@@ -151,6 +153,8 @@ class Tangents:
         broken = diverged[:n] | diverged[n:].reshape(n, -1).any(-1)
         self.broken[ids] |= broken
         self.jumps[ids] |= (ended[n:].reshape(n, -1) != ended[:n, None]).any(-1)
+        if regimes is not None:
+            self.reward_jumps[ids] |= (regimes[n:].reshape(n, -1) != regimes[:n, None]).any(-1)
         found = After(
             obs=np.zeros((len(alive), obs.shape[-1])),
             reward=np.zeros(len(alive)),

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
 from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
@@ -72,6 +73,7 @@ class BatchLanes(Lanes):
         self._length = int(mujoco.mj_stateSize(env.model, self._spec))
         self._obs_shape, self._substeps = env.observation_space.shape, int(env.frame_skip)
         self._engine: Engine | None = None
+        self._regimes: NDArray[np.int64] | None = None
 
     def another(self) -> BatchLanes:
         """Lanes of the same task and model, with an engine of their own."""
@@ -147,10 +149,18 @@ class BatchLanes(Lanes):
             after = self._task.position(fields)
             obs[at], reward[at], terminated[at] = self._task.outcome(fields, self._position[at], after, taken)
         self._position[at] = after
+        regime = self._task.regime(fields)
+        if regime is not None:
+            self._regimes = np.zeros(size, dtype=np.int64)
+            self._regimes[at] = regime
         if engine.failed.any():
             failed = engine.failed[:size] & running
             obs[failed], reward[failed], terminated[failed] = np.nan, np.nan, False
         return obs, reward, terminated
+
+    def regimes(self) -> NDArray[np.int64] | None:
+        """As the task says."""
+        return self._regimes
 
     def unstable(self) -> Bools:
         """Lanes where MuJoCo met a bad position, velocity or acceleration, or raised an error."""

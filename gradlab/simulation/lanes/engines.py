@@ -33,7 +33,7 @@ class Engine(ABC):
 
     @abstractmethod
     def warned(self) -> Bools:
-        """Rows [N] whose physics met a bad position, velocity or acceleration since ``forget``, as far as is counted.
+        """Rows [N] that met a bad position, velocity, acceleration or control since ``forget``, as far as is counted.
 
         Upon one MuJoCo resets the state and all its counters, and then counts it: a counter never exceeds one, and
         a second time is not seen unless the first has been forgotten.
@@ -144,7 +144,8 @@ class ContactEngine(Engine):
 
 
 def _instabilities() -> list[int]:
-    """MuJoCo's warnings upon which it resets the state."""
+    """MuJoCo's warnings upon which it resets the state, and the one upon which it takes no action instead of one."""
     from mujoco import mjtWarning
 
-    return [int(kind) for kind in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]
+    kinds = mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC, mjtWarning.mjWARN_BADCTRL
+    return [int(kind) for kind in kinds]

@@ -43,6 +43,14 @@ class Task(ABC):
         """What the next step's reward compares with: [N, c], c possibly zero."""
         return np.empty((len(fields["qpos"]), 0))
 
+    def regime(self, fields: Fields) -> NDArray[np.int64] | None:
+        """Which piece of its reward each state is paid by, [N], where the reward jumps from one piece to another.
+
+        None: it does not jump, or only where the episode ends. (A creature that goes on when it is not healthy is
+        paid for its health until then.)
+        """
+        return None
+
     @abstractmethod
     def outcome(self, fields: Fields, before: Floats, after: Floats, act: Floats) -> tuple[Floats, Floats, Bools]:
         """Observations [N, n], rewards [N] and terminations [N] of a step.

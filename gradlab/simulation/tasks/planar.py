@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.simulation.tasks.base import Bools, Fields, Floats, Task, between, joined, squares
 
@@ -49,6 +50,10 @@ class Walker(Runner):
         """Whether height and angle are within their ranges."""
         qpos = fields["qpos"]
         return between(qpos[:, 1], self._height) & between(qpos[:, 2], self._angle)
+
+    def regime(self, fields: Fields) -> NDArray[np.int64] | None:
+        """Healthy or not, where that is paid for and does not end the episode."""
+        return None if self._ends or not self._healthy_reward else self.healthy(fields).astype(np.int64)
 
     def outcome(self, fields: Fields, before: Floats, after: Floats, act: Floats) -> tuple[Floats, Floats, Bools]:
         """It ends when it is not healthy, if asked to."""

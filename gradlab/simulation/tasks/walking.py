@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.simulation.tasks.base import Bools, Fields, Floats, Task, between, joined, squares
 
@@ -31,12 +32,20 @@ class Ant(Task):
         """The torso's place in the plane."""
         return fields["xpos"][:, self._body, :2].copy()
 
-    def outcome(self, fields: Fields, before: Floats, after: Floats, act: Floats) -> tuple[Floats, Floats, Bools]:
-        """It ends when it is not healthy, if asked to."""
+    def healthy(self, fields: Fields) -> Bools:
+        """Whether its state is finite and its height within range."""
         qpos, qvel = fields["qpos"], fields["qvel"]
         low, high = self._height
         height = qpos[:, 2]
-        healthy = np.isfinite(qpos).all(-1) & np.isfinite(qvel).all(-1) & (low <= height) & (height <= high)
+        return np.asarray(np.isfinite(qpos).all(-1) & np.isfinite(qvel).all(-1) & (low <= height) & (height <= high))
+
+    def regime(self, fields: Fields) -> NDArray[np.int64] | None:
+        """Healthy or not, where that is paid for and does not end the episode."""
+        return None if self._ends or not self._healthy_reward else self.healthy(fields).astype(np.int64)
+
+    def outcome(self, fields: Fields, before: Floats, after: Floats, act: Floats) -> tuple[Floats, Floats, Bools]:
+        """It ends when it is not healthy, if asked to."""
+        qpos, qvel, healthy = fields["qpos"], fields["qvel"], self.healthy(fields)
         gain = (after[:, 0] - before[:, 0]) / self.dt * self._forward + healthy * self._healthy_reward
         cost = self._control * squares(act)
         seen = [qpos[:, self._skip :], qvel]
@@ -107,9 +116,17 @@ class Humanoid(Standup):
             total = total + self._mass[body] * places[:, body, :2]
         return np.asarray(total / self._total)
 
+    def healthy(self, fields: Fields) -> Bools:
+        """Whether its height is within range."""
+        return between(fields["qpos"][:, 2], self._height)
+
+    def regime(self, fields: Fields) -> NDArray[np.int64] | None:
+        """Healthy or not, where that is paid for and does not end the episode."""
+        return None if self._ends or not self._healthy_reward else self.healthy(fields).astype(np.int64)
+
     def outcome(self, fields: Fields, before: Floats, after: Floats, act: Floats) -> tuple[Floats, Floats, Bools]:
         """It ends when its height is out of range, if asked to."""
-        healthy = between(fields["qpos"][:, 2], self._height)
+        healthy = self.healthy(fields)
         gain = self._forward * ((after[:, 0] - before[:, 0]) / self.dt) + healthy * self._healthy_reward
         cost = self._control * squares(fields["ctrl"]) + self._contact_cost(fields)
         return self._observed(fields), gain - cost, ~healthy & self._ends

@@ -37,7 +37,14 @@ class KnownCourse(Course):
     def rollouts(self, block, act, noise) -> Rollouts:
         xi = noise[1, :, 0]
         value = (self.slope[block.positions] + self.width[block.positions] * xi) * act[..., 0]
-        return Rollouts(value, torch.full(value.shape, HORIZON), torch.zeros_like(value, dtype=torch.bool), None)
+        return Rollouts(
+            value,
+            torch.full(value.shape, HORIZON),
+            torch.zeros_like(value, dtype=torch.bool),
+            None,
+            torch.zeros_like(value).long(),
+            torch.zeros_like(value).bool(),
+        )
 
 
 def fixed_head(obs: Tensor) -> Tensor:
