@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.episode_error import ParameterReference
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.inference.confidence import trace_of_square
+from gradlab.inference.confidence import skewed_interval, trace_of_square
 from gradlab.inference.intervals import Noise, squared_norm_interval
 from gradlab.objective import Objective
 
@@ -87,13 +88,16 @@ class PolicyGradient:
         return {name: part.reshape(named[name].shape) for name, part in zip(named, parts, strict=True)}
 
     def along(self, direction: Tensor | Mapping[str, Tensor]) -> Estimate:
-        """Inner product with a direction, flat [P] or by parameter, with its interval."""
+        """Inner product with a direction, flat [P] or by parameter, with an interval that knows of skewness and tails.
+
+        Few episodes do not show how skewed they are. Where each is like the square of a normal number, as it is on a
+        regulator of random first states, the interval holds the truth in .86, .91 and .94 of cases at 8, 16 and 32
+        episodes (Student's in .83, .86 and .87), that of ``norm_squared`` likewise: take at least 32.
+        """
         flat = flatten(direction).to(self.samples)
         if flat.shape != self.gradient.shape:
             raise GradlabError(f"direction: {flat.numel()} numbers for {self.gradient.numel()} parameters")
-        each = self.samples @ flat
-        stderr = float(each.std()) / math.sqrt(self.count)
-        return Estimate(float(each.mean()), stderr, self.count, self.name, str(self.objective))
+        return mean_of(self.samples @ flat, self.name, str(self.objective))
 
     def noise(self) -> Noise:
         """The covariance of the gradient, as far as its squared norm is concerned."""
@@ -110,10 +114,39 @@ class PolicyGradient:
         """‖∇J‖², without the noise of its estimate: unbiased, hence negative at times."""
         noise, plug_in = self.noise(), float(self.gradient @ self.gradient)
         stderr = math.sqrt(max(4 * noise.along - 2 * noise.square, 2 * noise.square))
-        ends = squared_norm_interval(plug_in, noise, self.count)
+        low, high = (math.sqrt(end) for end in squared_norm_interval(plug_in, noise, self.count))
+        if plug_in > 0:
+            # Where the gradient shows, its norm is nearly a mean of these (less what a sample has in common with
+            # itself), whose skewness and tails the normal theory of the interval does not know.
+            own = self.samples.square().sum(1) / self.count
+            along = (self.samples @ self.gradient - own) / math.sqrt(plug_in) * self.count / (self.count - 1)
+            down, up = beyond_student(along)
+            low, high = max(low - down, 0.0), high + up
+        ends = low**2, high**2
         return Estimate(
             plug_in - noise.trace, stderr, self.count, self.name, str(self.objective), scale="linear", ends=ends
         )
+
+
+def mean_of(each: Tensor, reference: str = "", objective: str = "", caveat: str = "") -> Estimate:
+    """Mean of independent numbers [n], with an interval that knows of their skewness and tails.
+
+    Example:
+        >>> mean_of(torch.tensor([1.0, 1.0, 1.0, 5.0]).double()).ends
+        (-1.18..., 7.22...)
+    """
+    value, stderr = float(each.mean()), float(each.std()) / math.sqrt(len(each))
+    ends = skewed_interval(value, stderr, each)
+    return Estimate(value, stderr, len(each), reference, objective, ends=ends, caveat=caveat)
+
+
+def beyond_student(each: Tensor, level: float = 0.95) -> tuple[float, float]:
+    """How far skewness and tails take the ends of a mean's interval beyond Student's, down and up; not negative."""
+    count = len(each)
+    stderr = float(each.std()) / math.sqrt(count)
+    half = float(stdtrit(count - 1, 0.5 + level / 2)) * stderr
+    low, high = skewed_interval(0.0, stderr, each, level)
+    return max(-low - half, 0.0), max(high - half, 0.0)
 
 
 def grouped(samples: Tensor, most: int = UNITS) -> Tensor:

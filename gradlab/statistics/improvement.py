@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from gradlab.agent import Agent
@@ -17,8 +16,8 @@ from gradlab.episode_error import ParameterReference
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.estimators.trajectory.score import scores_along
-from gradlab.inference.confidence import skewed_interval, tailed_half
-from gradlab.inference.quotient import fieller
+from gradlab.inference.confidence import skewed_interval
+from gradlab.inference.quotient import quotient_interval
 from gradlab.objective import Objective, compare_objectives
 from gradlab.references.gradient_samples import PolicyGradient, flatten
 from gradlab.simulation.simulator import Simulator
@@ -118,8 +117,9 @@ def realised_improvement(
         ρ(η) = (J(θ + ηd) − J(θ)) / (η d·∇J)
 
     tends to 1 as η → 0 where ∇J is right; that is so for any direction, and says nothing of d. How good d is shows in
-    ``actual``, next to what as long a step along ∇J itself would gain. The interval of ρ is E. Fieller's (1954, *Some
-    problems in interval estimation*), for a ratio of two independent means, with the tails of the differences.
+    ``actual``, next to what as long a step along ∇J itself would gain. The interval of ρ is that of a ratio of two
+    independent means (E. Fieller 1954, *Some problems in interval estimation*), put together from theirs, which know of
+    skewness and tails (``quotient_interval``).
 
     Args:
         agent: the agent; float64 copies are moved and run.
@@ -245,10 +245,15 @@ def _step(
     claim = Estimate(value / claimed, stderr / abs(claimed), count, "its own claim", objective, ends=(low, high))
     if slope is None:
         return ImprovementStep(size, actual, None, claimed, None, claim)
-    predicted = Estimate(
-        size * slope.value, size * slope.stderr, slope.samples, slope.reference, objective, caveat=caveat
+    below = slope.interval()
+    predicted = replace(
+        slope,
+        value=size * slope.value,
+        stderr=size * slope.stderr,
+        objective=objective,
+        ends=(size * below[0], size * below[1]),
+        caveat=caveat,
     )
-    quantile = max(tailed_half(1.0, change), float(stdtrit(slope.samples - 1, 0.975)))
     spread = math.hypot(stderr / predicted.value, value * predicted.stderr / predicted.value**2)
     ratio = Estimate(
         value / predicted.value,
@@ -256,7 +261,7 @@ def _step(
         min(count, slope.samples),
         slope.reference,
         objective,
-        ends=fieller(value, stderr, predicted.value, predicted.stderr, quantile),
+        ends=quotient_interval(value, ends, predicted.value, predicted.interval()),
         caveat=caveat,
     )
     return ImprovementStep(size, actual, predicted, claimed, ratio, claim)

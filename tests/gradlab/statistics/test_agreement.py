@@ -42,6 +42,26 @@ def test_more_parameters_than_episodes_are_no_obstacle(shift):
         assert overlap >= 0.95 * 500
 
 
+def test_a_wrong_scale_that_hides_from_the_whole_vectors_is_seen_along_the_gradient():
+    """A gradient a fifth too long among the noise of 200 parameters; and of equal ones 5 % are told apart, not more."""
+    generator = torch.Generator().manual_seed(4)
+    truth = torch.full((200,), 200**-0.5).double()
+    spread = 0.3 * torch.logspace(0, -2, 200).double()
+
+    def drawn(count: int, scale: float) -> PolicyGradient:
+        noise = torch.randn(count, 200, generator=generator, dtype=torch.float64) * spread
+        return PolicyGradient(scale * truth + noise, "example", Objective())
+
+    equal = [cross_check(drawn(12, 1.0), drawn(64, 1.0), directions=1) for _ in range(150)]
+    longer = [cross_check(drawn(12, 1.0), drawn(64, 1.2), directions=1) for _ in range(60)]
+    assert sum(not one.agree for one in equal) <= 16  # 7.5 expected, with a standard deviation of 2.7
+    assert sum(not one.agree for one in longer) >= 54
+    assert sum(one.vectors_agree for one in longer) >= 30
+    hidden = next(one for one in longer if one.vectors_agree and not one.agree)
+    assert str(hidden).startswith("disagree along the gradient: ")
+    assert str(next(one for one in equal if one.agree)).startswith("agree along the gradient and as whole vectors: ")
+
+
 def test_the_squared_difference_is_unbiased():
     generator = torch.Generator().manual_seed(2)
     values = torch.tensor(

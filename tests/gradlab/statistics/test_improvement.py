@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradlab import GradlabError, PolicyGradient, realised_improvement
 from gradlab.episode_error import ParameterReference
-from gradlab.inference.quotient import fieller
+from gradlab.inference.quotient import fieller, quotient_interval
 from gradlab.objective import Objective
 from gradlab.simulation import Simulator
 from gradlab.testing.environments import LinearQuadraticEnvironment
@@ -141,6 +141,24 @@ def test_intervals_of_the_ratio_hold_the_truth():
             low, high = fieller(top, 0.2, under, 0.2, 1.96)
             held += low <= 1.0 / below <= high
         assert held >= 368
+
+
+@pytest.mark.parametrize("top", [(1.0, 0.2), (-1.0, 0.2), (0.1, 0.2), (-0.1, 0.2)])
+@pytest.mark.parametrize("below", [(2.0, 0.3), (-2.0, 0.3), (0.5, 0.4)])
+def test_symmetric_intervals_give_fiellers_and_others_hold_zero_at_their_ends(top, below):
+    (a, up), (b, half) = top, below
+    symmetric = quotient_interval(a, (a - up, a + up), b, (b - half, b + half))
+    assert symmetric == pytest.approx(fieller(a, up, b, half, 1.0), rel=1e-12)
+    # Much wider upwards than downwards, beyond twice the lower number too: at each end the difference's interval has
+    # one end at zero.
+    of_top, of_below = (a - up, a + 3 * up), (b - half, b + 4 * abs(b))
+    if b < 0:
+        of_below = (b - 4 * abs(b), b + half)
+    for rho in quotient_interval(a, of_top, b, of_below):
+        scaled = sorted((-rho * of_below[0], -rho * of_below[1]))
+        low = a - rho * b - ((a - of_top[0]) ** 2 + (-rho * b - scaled[0]) ** 2) ** 0.5
+        high = a - rho * b + ((of_top[1] - a) ** 2 + (scaled[1] + rho * b) ** 2) ** 0.5
+        assert min(abs(low), abs(high)) < 1e-9
 
 
 def test_readings_follow_the_interval(simulator):
