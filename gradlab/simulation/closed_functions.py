@@ -47,7 +47,7 @@ def is_closed(function: Any) -> bool:
 def _closed(function: Any, inside: tuple[Any, ...]) -> bool:
     if isinstance(function, types.BuiltinFunctionType | np.ufunc):
         known = getattr(function, "__module__", None) in ("builtins", "math", "numpy", None)
-        return known and function not in _IMPURE
+        return bool(known and function not in _IMPURE)
     if not isinstance(function, types.FunctionType):
         return False
     if function in inside:

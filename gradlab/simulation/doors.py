@@ -127,7 +127,7 @@ def _repeated(environment: Environment, copying: NotRestorableError) -> tuple[La
             if (draws := verify(lanes)) is None:
                 continue
             with suppress(NotAloneError):
-                held_alone(environment.name, lanes, environment.another)
+                held_alone(environment.name, lanes, None)
                 lanes.processes = cores()
                 return lanes, draws or lanes.draws
         lanes.close()

@@ -37,11 +37,13 @@ class Simulator:
     gymnasium's MuJoCo tasks and Pendulum are stepped as rows of states, once they have been held against ``env.step``.
     Any other environment is restored by a copy of its engine's data or of its Python attributes, which is slow; where
     that is not all the state it has, by repeating its seed and actions in worker processes, which is slower. An
-    environment whose restored state does not repeat the original bit for bit is refused when it is opened.
+    environment whose restored state does not repeat the original bit for bit is refused when it is opened; so is one
+    whose episodes, side by side, do not go as in environments newly made and run alone.
 
-    Wrappers that map observations, rewards or actions (rescaling, clipping, frozen normalisation, a wrapper of one's
-    own with only ``observation``, ``reward`` or ``action``) are applied; those that keep state (frames that are
-    stacked, steps that are counted) become part of it.
+    gymnasium's wrappers that map observations, rewards or actions (rescaling, clipping, frozen normalisation, a
+    transformation by a function of numbers) are applied to all states together; all others (frames that are stacked,
+    steps that are counted, wrappers of one's own, which may look into the environment) are stepped as they are, and
+    what they hold is part of the state.
 
     Actions are clipped to the environment's box before they are taken, as the libraries do, and stay float64
     (a library's float32 actions would turn the return into a staircase that cannot be differenced). Discrete
@@ -53,6 +55,8 @@ class Simulator:
         threads: threads that step chunks of lanes at the same time, where the environment's lanes can be multiplied;
             by default one for each core this process may use. Results do not depend on it, to the last bit: chunks
             are made from the number of lanes alone, and each evaluates the policy on one torch thread.
+        random: declare that steps draw random numbers, of an environment whose first steps may draw none. Otherwise it
+            is found out when the environment is opened, and a step that draws later, unannounced, is an error.
 
     Attributes:
         name: name of the environment.
@@ -82,7 +86,14 @@ class Simulator:
         torch.Size([4])
     """
 
-    def __init__(self, environment: str | Callable[[], Any], *, lanes: int = 256, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        environment: str | Callable[[], Any],
+        *,
+        lanes: int = 256,
+        threads: int | None = None,
+        random: bool = False,
+    ) -> None:
         lanes = whole_number("lanes", lanes, 1, "at least one state is stepped at a time")
         if threads is not None:
             threads = whole_number("threads", threads, 1, "or None for one for each core")
@@ -90,7 +101,9 @@ class Simulator:
         self.name, self._env, self.time_limit = made.name, made.env, made.time_limit
         self.lanes = lanes
         self.threads = threads or cores()
-        self._lanes, self.random = open_door(made)
+        if not isinstance(random, bool):
+            raise GradlabError(f"random: {random!r} given; True declares that steps draw random numbers, else False")
+        self._lanes, self.random = open_door(made, random=random)
         self.promise = self._lanes.promise
         self.honoured = made.stack.names
         self._others: list[Lanes] = []

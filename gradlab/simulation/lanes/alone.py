@@ -23,7 +23,7 @@ class NotAloneError(NotRestorableError):
     """An episode's own constants are kept where other episodes find them, too."""
 
 
-def held_alone(name: str, lanes: Lanes, make: Callable[[], Any]) -> None:
+def held_alone(name: str, lanes: Lanes, make: Callable[[], Any] | None) -> None:
     """Hold two lanes side by side against environments newly made, each reset with its lane's seed and run alone.
 
     Halfway both lanes are captured, other episodes are begun in their place, and they go on from the snapshots, having
@@ -34,12 +34,15 @@ def held_alone(name: str, lanes: Lanes, make: Callable[[], Any]) -> None:
     Args:
         name: of the environment, for messages.
         lanes: of it; afterwards in some state of their own.
-        make: makes another of its kind.
+        make: makes another of its kind; None: hold the lanes against themselves, one at a time.
 
     Raises:
         NotRestorableError: they depart from one another, or no other environment can be made.
     """
     acts = random_actions(lanes.env.action_space, (_STEPS, 2))
+    if make is None:
+        _held_one_by_one(name, lanes, acts)
+        return
     alone = [_run(make, seed, acts[:, i]) for i, seed in enumerate(_SEEDS)]
     if _departs(alone[0], _run(make, _SEEDS[0], acts[:, 0])):
         _held_one_by_one(name, lanes, acts)

@@ -20,7 +20,7 @@ import numpy as np
 
 import gradlab
 from gradlab.errors import GradlabError
-from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes
+from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes, drew
 from gradlab.simulation.workers import cores
 
 #: The very package that is imported here, before any other that is installed or lies in the working folder.
@@ -63,11 +63,12 @@ class ReplayLanes(Lanes):
         fresh: whether to make a new environment for every state to be led to, for those whose reset does not clear
             everything.
         processes: how many at most; one for each core.
-        draws: whether a step has drawn random numbers from a generator that the environment holds.
 
     Raises:
         GradlabError: the function cannot be sent to another process, or there the environment fails.
     """
+
+    can_draw = True
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class ReplayLanes(Lanes):
             "repeated from its seed and actions in processes of its own, which is slow, and exact only where seed and "
             "actions decide everything: seen over a few steps when the simulator was opened, promised no further"
         )
-        self.fresh = self.draws = False
+        self.fresh = False
         self.processes = cores()
         self._name = name
         try:
@@ -129,9 +130,11 @@ class ReplayLanes(Lanes):
             self._taken[lane].append(np.array(act[lane]))
         parts = self._ask("step", orders)
         for lanes, part in zip((lanes for lanes in mine if len(lanes)), parts, strict=True):
-            obs[lanes], reward[lanes], terminated[lanes], diverged, drew = part
+            obs[lanes], reward[lanes], terminated[lanes], diverged, drawn = part
             self._unstable[lanes] |= diverged
-            self.draws |= drew
+            self.draws |= drawn
+            if drawn and self.declared is False:
+                raise drew(self._name)
         return obs, reward, terminated
 
     def unstable(self) -> Bools:

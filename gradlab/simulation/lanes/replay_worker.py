@@ -20,10 +20,7 @@ import numpy as np
 from gradlab.simulation.environments import make
 from gradlab.simulation.lanes.base import Actions, Floats
 from gradlab.simulation.lanes.divergence import count_warnings
-from gradlab.simulation.lanes.generators import generator_state
-
-#: Steps in which the generators are looked at.
-_WATCHED = 100
+from gradlab.simulation.lanes.generators import Watch
 
 
 class Replayer:
@@ -37,7 +34,7 @@ class Replayer:
         self._source = source
         self._envs: list[Any] = []
         self._warned: list[int] = []
-        self._watched = _WATCHED
+        self._watches: list[Watch] = []
 
     def reset(self, seeds: Sequence[int], fresh: bool) -> Floats:
         """Environment i from its reset with ``seeds[i]``; observations [N, n].
@@ -52,7 +49,7 @@ class Replayer:
             self._envs.append(make(self._source).env)
         pairs = zip(self._envs, seeds, strict=False)
         obs = [np.asarray(env.reset(seed=seed)[0], dtype=np.float64) for env, seed in pairs]
-        self._warned = [_warnings(env) for env in self._envs]
+        self._begun()
         return np.stack(obs)
 
     def load(self, histories: Sequence[tuple[int, Actions]], fresh: bool) -> None:
@@ -62,23 +59,25 @@ class Replayer:
             env = self._envs[i]
             for act in actions:
                 env.step(act)
-            self._warned[i] = _warnings(env)
+        self._begun()
 
     def step(self, at: Sequence[int], act: Actions) -> tuple[Floats, Floats, Any, Any, bool]:
         """One step of some: observations, rewards, terminations, divergence, and whether one drew random numbers."""
-        # Whether an environment draws is asked when it is opened; later it would only cost time.
-        watched = at if self._watched > 0 else ()
-        self._watched -= 1
-        before = [generator_state(self._envs[i]) for i in watched]
         outcomes = [self._envs[i].step(a)[:3] for i, a in zip(at, act, strict=True)]
         obs, reward, terminated = zip(*outcomes, strict=True)
+        # Every watch is asked, as each remembers what it saw last.
+        drawn = sum(self._watches[i].drew(self._envs[i]) for i in at) > 0
         return (
             np.stack([np.asarray(one, dtype=np.float64) for one in obs]),
             np.array(reward, dtype=np.float64),
             np.array(terminated, dtype=bool),
             np.array([_warnings(self._envs[i]) != self._warned[i] for i in at], dtype=bool),
-            before != [generator_state(self._envs[i]) for i in watched],
+            drawn,
         )
+
+    def _begun(self) -> None:
+        self._warned = [_warnings(env) for env in self._envs]
+        self._watches = [Watch(env) for env in self._envs]
 
 
 def _warnings(env: Any) -> int:

@@ -72,7 +72,8 @@ def several(env):
     env = wrappers.RescaleAction(env, -0.3, 0.7)
     env = wrappers.TransformObservation(env, lambda obs: np.tanh(obs), None)
     env = wrappers.RecordEpisodeStatistics(env)
-    return Shaped(wrappers.ClipReward(normalised(env), -0.6, 2.0))
+    env = wrappers.ClipReward(normalised(env), -0.6, 2.0)
+    return wrappers.TransformReward(env, lambda reward: reward**2 if reward < 0 else float(reward) + 1)
 
 
 FUNCTIONS: dict[str, tuple[str, Wrap]] = {
@@ -96,9 +97,6 @@ FUNCTIONS: dict[str, tuple[str, Wrap]] = {
     "clipped reward": ("Reacher-v5", lambda env: wrappers.ClipReward(env, -0.3, 0.2)),
     "clipped action": ("HalfCheetah-v5", wrappers.ClipAction),
     "rescaled action": ("Pendulum-v1", lambda env: wrappers.RescaleAction(env, -1, 1)),
-    "one's own observation": ("Reacher-v5", Halved),
-    "one's own reward": ("Hopper-v5", Shaped),
-    "one's own action": ("Reacher-v5", Turned),
     "a reward for discrete actions": ("CartPole-v1", lambda env: wrappers.TransformReward(env, lambda r: r / 7)),
     "several": ("Reacher-v5", several),
 }
@@ -108,6 +106,9 @@ KEPT: dict[str, tuple[str, Wrap]] = {
     "counted steps": ("Reacher-v5", wrappers.TimeAwareObservation),
     "delayed observations": ("Reacher-v5", lambda env: wrappers.DelayObservation(env, 2)),
     "repeated actions": ("Pendulum-v1", lambda env: wrappers.RepeatAction(env, 3)),
+    "one's own observation": ("Reacher-v5", Halved),
+    "one's own reward": ("Hopper-v5", Shaped),
+    "one's own action": ("Reacher-v5", Turned),
     "chosen among levels": ("Reacher-v5", lambda env: wrappers.DiscretizeAction(env, 5)),
 }
 
@@ -168,7 +169,13 @@ def test_names_are_told_and_limits_counted_as_the_agent_counts_them():
     assert Simulator("Pendulum-v1").honoured == ()
     assert Simulator(lambda: Monitor(gymnasium.make("Pendulum-v1"))).honoured == ()
     made = make(lambda: several(gymnasium.make("Reacher-v5")))
-    assert made.stack.names == ("RescaleAction", "TransformObservation", "NormalizeObservation", "ClipReward", "Shaped")
+    assert made.stack.names == (
+        "RescaleAction",
+        "TransformObservation",
+        "NormalizeObservation",
+        "ClipReward",
+        "TransformReward",
+    )
     repeated = make(lambda: wrappers.RepeatAction(gymnasium.make("Pendulum-v1"), 3))
     assert repeated.time_limit == 67
     outside = make(lambda: wrappers.TimeLimit(wrappers.RepeatAction(gymnasium.make("Pendulum-v1").unwrapped, 3), 40))
