@@ -50,13 +50,17 @@ class SimulatorReference:
     derivatives, averaged over ``noise_seeds`` noises. For a softmax nothing is differenced: every action is taken
     once a noise, and the sum over actions differentiated (``references.softmax``).
 
-    Its gate, per state, with the reason in ``diagnostics["reason"]``: the simulation stays finite; the step sizes
-    have a plateau; no rollout of the chosen step sizes ends earlier or later than its siblings; with a stochastic
-    policy none ends at all (pathwise derivatives miss what a jump contributes to an expectation); the return is
-    not locally constant. The chain rule is a second way, independent of the first: through one-step differences along
-    the path (``simulation.chain``), with the first of the noises. The two must agree, and a product of Jacobians too
-    large for differences is refused. Where the gate is closed the mean is NaN; what jumps or is locally constant has
-    a gradient only when it is smoothed, see ``SmoothedSimulatorReference``.
+    Its gate, per state, with the reason in ``diagnostics["reason"]``: the actor's output and the simulation stay
+    finite; the step sizes have a plateau; no rollout of the chosen step sizes ends earlier or later than its
+    siblings, or is paid otherwise where gymnasium's own task has a reward that jumps (for health, without an end);
+    with a stochastic policy no rollout ends or comes to such a jump at all (pathwise derivatives miss what a jump
+    contributes to an expectation); the return is not locally constant. A reward of one's own that jumps without
+    ending the episode cannot be seen: under a stochastic policy its share is missing and the gate is open, so use
+    ``MonteCarloReference`` there, or hold the two against each other (``gradlab.cross_check``). The chain rule is a
+    second way, independent of the first: through one-step differences along the path (``simulation.chain``), with the
+    first of the noises. The two must agree, and a product of Jacobians too large for differences is refused. Where
+    the gate is closed the mean is NaN; what jumps or is locally constant has a gradient only when it is smoothed, see
+    ``SmoothedSimulatorReference``.
 
     What it gives depends on the seed, the states' positions and the settings alone: it is the same to the last bit
     for any number of threads, and wherever a run was interrupted that a file of finished rollouts let go on.
@@ -85,8 +89,9 @@ class SimulatorReference:
             none is expected to be wider. 0 spends all of ``seconds`` or ``rollouts``. Means below a tenth of the
             root mean square over states count as that. None gives every state the same noises.
         second_way: whether a state's gradient is held against the chain rule's; by default where MuJoCo keeps the
-            state (other environments may hold reals that cannot be found and moved). It doubles the steps simulated
-            for a deterministic policy, and adds about one part in ``noise_seeds`` for others.
+            state (other environments may hold reals that cannot be found and moved). It is worked out at states that
+            are open without it or have no plateau; it doubles the steps simulated for a deterministic policy, and adds
+            about one part in ``noise_seeds`` for others.
         clock: seconds, monotonic; for tests.
 
     Raises:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.errors import GradlabError
 from gradlab.simulation.lanes.base import Actions, Bools, Floats, Lanes, drew
@@ -35,6 +36,8 @@ class TurnLanes(Lanes):
         super().__init__(env)
         self._watches: dict[int, Watch] = {}
         self._globals = None if env is None or _only_gymnasium(env) else GlobalWatch()
+        self._pays_health = env is not None and _pays_health(env.unwrapped)
+        self._regimes: NDArray[np.int64] | None = None
 
     @abstractmethod
     def _enter(self, lane: int) -> None:
@@ -60,12 +63,16 @@ class TurnLanes(Lanes):
         reward, terminated = np.zeros(self.size), np.zeros(self.size, dtype=bool)
         if self._globals is not None:
             self._globals.look()
+        if self._pays_health:
+            self._regimes = np.zeros(self.size, dtype=np.int64)
         for lane in np.flatnonzero(running).tolist():
             self._enter(lane)
             watch = self._watches.get(lane)
             if watch is None:
                 watch = self._watches[lane] = Watch(env)
             obs[lane], reward[lane], terminated[lane], _, _ = env.step(act[lane])
+            if self._regimes is not None:
+                self._regimes[lane] = int(env.unwrapped.is_healthy)
             if self._globals is not None and self.declared is not None and self._globals.drew():
                 raise GradlabError(
                     f"environment {type(env.unwrapped).__name__}: a step drew from a global random generator (of "
@@ -76,11 +83,22 @@ class TurnLanes(Lanes):
             self._leave(lane)
         return obs, reward, terminated
 
+    def regimes(self) -> NDArray[np.int64] | None:
+        """Healthy or not, of what derives from a task of gymnasium's that pays for it without an end."""
+        return self._regimes
+
     def _note(self, drawn: bool) -> None:
         if drawn:
             self.draws = True
             if self.declared is False:
                 raise drew(type(self.env.unwrapped).__name__)
+
+
+def _pays_health(bare: Any) -> bool:
+    of_gymnasium = any(kind.__module__.startswith("gymnasium.envs.mujoco") for kind in type(bare).__mro__)
+    if not of_gymnasium or not hasattr(type(bare), "is_healthy"):
+        return False
+    return not getattr(bare, "_terminate_when_unhealthy", True) and getattr(bare, "_healthy_reward", 0) != 0
 
 
 def _only_gymnasium(env: Any) -> bool:
