@@ -56,7 +56,14 @@ class Decisions(Simulator):
         act = pilot.to_env(first_actions).clamp(pilot.env_low, pilot.env_high)
         value = self.q(act.reshape(-1, self.action_size)).reshape(act.shape[:-1])
         last = states.obs.expand(*act.shape[:-1], 1)
-        return Rollouts(value, torch.ones(value.shape, dtype=torch.int64), torch.zeros_like(value).bool(), last, torch.zeros_like(value).long(), torch.zeros_like(value).bool())
+        return Rollouts(
+            value,
+            torch.ones(value.shape, dtype=torch.int64),
+            torch.zeros_like(value).bool(),
+            last,
+            torch.zeros_like(value).long(),
+            torch.zeros_like(value).bool(),
+        )
 
 
 class Constant(nn.Module):
