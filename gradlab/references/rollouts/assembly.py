@@ -63,7 +63,8 @@ def assemble(
             reasons[position] = reason
     valid = torch.tensor([not reason for reason in reasons], dtype=torch.bool)
     mean[~valid], stderr[~valid] = torch.nan, torch.nan
-    noises_of = torch.tensor([run.records.count(position) for position in range(count)])
+    made = torch.tensor([run.records.count(position) for position in range(count)])
+    noises_of = torch.tensor([allocation.averaged(number) for number in made.tolist()])
     steps = run.records.steps + run.chain_steps
     if not run.second_way:
         found = {part: value for part, value in found.items() if part not in ("growth", "chain_error")}
@@ -72,7 +73,7 @@ def assemble(
         "left_out": sum(reason in (OUT_OF_TIME, OUT_OF_ROLLOUTS, NOT_CHOSEN) for reason in reasons),
         **found,
         "noise_seeds": noises_of,
-        "rollouts": noises_of * scheme.width,
+        "rollouts": made * scheme.width,
         "steps": steps,
         "seconds": run.seconds,
         "steps_per_second": steps / run.seconds if run.seconds > 0 else torch.nan,

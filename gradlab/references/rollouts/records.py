@@ -115,9 +115,9 @@ class RolloutRecords:
                 groups.setdefault(noises, []).append(position)
         yield from groups.values()
 
-    def gathered(self, positions: Sequence[int]) -> Outcome:
-        """Outcomes [seeds, L, B] of states that have the same noises, in the order of their numbers."""
-        noises = self.indices(positions[0])
+    def gathered(self, positions: Sequence[int], noises: Sequence[int] | None = None) -> Outcome:
+        """Outcomes [seeds, L, B] of states that have the same noises, in the order of their numbers; or of some."""
+        noises = self.indices(positions[0]) if noises is None else noises
         found = [[self._of[position][index] for position in positions] for index in noises]
 
         def joined(name: str) -> Tensor:

@@ -64,6 +64,8 @@ class RolloutRun:
         self._blocks = 0
         self._fraction = 0.0
         self._sampled: dict[int, tuple[tuple[int, ...], bool, Sampled]] = {}
+        self._piloted: dict[int, tuple[bool, Sampled]] = {}
+        self._pilots_now: dict[int, Sampled] = {}
         self._unexplained: set[int] = set()
 
     @property
@@ -87,11 +89,11 @@ class RolloutRun:
             self._tell()
         self._tell(finished=True)
 
-    def assess(self, positions: list[int]) -> Assessment:
-        """What is known of states that have the same noises."""
+    def assess(self, positions: list[int], noises: tuple[int, ...] | None = None) -> Assessment:
+        """What is known of states that have the same noises, by all of them or by these alone."""
         chained = [self.chains[position] for position in positions if position in self.chains]
         chain = _joined(chained) if chained and len(chained) == len(positions) else None
-        return self._scheme.assess(positions, self.records.gathered(positions), chain)
+        return self._scheme.assess(positions, self.records.gathered(positions, noises), chain)
 
     def alike(self) -> list[list[int]]:
         """The states that have their first noises, in groups that can be assessed together."""
@@ -109,7 +111,21 @@ class RolloutRun:
         block = self._allocation.first(self.records, self._blocks)
         if block is not None or not self._allocation.adaptive:
             return block
-        return self._allocation.further(self._sample(), self._blocks)
+        return self._allocation.further(self._pilots(), self.records, self._blocks)
+
+    def _pilots(self) -> dict[int, Sampled]:
+        """The draws of every state's pilot: what came after it has no say in how much more comes."""
+        noises, positions = tuple(range(self._allocation.noises)), self._allocation.positions
+        for chained in (True, False):
+            some = [p for p in positions if (p in self.chains) == chained]
+            stale = [p for p in some if p not in self._piloted or self._piloted[p][0] != chained]
+            if not stale:
+                continue
+            found = self.assess(stale, noises)
+            for i, p in enumerate(stale):
+                self._piloted[p] = (chained, Sampled(found.draws[:, i], noises, not found.reasons[i]))
+            self._pilots_now = {p: self._piloted[p][1] for p in positions if p in self._piloted}
+        return self._pilots_now
 
     def _to_chain(self) -> Tensor | None:
         if not self.second_way:
@@ -243,8 +259,8 @@ class RolloutRun:
         )
         checked = sum(not self._wants_chain(p, state) for p, state in states.items())
         done = self.records.rollouts + width * checked
-        if self._allocation.first(self.records, self._blocks) is None:
-            total += self._allocation.missing(states)
+        if self._allocation.adaptive and self._allocation.first(self.records, self._blocks) is None:
+            total += self._allocation.missing(self._pilots(), self.records)
         # Something is left to do until the last report says that nothing is.
         return min(max(done / total, self._spending.share(self.records.rollouts)), 0.999)
 
