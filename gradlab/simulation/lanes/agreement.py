@@ -71,7 +71,7 @@ def apart(ours: Any, theirs: Any) -> float:
     """The largest |difference| / max(1, |number|); infinite where shapes, or what is not finite, differ.
 
     Example:
-        >>> apart([1.0, float("nan")], [1.5, float("nan")]), apart([1.0], [float("inf")])
+        >>> apart([1.0, float("nan")], [0.5, float("nan")]), apart([1.0], [float("inf")])
         (0.5, inf)
     """
     one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
