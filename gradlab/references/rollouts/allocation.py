@@ -192,7 +192,7 @@ class Allocation:
             for position, draws in of.items()
         }
         floor = _FLOOR**2 * sum(squares.values()) / max(len(squares), 1)
-        found = {}
+        found: dict[int, tuple[float, float]] = {}
         for position, draws in of.items():
             square = max(squares[position], floor, _UNRESOLVED**2 * variances[position] / len(draws))
             width = math.sqrt(variances[position] / square) if square > 0 else 0.0
