@@ -166,8 +166,6 @@ def _wide(noise: Tensor | None, lead: torch.Size, horizon: int, shape: tuple[int
     if noise is None:
         raise GradlabError("noise: a stochastic policy needs it, [..., horizon, states, actions]")
     noise = real_tensor("noise", noise)
-    if bool(noise.isnan().any()):
-        raise GradlabError(f"noise: NaN in {int(noise.isnan().sum())} of {noise.numel()} numbers; draw it anew")
     expected = (*lead, horizon, *shape)
     try:
         return noise[..., :horizon, :, :].expand(expected)

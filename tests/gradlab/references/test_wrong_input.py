@@ -108,14 +108,11 @@ def test_what_rollouts_are_given(pendulum, states):
     agent, drawing = pendulum_agent(), pendulum_agent(Gaussian(), 2)
     for horizon in (2.5, "x", None):
         refused(lambda horizon=horizon: pendulum.returns(agent, states, ACTIONS, horizon=horizon), "horizon: ")
-    noise = torch.zeros(2, 3, 1)
-    noise[1, 2] = NAN
     cases = [
         (agent, torch.zeros(3, 1, dtype=torch.cfloat), {}, "first_actions: the numbers are complex"),
         (agent, "left", {}, "first_actions: 'left'"),
         (agent, ACTIONS, {"entropy": "a"}, "entropy: 'a'"),
         (agent, ACTIONS, {"respect_time_limit": "no"}, "respect_time_limit: 'no'"),
-        (drawing, ACTIONS, {"noise": noise}, "noise: NaN in 1 of 6 numbers"),
         (drawing, ACTIONS, {"noise": "loud"}, "noise: 'loud'"),
         (None, ACTIONS, {}, "agent: None"),
         (agent.actor, ACTIONS, {}, "agent: Sequential, but what its outputs mean"),
@@ -240,3 +237,16 @@ def test_numbers_of_numpy_and_torch_are_as_good(pendulum, states):
     plain = SimulatorReference(pendulum, 3).cotangent(agent, states).mean
     for horizon in (np.int64(3), torch.tensor(3), 3.0):
         assert torch.equal(SimulatorReference(pendulum, horizon).cotangent(agent, states).mean, plain)
+
+
+def test_an_actor_that_rounds_its_output_is_measured_all_the_same(pendulum, states):
+    class Rounding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 1)
+
+        def forward(self, obs: Tensor) -> Tensor:
+            return torch.tanh(self.layer(obs)).float()
+
+    found = SimulatorReference(pendulum, 2).cotangent(Agent(Rounding(), [], [-2], [2]), states)
+    assert found.mean.dtype == torch.float64
