@@ -93,9 +93,9 @@ def _constant(value: Any, inside: tuple[Any, ...]) -> bool:
     if isinstance(value, tuple):
         return all(_constant(part, inside) for part in value)
     if isinstance(value, np.ndarray):
-        return value.dtype != object
+        return bool(value.dtype != object)
     if isinstance(value, type):
         return value.__module__ in ("builtins", "numpy")
     if isinstance(value, types.ModuleType):
-        return value in (np, math)
+        return value is np or value is math
     return isinstance(value, _PLAIN) or _closed(value, inside)
