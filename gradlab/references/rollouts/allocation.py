@@ -196,6 +196,7 @@ class Allocation:
         for position, draws in of.items():
             square = max(squares[position], floor, _UNRESOLVED**2 * variances[position] / len(draws))
             width = math.sqrt(variances[position] / square) if square > 0 else 0.0
+            enough: float
             if self._target:
                 enough = max(math.ceil((width / self._target) ** 2), self.noises)
             else:
