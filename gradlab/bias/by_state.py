@@ -12,8 +12,8 @@ from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.inference.intervals import sum_interval
 from gradlab.references.base import ReferenceCotangent
-from gradlab.statistics.by_episode import EpisodeSums
-from gradlab.statistics.critic_gradient import gradient_accuracy
+from gradlab.statistics.by_episode import EpisodeSums, root_of
+from gradlab.statistics.critic_gradient import above_noise, gradient_accuracy
 from gradlab.statistics.sign import wrong_direction
 
 
@@ -75,12 +75,16 @@ def state_error(v: Tensor, truth: ReferenceCotangent, episode: Tensor) -> StateE
         "true": truth.mean.square().sum(-1) - truth.stderr.square().sum(-1),
     }
     kept = {name: part[keep] for name, part in squares.items()}
+    if not above_noise(truth):
+        kept["true"] = torch.full_like(kept["true"], torch.nan)
     sums = EpisodeSums.of(kept, episode.cpu()[keep], truth.name, str(truth.objective))
     # Squares from which noise is taken off may be zero or below: their intervals are not on a logarithmic scale.
     bias_squared = sums.estimate(lambda s: s["bias"] / _positive(s["true"]))
     spread = sums.estimate(lambda s: s["noise"] / _positive(s["true"]), "ratio")
     mse = sums.estimate(lambda s: (s["bias"] + s["noise"]) / _positive(s["true"]))
-    if bias_squared.ends is not None and spread.ends is not None:
+    if math.isnan(spread.value):
+        mse = replace(mse, value=math.nan, stderr=math.nan, ends=None)
+    elif bias_squared.ends is not None and spread.ends is not None:
         # What is known of the variance's tail, and of its sign, has to be known of the sum's.
         mse = replace(mse, ends=sum_interval(bias_squared.value, bias_squared.ends, spread.value, spread.ends))
     return StateError(
@@ -91,22 +95,6 @@ def state_error(v: Tensor, truth: ReferenceCotangent, episode: Tensor) -> StateE
         norm_ratio=root_of(sums.estimate(lambda s: s["own"] / _positive(s["true"]))),
         wrong_direction=wrong_direction(draws, truth, episode.cpu()),
     )
-
-
-def root_of(ratio: Estimate) -> Estimate:
-    """The square root of a ratio of squares that may be negative by noise, in which case there is none.
-
-    Example:
-        >>> root = root_of(Estimate(4.0, 1.0, samples=30, ends=(-1.0, 9.0)))
-        >>> root.value, root.stderr, root.ends
-        (2.0, 0.25, (0.0, 3.0))
-    """
-    if not ratio.value > 0:
-        return replace(ratio, value=math.nan, stderr=math.nan, ends=None)
-    value = math.sqrt(ratio.value)
-    low, high = ratio.interval()
-    ends = (math.sqrt(max(low, 0.0)), math.sqrt(high)) if math.isfinite(low) else None
-    return replace(ratio, value=value, stderr=ratio.stderr / (2 * value), ends=ends)
 
 
 def _positive(squared: Tensor) -> Tensor:

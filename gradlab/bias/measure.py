@@ -32,8 +32,9 @@ class BiasReport:
 
     Attributes:
         at_states: estimator's name → its error at the head, state by state; empty where too few gates are open.
-        update: estimator's name → the error of its expected update over the states, in parameter space; empty too
-            where the true one's norm is not resolved from zero, since errors are relative to it.
+        update: estimator's name → the error of its expected update over the states, in parameter space (over the
+            policy's own steps, every one alike: not ∇J, which ``policy_gradient`` gives); empty too where the true
+            one's norm is not resolved from zero, since errors are relative to it.
         own: estimator's name → E‖E v − c‖²/E‖c‖² against the critic's own gradient c, state by state: what the
             estimator adds to the critic's error, at all states.
         reference: the reference's name.

@@ -1,4 +1,4 @@
-"""Errors of an expected update, relative to the true gradient, for the distribution that states come from.
+"""Errors of an expected update, relative to the true one, for the distribution that states come from.
 
 A state's sample is J_sᵀ v_s, and what an actor follows is its expectation over states s ~ d, g = E J_sᵀ v_s; the truth
 is r = E J_sᵀ r_s. At B states the plug-in ‖(1/B) Σ_i J_iᵀ(v_i − r_i)‖² is too large by what states scatter. Inner
@@ -23,18 +23,21 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.bias.by_state import root_of
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate, Scale
 from gradlab.inference.confidence import skewed_interval, tailed_half, variance_interval
 from gradlab.inference.intervals import sum_interval
+from gradlab.statistics.by_episode import root_of
 from gradlab.statistics.nested import LeftOutParts, leave_groups_out
 from gradlab.tangent import TangentKernel, tangent_kernel
 
 
 @dataclass(frozen=True)
 class RelativeError:
-    """An estimator's error relative to the true gradient r = E J_sᵀ r_s, over the distribution of states.
+    """An estimator's error relative to the true expected update r = E J_sᵀ r_s, over the distribution of states.
+
+    That is ∇J only where states come from the discounted distribution (C. Nota, P. Thomas 2020, *Is the policy gradient
+    a gradient?*); of the policy's own steps, every one alike, it is what an actor follows, and no gradient.
 
     Attributes:
         bias_squared: ‖E g − r‖²/‖r‖²; may be negative, never clipped.

@@ -124,7 +124,7 @@ def _tables(measured: Measured) -> Iterator[tuple[tuple[str, ...], list[tuple[st
 def _lines(measured: Measured) -> list[str]:
     """What the tables do not say."""
     report = measured.report
-    norm = "" if report.true_squared is None else f" ‖∇J‖² is {cell(report.true_squared)}"
+    norm = "" if report.true_squared is None else f" ‖u‖² of the true expected update is {cell(report.true_squared)}"
     if norm and not report.update:
         norm += ", not resolved from zero: there are no errors of the update relative to it. Take more episodes"
     opened = f"Gate open at {report.open} of {report.states} states, from {report.episodes} episodes"
@@ -209,8 +209,11 @@ TASK_IS_TOLD = (
 _READING = """
 ## How to read it
 
-Every policy gradient has the form ∇J = E_s[J_sᵀ ∇_h F_s(h)], with h the actor's head at a state s, J_s = ∂h/∂θ, and
-states from the policy's own episodes, every step alike. The estimators differ in the small vector that they put for
+What an actor follows has the form u = E_s[J_sᵀ ∇_h F_s(h)], with h the actor's head at a state s, J_s = ∂h/∂θ, and
+here states from the policy's own episodes, every step alike: the *expected update*. Most algorithms take it for the
+policy gradient. It is not ∇J of the discounted return, in which a step t weighs γᵗ, nor the gradient of any other
+objective (C. Nota, P. Thomas 2020, *Is the policy gradient a gradient?*); `gradlab.policy_gradient` at the states of
+`visit_discounted` gives ∇J. The estimators differ in the small vector that they put for
 ∇_h F_s, and all of them take it from the agent's critic. The reference takes it from the physics: it restores the
 simulator to the state, moves the head, follows the policy, and differentiates the return. `simulator` differences in
 float64 and is exact up to its horizon H; `smoothed simulator` is the gradient of the return smoothed over the first
@@ -221,9 +224,9 @@ Two kinds of tables, all relative to the size of the true gradient r_s = ∇_h F
 
 * **state by state**, at the head: bias² is E_s‖E v_s − r_s‖²/E_s‖r_s‖², v_s an estimator's vector at state s. No
   state's error makes up for another's. Variance is that of one draw at a state.
-* **expected update**, in parameters: bias² is ‖g − ∇J‖²/‖∇J‖² of the expectation over states, g = E_s[J_sᵀ E v_s], in
+* **expected update**, in parameters: bias² is ‖g − u‖²/‖u‖², g = E_s[J_sᵀ E v_s] and u = E_s[J_sᵀ r_s], in
   which errors of different states cancel as they do in a run. Variance is that of the gradient of a minibatch of
-  {batch} states with one draw at each. Near the end of training ∇J itself is nearly zero, and these are hard to
+  {batch} states with one draw at each. Near the end of training u is nearly zero, and these are hard to
   resolve.
 
 Columns:

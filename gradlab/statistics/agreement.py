@@ -246,7 +246,7 @@ def _projection(
     stderr = math.hypot(*(side.stderr for side in sides))
     ends, samples = _welch(one, two, 0.95), min(first.count, second.count)
     apart = Estimate(one.value - two.value, stderr, samples, second.name, objective, ends=ends, caveat=caveat)
-    return Projection(what, *sides, apart)
+    return Projection(what, sides[0], sides[1], apart)
 
 
 def _welch(one: _Side, two: _Side | None, level: float) -> Interval:

@@ -22,6 +22,9 @@ Kind = Literal["mean", "square", "ratio", "cosine"]
 
 _SCALES: dict[Kind, Scale] = {"mean": "linear", "square": "inverse", "ratio": "log", "cosine": "fisher"}
 
+#: Logarithm of the factor beyond which the interval of a ratio is wider than anything it could tell.
+_UNKNOWN = math.log(1000.0)
+
 
 @dataclass(frozen=True)
 class EpisodeSums:
@@ -73,7 +76,8 @@ class EpisodeSums:
 
         Args:
             statistic: of the sums of all states; called with the sums that are left where an episode is left out too.
-            kind: where its interval is symmetric, or on which side its tail lies.
+            kind: where its interval is symmetric, or on which side its tail lies. A "ratio" is of two positive numbers,
+                neither with noise taken off; it is NaN where it is not known within a factor of a thousand.
         """
         value, episodes = float(statistic(self._whole)), self.episodes
         without = statistic({name: self._whole[name] - part for name, part in self.sums.items()})
@@ -85,7 +89,9 @@ class EpisodeSums:
         if kind == "square" and value > 0:
             ends = variance_interval(value, stderr, pseudo)
         elif kind == "ratio" and value > 0:
-            relative = min(tailed_half(stderr, pseudo) / value, 700.0)
+            relative = tailed_half(stderr, pseudo) / value
+            if relative > _UNKNOWN:
+                return replace(found, value=math.nan, stderr=math.nan)
             ends = value * math.exp(-relative), value * math.exp(relative)
         elif kind == "cosine" and abs(value) < 1:
             centre, half = math.atanh(value), tailed_half(stderr, pseudo) / (1 - value**2)
@@ -93,3 +99,19 @@ class EpisodeSums:
         else:
             ends = skewed_interval(value, stderr, pseudo)
         return replace(found, ends=ends)
+
+
+def root_of(ratio: Estimate) -> Estimate:
+    """The square root of a ratio of squares that may be negative by noise, in which case there is none.
+
+    Example:
+        >>> root = root_of(Estimate(4.0, 1.0, samples=30, ends=(-1.0, 9.0)))
+        >>> root.value, root.stderr, root.ends
+        (2.0, 0.25, (0.0, 3.0))
+    """
+    if not ratio.value > 0:
+        return replace(ratio, value=math.nan, stderr=math.nan, ends=None)
+    value = math.sqrt(ratio.value)
+    low, high = ratio.interval()
+    ends = (math.sqrt(max(low, 0.0)), math.sqrt(high)) if math.isfinite(low) else None
+    return replace(ratio, value=value, stderr=ratio.stderr / (2 * value), ends=ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.references.base import ReferenceCotangent
-from gradlab.statistics.by_episode import EpisodeSums
+from gradlab.statistics.by_episode import EpisodeSums, root_of
 from gradlab.statistics.sign import wrong_direction
 
 #: Share of ‖r‖² that may be noise before a mean of cosines needs a word on it.
@@ -27,7 +28,8 @@ class GradientAccuracy:
         bias_squared: E‖c − r‖².
         relative_bias_squared: E‖c − r‖²/E‖r‖².
         cosine: E c·r/√(E‖c‖² E‖r‖²): of all states' gradients as one vector.
-        norm_ratio: √(E‖c‖²/E‖r‖²).
+        norm_ratio: √(E‖c‖²/E‖r‖²). It, the cosine and the relative squared bias are NaN where E‖r‖² is not above the
+            reference's noise.
         mean_cosine: E cos(c, r), every state counting alike however small its gradient.
         per_state: "bias_squared", "cosine", "norm_ratio", "critic_norm" and "true_norm" at every state, [B];
             NaN where the gate is closed, or where nothing of ‖r‖² is above its noise.
@@ -95,13 +97,16 @@ def gradient_accuracy(
         "true_norm": norms["true"],
     }
     kept = {name: part[keep] for name, part in squares.items()}
+    if not above_noise(truth):
+        # Nothing can be relative to what its noise explains.
+        kept["true"] = torch.full_like(kept["true"], torch.nan)
     sums = EpisodeSums.of(kept, episode.cpu()[keep], truth.name, str(truth.objective), caveat)
     return (
         GradientAccuracy(
             bias_squared=sums.estimate(lambda s: s["error"] / s["count"], "square"),
-            relative_bias_squared=sums.estimate(lambda s: s["error"] / s["true"], "ratio"),
+            relative_bias_squared=sums.estimate(lambda s: s["error"] / _positive(s["true"])),
             cosine=sums.estimate(lambda s: s["cross"] / (_root(s["critic"]) * _root(s["true"])), "cosine"),
-            norm_ratio=sums.estimate(lambda s: _root(s["critic"]) / _root(s["true"]), "ratio"),
+            norm_ratio=root_of(sums.estimate(lambda s: s["critic"] / _positive(s["true"]))),
             mean_cosine=sums.estimate(lambda s: s["as_seen"] / s["count"]),
             per_state={name: torch.where(keep, part, torch.nan) for name, part in per_state.items()},
             open=int(keep.sum()),
@@ -121,8 +126,27 @@ def _wrong(c: Tensor, tau: Tensor, truth: ReferenceCotangent, episode: Tensor) -
     return wrong_direction(torch.cat([c + apart, c - apart]), truth, episode)
 
 
+def above_noise(truth: ReferenceCotangent) -> bool:
+    """Whether Σ_s‖r_s‖² of the open states, less its noise, is above twice its standard error by that noise.
+
+    Example:
+        >>> from gradlab.objective import Objective
+        >>> r = torch.tensor([[1.0], [-1.0]]).double()
+        >>> [above_noise(ReferenceCotangent(r, s * r.abs(), "truth", Objective())) for s in (0.1, 1.0)]
+        [True, False]
+    """
+    keep = truth.valid.cpu()
+    r, noise = (part.cpu().double()[keep].square() for part in (truth.mean, truth.stderr))
+    variance = float((4 * r * noise - 2 * noise.square()).clamp_min(0.0).sum())
+    return float((r - noise).sum()) > 2 * math.sqrt(variance)
+
+
+def _positive(squared: Tensor) -> Tensor:
+    return torch.where(squared > 0, squared, torch.nan)
+
+
 def _root(squared: Tensor) -> Tensor:
-    return torch.where(squared > 0, squared, torch.nan).sqrt()
+    return _positive(squared).sqrt()
 
 
 def _notes(truth: ReferenceCotangent, keep: Tensor, noise: Tensor, r: Tensor) -> tuple[str, ...]:

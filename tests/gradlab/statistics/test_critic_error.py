@@ -232,6 +232,26 @@ def test_a_noisy_reference_is_told():
     assert found.bias_squared.value == pytest.approx(-0.5)
 
 
+def test_a_critic_without_error_may_have_none_and_nothing_is_relative_to_noise():
+    """Noise is taken off the squares: about half of the intervals of a right critic begin below zero, not above."""
+    generator = torch.Generator().manual_seed(1)
+    r = torch.randn(24, 2, generator=generator, dtype=torch.float64)
+    stderr, held = torch.full((24, 2), 0.3).double(), 0
+    for _ in range(40):
+        noise = 0.3 * torch.randn(24, 2, generator=generator, dtype=torch.float64)
+        truth = ReferenceCotangent(r + noise, stderr, "truth", Objective())
+        found, _ = gradient_accuracy(replace(truth, mean=r, stderr=0 * stderr), truth, torch.arange(24))
+        low, high = found.relative_bias_squared.interval()
+        held += low <= 0 <= high
+    assert held >= 33
+    # Squares that are their noise's: no ratio, rather than one from 3e-305 to 3e303.
+    drowned = ReferenceCotangent(0.3 * r, stderr, "truth", Objective())
+    found, _ = gradient_accuracy(replace(drowned, stderr=0 * stderr), drowned, torch.arange(24))
+    for estimate in (found.relative_bias_squared, found.norm_ratio, found.cosine):
+        assert math.isnan(estimate.value)
+        assert estimate.ends is None
+
+
 def test_wrong_input_is_refused_in_one_line(reference):
     agent = wrong_agent()
     states = reference.simulator.visit(agent, 4, seed=3, episodes=2, max_steps=6)
