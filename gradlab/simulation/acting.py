@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.errors import GradlabError
 from gradlab.arguments import whole_number
+from gradlab.errors import GradlabError
 from gradlab.simulation.lanes.base import Bools, Floats
 from gradlab.simulation.pilot import receiver
 
