@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,10 @@ from gradlab.simulation.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
     from gradlab.statistics.critic_gradient import GradientAccuracy
+
+#: Episodes from which on the bias's 95 % interval holds it in 92 of 100 cases where the critic's errors are skewed
+#: (log-normal with σ = ½ over normal ones): 84 at 8, 86 at 12, 94 at 64; where they are normal 92 to 97 at any number.
+_EPISODES = 32
 
 
 class BootstrappedReference(SimulatorReference):
@@ -228,7 +233,14 @@ class _Bootstrapped(Course):
 
 def _said(estimate: Estimate) -> str:
     low, high = estimate.interval()
-    return f"{estimate.value:.3g} (95 % interval {low:.3g} to {high:.3g}, {estimate.samples} episodes)"
+    if math.isnan(estimate.value + low + high):
+        return f"unresolved ({estimate.samples} episodes)"
+    said = f"{estimate.value:.3g} (95 % interval {low:.3g} to {high:.3g}, {estimate.samples} episodes"
+    return (
+        f"{said}; with skewed errors it takes about {_EPISODES} for that)"
+        if estimate.samples < _EPISODES
+        else f"{said})"
+    )
 
 
 def _digest(critic: Any) -> str:

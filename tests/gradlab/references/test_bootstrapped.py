@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from torch import Tensor, nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian, Softmax, SquashedGaussian
-from gradlab.references.bootstrapped import BootstrappedReference
+from gradlab.references.bootstrapped import BootstrappedReference, _said
 from gradlab.references.critic import CriticReference
 from gradlab.references.simulator import SimulatorReference
 from gradlab.simulation import Simulator
@@ -366,3 +369,10 @@ def test_an_agent_without_a_critic_is_refused():
     states = reference.simulator.visit(agent, 1, seed=0, episodes=1, max_steps=1)
     with pytest.raises(GradlabError, match="no critic"):
         reference.cotangent(agent, states)
+
+
+def test_a_bias_of_few_episodes_or_none_says_so():
+    few, many = (Estimate(0.5, 0.1, samples) for samples in (8, 64))
+    assert "8 episodes; with skewed errors it takes about 32" in _said(few)
+    assert _said(many).endswith("64 episodes)")
+    assert _said(Estimate(math.nan, math.nan, 8)) == "unresolved (8 episodes)"
