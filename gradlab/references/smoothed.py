@@ -16,6 +16,7 @@ from gradlab.arguments import real_number, switch, time_allowed, whole_number
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
+from gradlab.references.jumps import deviations
 from gradlab.references.orthogonal import orthogonal_directions, pairs_per_draw
 from gradlab.simulation.gate import ACTIONLESS, NOT_FINITE
 from gradlab.simulation.given import check_radius, check_states
@@ -55,13 +56,18 @@ class SmoothedSimulatorReference:
     none.
 
     A jump so far out that one pair in a hundred meets it may be missed by all of them, and the draws then know nothing
-    of it. So the standard error has, in quadrature, what one pair more would have made with a change as large as the
-    largest of the state, or of all states where a state saw none. Without it the intervals of a ball that hardly clears
-    a wall (``worlds.BallOverWall``) held 55 % of the truths, with it all; where jumps are met often it adds some
-    per cent, and to smooth returns with one action coordinate as much again. On InvertedPendulum-v5 (64 states, H = 50,
-    four seeds) 95 % intervals held 99 % of the truths at σ = 0.1 and 92 % at σ = 0.4, where a few lie far outside: a
-    jump that was missed may be higher than any that the state's draws saw. Where no pair saw any change at any state,
-    all are refused.
+    of it. So the standard error has, in quadrature, what one pair more would have made with a change as far from
+    linear as the farthest of its state (``jumps.deviations``), and where any state was seen to jump as the farthest of
+    all that were: a jump that a state missed may be higher than those that it met. Linear returns add nothing to it.
+    Jumps are looked for with at most twenty rollouts more at states whose rollouts all end alike. Where no pair saw any
+    change at any state, all are refused. A jump that no pair of any state met is in no interval.
+
+    Coverage of 95 % intervals (Student's t) at 4, 8 and 32 draws, 250 to 400 repetitions, ± 2 %: a return with a jump
+    20 times as high as the usual one, 2.5 σ away, 100, 100 and 95 %; ``worlds.Step`` and ``worlds.BallOverWall`` 96 to
+    100 %, the standard errors 1 to 4 times the errors at 32 draws and up to 19 times at 4, most where a jump is rare.
+    Smooth returns have standard errors that are right on average, but few draws are not near normal: with one action
+    coordinate 84, 86 and 90 % were held (1500 repetitions), of a linear-quadratic regulator with two 77 to 87 % at 4
+    draws, 89 % at 8, 91 % at 16 and 95 % at 64.
 
     Args:
         environment: a gymnasium identifier, a function that makes an environment, or a ``Simulator``.
@@ -183,6 +189,12 @@ class SmoothedSimulatorReference:
                 surrogate = surrogate - alpha * log_prob.sum()
             (unit,) = torch.autograd.grad((weights.to(act) * act).sum(), at, retain_graph=True)
             (cotangents,) = torch.autograd.grad(surrogate, at)
+
+        def again(first: Tensor, pair: Tensor, state: Tensor) -> Rollouts:
+            same = noise[pair, :, state].movedim(1, 0).unsqueeze(0) if noise is not None else None
+            return self._rollouts(pilot, states[state.tolist()], first, same)
+
+        height, jumps = deviations(act, directions.to(up), self.radius, rollouts, again)
         # Pairs of a draw are not independent of each other; draws are.
         by_draw = cotangents.cpu().double().unflatten(0, (self.draws, -1)).mean(1)
         return _Block(
@@ -192,6 +204,8 @@ class SmoothedSimulatorReference:
             actionless=rollouts.actionless.flatten(0, 1).any(0),
             unchanged=(up == down).double().mean(0),
             largest=(up - down).abs().amax(0),
+            height=height,
+            jumps=jumps,
             unit=unit.cpu().double().square().mean(0).sqrt(),
             ended=rollouts.terminated.flatten(0, 1).double().mean(0),
         )
@@ -230,8 +244,10 @@ class SmoothedSimulatorReference:
     def _assemble(self, pilot: Agent, found: _Block, left_out: int) -> ReferenceCotangent:
         pairs = self._pairs(pilot)
         largest = float(found.largest[found.finite].max()) if bool(found.finite.any()) else 0.0
-        seen = torch.where(found.largest > 0, found.largest, largest)
-        unseen = (seen / (2 * self.radius * (pairs + 1))).unsqueeze(-1) * found.unit
+        # A jump that a state missed may be higher than those it met, so that all allow for the highest of any.
+        jumps = found.height[found.jumps & found.finite]
+        height = found.height.clamp_min(float(jumps.max()) if len(jumps) else 0.0)
+        unseen = (height / (2 * self.radius * (pairs + 1))).unsqueeze(-1) * found.unit
         stderr = torch.hypot(found.stderr, unseen)
         reasons = [
             ACTIONLESS if lost else NOT_FINITE if not finite else UNCHANGED if largest == 0 else ""
@@ -264,5 +280,7 @@ class _Block:
     actionless: Tensor
     unchanged: Tensor
     largest: Tensor
+    height: Tensor  # [B], farthest that a pair's change is from linear
+    jumps: Tensor  # [B], whether one was seen
     unit: Tensor  # [B, m], root mean square of what a return that changes by 2σ makes of one pair
     ended: Tensor

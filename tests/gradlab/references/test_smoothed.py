@@ -155,7 +155,11 @@ def test_a_smooth_return_in_any_dimension(size):
         others = torch.stack([sine[torch.arange(size) != i].prod() for i in range(size)])
         truth = slope + 3 * at**2 + 3 * 0.09 + damped**size * 2 * cosine * others
     z = (found.mean - truth) / found.stderr
-    assert z.abs().max() < 4.5
+    # The longest moves decide, and few are long: the standard error is right on average, but 90 % are held, not 95.
+    assert ((z.abs() < 2.04).double().mean(0) > 0.84).all()
+    ratio = (found.stderr.square().mean(0) / (found.mean - truth).square().mean(0)).sqrt()
+    # Allowing for one bend more, as far from linear as the farthest, adds up to a third in several dimensions.
+    assert ((ratio > 0.8) & (ratio < 1.4)).all()
     assert_mean(found.mean, truth, 0.01)
 
 
