@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_number, shown, switch, whole_number
+from gradlab.arguments import real_number, shown, whole_number
 from gradlab.episode_gradients import gradient_chunks, parameter_count
 from gradlab.errors import GradlabError
 from gradlab.estimators.trajectory import GPOMDP
@@ -19,6 +19,7 @@ from gradlab.estimators.trajectory.score import ScoreAlongTrajectories
 from gradlab.objective import Objective
 from gradlab.policies import Around
 from gradlab.references.base import ReferenceCotangent
+from gradlab.references.closed_loop import ClosedLoopReference
 from gradlab.references.controlled_scores import controlled_draws, left_out_baseline
 from gradlab.references.fitted_value import FittedValue
 from gradlab.references.gradient_samples import UNITS, PolicyGradient
@@ -35,7 +36,7 @@ _PURPOSE = 0x3C4A
 _EPISODES, _PILOT = 7_405_883, 7_405_884
 
 
-class MonteCarloReference:
+class MonteCarloReference(ClosedLoopReference):
     """∇_h F_s(h) and ∇_θ J as large-sample means of score-function estimates of simulated returns.
 
     For a stochastic policy, with D independent draws at a state,
@@ -86,17 +87,11 @@ class MonteCarloReference:
         entropy: bool = True,
         respect_time_limit: bool = False,
     ) -> None:
-        horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
-        draws, seed = whole_number("draws", draws, 8), whole_number("seed", seed, 0)
+        draws = whole_number("draws", draws, 8)
         smoothing = real_number("smoothing", smoothing, 0.0, "σ is in the critic's action units, and 0 is none")
-        entropy, respect_time_limit = switch("entropy", entropy), switch("respect_time_limit", respect_time_limit)
-        self.simulator = environment if isinstance(environment, Simulator) else Simulator(environment)
-        self.horizon = horizon
+        super().__init__(environment, horizon, seed=seed, entropy=entropy, respect_time_limit=respect_time_limit)
         self.draws = draws
         self.smoothing = smoothing
-        self.seed = seed
-        self.entropy = entropy
-        self.respect_time_limit = respect_time_limit
 
     def objective(self, agent: Agent) -> Objective:
         """The objective whose gradient the cotangents are, for that agent."""
@@ -228,9 +223,6 @@ class MonteCarloReference:
             draws, stderr = left_out_baseline(score, filled)
         mean, stderr = (torch.where(finite[:, None], x, torch.nan) for x in (draws.mean(0), stderr))
         return mean, stderr, value.mean(0)
-
-    def _alpha(self, agent: Agent) -> float:
-        return agent.entropy if self.entropy and agent.policy.stochastic else 0.0
 
 
 def _generator(seed: int, position: int) -> torch.Generator:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_number, switch, time_allowed, whole_number
+from gradlab.arguments import real_number, time_allowed, whole_number
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.references.base import ReferenceCotangent
+from gradlab.references.closed_loop import ClosedLoopReference
 from gradlab.references.jumps import deviations
 from gradlab.references.orthogonal import orthogonal_directions, pairs_per_draw
 from gradlab.simulation.gate import ACTIONLESS, NOT_FINITE
@@ -30,7 +31,7 @@ UNCHANGED = "no draw changed the return at any state: smooth over a larger radiu
 _ROLLOUTS, _NUMBERS = 4096, 2**24
 
 
-class SmoothedSimulatorReference:
+class SmoothedSimulatorReference(ClosedLoopReference):
     """∇_h F^σ_s(h), F^σ_s(h) = E_{ε,u}[Q^π(s, f(h, ε) + σu) − α log π_h(f(h, ε))], u ~ N(0, I).
 
     The first action is moved by normal noise of a stated radius, all later ones are the policy's own. Smoothed in this
@@ -110,23 +111,17 @@ class SmoothedSimulatorReference:
         respect_time_limit: bool = False,
     ) -> None:
         radius = real_number("radius", radius, why="σ is in the critic's action units", above=0.0)
-        horizon = whole_number("horizon", horizon, 1, "a return has at least one reward")
         draws = whole_number("draws", draws, 2, "a standard error needs at least two")
-        seed, seconds = whole_number("seed", seed, 0), time_allowed("seconds", seconds)
-        entropy, respect_time_limit = switch("entropy", entropy), switch("respect_time_limit", respect_time_limit)
-        self.simulator = environment if isinstance(environment, Simulator) else Simulator(environment)
+        seconds = time_allowed("seconds", seconds)
+        super().__init__(environment, horizon, seed=seed, entropy=entropy, respect_time_limit=respect_time_limit)
         if self.simulator.random:
             raise GradlabError(
                 f"environment {self.simulator.name}: its steps draw random numbers, so one rollout is not its return; "
                 "differences need a deterministic environment"
             )
         self.radius = radius
-        self.horizon = horizon
         self.draws = draws
-        self.seed = seed
-        self.entropy = entropy
         self.seconds = seconds
-        self.respect_time_limit = respect_time_limit
 
     def objective(self, agent: Agent) -> Objective:
         """The objective whose gradient this is, for that agent."""
@@ -267,9 +262,6 @@ class SmoothedSimulatorReference:
 
     def _pairs(self, agent: Agent) -> int:
         return self.draws * pairs_per_draw(agent.action_size)
-
-    def _alpha(self, agent: Agent) -> float:
-        return agent.entropy if self.entropy and agent.policy.stochastic else 0.0
 
 
 @dataclass(frozen=True)

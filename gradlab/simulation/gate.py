@@ -34,9 +34,13 @@ DISAGREE = "chain rule disagrees"
 #: from 0.1 to 0.3, 10 in 14; by more, 111 in 113.
 LARGEST_DISPLACEMENT = 0.1
 
-#: Relative distance to the chain rule that is called agreement. Where displacements stayed below 0.01 the two were
-#: 1e-10 to 3e-5 apart; where differences had taken a secant across a contact, 4e-3 and more.
-AGREEMENT = 1e-3
+#: Relative distance to the chain rule that is called agreement, where the errors of the two do not say more. On trained
+#: and random agents of HalfCheetah (horizon 10), Reacher and Hopper (50) none of 575 open states was further apart, and
+#: one more was, whose differences had taken a secant across a contact, by 4e-3.
+AGREEMENT = 1e-5
+
+#: The same where observations are rounded to float32, which differences have to step over.
+ROUNDED_AGREEMENT = 1e-3
 
 #: Times their own errors (neighbouring step sizes' distances) that the two may be apart in any case.
 _ERRORS = 3.0

@@ -10,7 +10,7 @@ from gradlab.references.rollouts.records import Outcome
 from gradlab.references.rollouts.schemes import Assessment, Scheme
 from gradlab.simulation.chain import Chain
 from gradlab.simulation.differences import Stencil, plateau, stencil
-from gradlab.simulation.gate import Paths, apart, closed_because
+from gradlab.simulation.gate import AGREEMENT, Paths, apart, closed_because
 
 
 class DifferencedReturns(Scheme):
@@ -22,6 +22,7 @@ class DifferencedReturns(Scheme):
         steps: decreasing step sizes, as fractions of each coordinate's range.
         entropy: coefficient α of the entropy bonus in F.
         tolerance: largest relative disagreement of neighbouring step sizes that leaves the gate open.
+        agreement: largest relative distance to the chain rule that does.
         random: whether the environment draws random numbers, so that noises are its own as well as the policy's.
     """
 
@@ -33,6 +34,7 @@ class DifferencedReturns(Scheme):
         *,
         entropy: float,
         tolerance: float,
+        agreement: float = AGREEMENT,
         random: bool = False,
     ) -> None:
         self._pilot = pilot
@@ -40,6 +42,7 @@ class DifferencedReturns(Scheme):
         self._steps = steps
         self._entropy = entropy
         self._tolerance = tolerance
+        self._agreement = agreement
         self._stochastic = pilot.policy.stochastic or random
         self.width = 1 + 2 * head.shape[-1] * len(steps)
         self.value_width = 1
@@ -67,7 +70,15 @@ class DifferencedReturns(Scheme):
         at = torch.arange(count)
         draws = gradients[:, level.chosen, at]
         paths = Paths(found.lengths, found.ends, found.regimes, found.actionless)
-        reasons = closed_because(around, level, found.values, paths, stochastic=self._stochastic, chain=chain)
+        reasons = closed_because(
+            around,
+            level,
+            found.values,
+            paths,
+            stochastic=self._stochastic,
+            chain=chain,
+            agreement=self._agreement,
+        )
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         return Assessment(
             draws=draws,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 from gymnasium.wrappers import RescaleAction, TransformObservation, TransformReward
 from torch import Tensor, nn
 
+from gradlab.adapters import load
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.policies import Gaussian, Policy, Softmax, SquashedGaussian
@@ -21,6 +23,8 @@ from gradlab.simulation import Simulator, States
 from gradlab.simulation.chain import Chain, chain_rule
 from gradlab.testing.environments import LinearQuadraticEnvironment
 from gradlab.worlds import LinearQuadratic
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 
 def network(inputs: int, outputs: int, seed: int = 0, gain: float = 1.0) -> nn.Sequential:
@@ -247,6 +251,16 @@ def test_differences_and_the_chain_rule_agree(task, horizon):
     assert relative(chain.gradient[0], found.mean)[found.valid].max() < 1e-5
     assert chain.open.all()
     torch.testing.assert_close(chain.value[0], found.diagnostics["value"], rtol=1e-12, atol=1e-12)
+
+
+def test_no_open_state_of_a_trained_half_cheetah_is_further_than_1e_5_from_the_chain_rule():
+    agent = load(CHECKPOINTS / "td3_halfcheetah_50000.zip")
+    simulator = Simulator("HalfCheetah-v5")
+    states = simulator.visit(agent, 40, seed=5, episodes=8, max_steps=300)
+    found = SimulatorReference(simulator, horizon=10).cotangent(agent, states)
+    chain = chain_rule(simulator, agent, states, horizon=10)
+    assert found.valid.sum() >= 36
+    assert relative(chain.gradient[0], found.mean)[found.valid].max() < 1e-5
 
 
 def test_wrappers_are_links_of_the_chain_like_any_other():
