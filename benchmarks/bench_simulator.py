@@ -50,10 +50,10 @@ def closed_loop(task: str, options: argparse.Namespace) -> tuple[list[dict[str, 
     return rows, medians
 
 
-def reference(task: str, states: int, horizon: int, threads: int | None) -> dict[str, Any]:
-    """The time of one reference, whole."""
+def reference(task: str, states: int, horizon: int, threads: int | None, *, second_way: bool) -> dict[str, Any]:
+    """The time of one reference, with the chain rule as its second way or without."""
     problem = Problem(task, states, states, horizon, threads)
-    truth = SimulatorReference(problem.simulator, horizon=horizon)
+    truth = SimulatorReference(problem.simulator, horizon=horizon, second_way=second_way)
     begun = time.perf_counter()
     found = truth.cotangent(problem.agent, problem.states)
     wall = time.perf_counter() - begun
@@ -62,6 +62,7 @@ def reference(task: str, states: int, horizon: int, threads: int | None) -> dict
         "task": task,
         "states": states,
         "horizon": horizon,
+        "chain_rule": second_way,
         "seconds": round(wall, 2),
         "steps": simulated,
         "steps_per_second": round(simulated / wall),
@@ -85,7 +86,10 @@ def main() -> None:
     for task in options.tasks:
         found, steps_per_second[task] = closed_loop(task, options)
         rows += found
-    times = [reference("HalfCheetah-v5", options.states, options.reference_horizon, options.threads)]
+    times = [
+        reference("HalfCheetah-v5", options.states, options.reference_horizon, options.threads, second_way=second_way)
+        for second_way in (False, True)
+    ]
     settings = {key: value for key, value in vars(options).items() if key != "tasks"}
     harness.write("simulator", rows, steps_per_second=steps_per_second, references=times, settings=settings)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.simulation import Simulator, States
 
-WIDTHS = (400, 300)  # Stable-Baselines3's TD3 actor.
+WIDTHS = (400, 300)  # Stable-Baselines3's TD3 actor; its SAC actor has (256, 256).
 
 
-def actor(inputs: int, outputs: int) -> nn.Sequential:
+def actor(inputs: int, outputs: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
     generator = torch.Generator().manual_seed(0)
-    sizes = (inputs, *WIDTHS)
+    sizes = (inputs, *widths)
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -45,14 +45,23 @@ class Problem:
         rollouts: how many rollouts, a multiple of the states.
         horizon: steps of each, fewer where the task ends.
         threads: of the simulator.
+        widths: of the actor's hidden layers.
     """
 
-    def __init__(self, task: str, states: int, rollouts: int, horizon: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        task: str,
+        states: int,
+        rollouts: int,
+        horizon: int,
+        threads: int | None = None,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
         self.simulator = Simulator(task, threads=threads)
         self.horizon = horizon
         size = self.simulator.action_size
         space = self.simulator._env.action_space
-        body = actor(self.simulator.obs_size, size)
+        body = actor(self.simulator.obs_size, size, widths)
         self.agent = Agent(body, [], -np.ones(size), np.ones(size), env_low=space.low, env_high=space.high)
         self.states: States = self.simulator.visit(self.agent, states, seed=0, max_steps=200)
         generator = torch.Generator().manual_seed(1)
