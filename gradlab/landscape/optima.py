@@ -33,6 +33,7 @@ class LocalOptima:
         best_value: that value, [S].
         actor: index of the optimum that the actor's own ascent reaches, [S], −1 where it ends on a plateau; None
             without an actor.
+        reached: Q where the actor's own ascent ends, [S], be it an optimum or a plateau; None without an actor.
         starts: number of uniform starts a state.
         evaluations: rows of Q evaluated for all states together.
     """
@@ -46,6 +47,7 @@ class LocalOptima:
     best_action: Tensor
     best_value: Tensor
     actor: Tensor | None
+    reached: Tensor | None
     starts: int
     evaluations: int
 
@@ -195,6 +197,7 @@ def _collect(surface: Surface, ends: Ends, starts: int, device: torch.device) ->
         best_action=surface.actions(ends.point[best]).to(device),
         best_value=ends.highest.to(device),
         actor=rank[ends.owner[:, starts]].to(device) if ends.owner.shape[1] > starts else None,
+        reached=ends.value[ends.owner[:, starts]].to(device) if ends.owner.shape[1] > starts else None,
         starts=starts,
         evaluations=surface.evaluations,
     )
