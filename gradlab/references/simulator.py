@@ -39,6 +39,7 @@ __all__ = ["OUT_OF_TIME", "Progress", "SimulatorReference", "TrueValue"]
 
 _STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
 _COARSE_STEPS = (1e-2, 1e-3, 1e-4)
+_AGREEMENTS = {True: AGREEMENT, False: ROUNDED_AGREEMENT}
 #: Fewest noises of a pilot, which decides how many are averaged over.
 _ADAPTIVE_SEEDS = 8
 
@@ -102,6 +103,9 @@ class SimulatorReference(ClosedLoopReference):
             state (other environments may hold reals that cannot be found and moved). It is worked out at states that
             are open without it or have no plateau; it doubles the steps simulated for a deterministic policy, and adds
             about one part in ``noise_seeds`` for others.
+        agreement: largest relative distance of the two that leaves the gate open, beyond three times the chain rule's
+            own error; by default 1e-5, and 1e-3 where observations are rounded to float32. Where gradients are small
+            against returns both are right to fewer digits (Swimmer's over 50 steps to 1e-4), and more may be allowed.
         clock: seconds, monotonic; for tests.
 
     Raises:
@@ -136,11 +140,13 @@ class SimulatorReference(ClosedLoopReference):
         rollouts: int | None = None,
         stderr_target: float | None = None,
         second_way: bool | None = None,
+        agreement: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         noise_seeds = whole_number("noise_seeds", noise_seeds, 2, "a standard error needs at least two")
         tolerance = real_number("tolerance", tolerance, 0.0)
         second_way = None if second_way is None else switch("second_way", second_way)
+        agreement = None if agreement is None else real_number("agreement", agreement, 0.0)
         seconds = time_allowed("seconds", seconds)
         states, rollouts = (
             None if most is None else whole_number(name, most, 1, "or None for no limit")
@@ -158,6 +164,7 @@ class SimulatorReference(ClosedLoopReference):
         self.rollouts = rollouts
         self.stderr_target = stderr_target
         self.second_way = second_way
+        self.agreement = _AGREEMENTS[self.simulator.double] if agreement is None else agreement
         self._clock = clock
 
     def objective(self, agent: Agent) -> Objective:
@@ -260,7 +267,7 @@ class SimulatorReference(ClosedLoopReference):
             self.steps,
             entropy=self._alpha(pilot),
             tolerance=self.tolerance,
-            agreement=AGREEMENT if self.simulator.double else ROUNDED_AGREEMENT,
+            agreement=self.agreement,
             random=self.simulator.random,
         )
 
