@@ -342,7 +342,14 @@ def test_processes_do_not_outlive_their_program_however_it_ends(how, tmp_path):
     """A script without a ``__main__`` guard, whose class no other process could import."""
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
-    program = subprocess.Popen([sys.executable, script, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [sys.executable, script, how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and what they start, ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         started = [int(pid) for pid in program.stdout.readline().removeprefix("pids").split()]
         assert started
