@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -237,21 +238,35 @@ class SimulatorReference(ClosedLoopReference):
             run.go()
         return assemble(run, allocation, scheme, pilot, states, self.objective(pilot), self.name)
 
-    def values(self, agent: Agent, states: States, actions: Tensor | None = None) -> TrueValue:
-        """Q^π(s, a) at given actions [B, p], or F_s(h), the value of the policy's own choice, without them.
+    def values(
+        self, agent: Agent, states: States, actions: Tensor | None = None, *, horizon: int | None = None
+    ) -> TrueValue:
+        """Q^π(s, a) at given actions [..., B, p], or F_s(h), the value of the policy's own choice, without them.
 
-        With entropy Q^π is the soft one of SAC, and F_s has the first action's −α log π as well.
+        With entropy Q^π is the soft one of SAC, and F_s has the first action's −α log π as well. Several actions in
+        one state share the noise of every seed.
+
+        Args:
+            agent: the agent; a float64 copy in evaluation mode acts.
+            states: B states visited by ``simulator.visit``.
+            actions: [..., B, p] in the critic's coordinates; [B, p] for one action a state.
+            horizon: count only so many rewards of the same rollouts, at most the reference's own horizon, which is what
+                it takes to see how much a longer one would add; only with actions.
 
         Raises:
-            GradlabError: the agent, the states or the actions do not fit the environment.
+            GradlabError: the agent, the states, the actions or the horizon do not fit.
         """
         pilot = self.simulator.pilot(agent)
         check_states(states, self.simulator)
         noises = self.noise_seeds if pilot.policy.stochastic or self.simulator.random else 1
         course, objective = self._course(pilot, states), self.objective(pilot)
         if actions is None:
+            if horizon is not None:
+                raise GradlabError("horizon: only with actions; a reference of that horizon values the policy's choice")
             return state_values(course, self._scheme(pilot, states), noises, objective)
-        return true_values(course, actions, noises, objective)
+        if horizon is not None:
+            objective = replace(objective, horizon=whole_number("horizon", horizon, 1))
+        return true_values(course, actions, noises, objective, horizon)
 
     # What it is made of ------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,16 +25,19 @@ class TrueValue:
     """True values of states or of actions in them.
 
     Attributes:
-        mean: [B], float64; NaN where the simulation was not finite.
-        stderr: [B], standard error over the policy's and the environment's noise; zero where there is none.
+        mean: [B], or [..., B] like the actions, float64; NaN where the simulation was not finite.
+        stderr: standard error over the policy's and the environment's noise, of that shape; zero where there is none.
         samples: noise seeds behind each mean; 0 where there is no noise.
         objective: the objective they are the value of.
+        draws: [seeds, ..., B], the returns that the means are of; one where there is no noise. Several actions in one
+            state share each seed's noise, so that their differences are to be taken before anything is averaged.
     """
 
     mean: Tensor
     stderr: Tensor
     samples: int
     objective: Objective
+    draws: Tensor
 
 
 def state_values(course: Course, scheme: Scheme, noises: int, objective: Objective) -> TrueValue:
@@ -58,21 +61,34 @@ def state_values(course: Course, scheme: Scheme, noises: int, objective: Objecti
     return _over_noises(torch.cat(found), noises, course, objective)
 
 
-def true_values(course: Course, actions: Tensor, noises: int, objective: Objective) -> TrueValue:
-    """Q^π(s, a) at actions [B, p], by as many rollouts as there are noises.
+def true_values(
+    course: Course, actions: Tensor, noises: int, objective: Objective, horizon: int | None = None
+) -> TrueValue:
+    """Q^π(s, a) at actions [..., B, p], by as many rollouts of each as there are noises.
+
+    Args:
+        course: where, by whom and how far it is rolled out.
+        actions: [..., B, p], any number of actions in the same B states, which share the noise.
+        noises: noises to average over.
+        objective: what it is the value of.
+        horizon: count only so many rewards of the same rollouts; all of the course's when None.
 
     Raises:
-        GradlabError: the actions are not [B, p].
+        GradlabError: the actions are not [..., B, p], or the horizon is not from 1 to the course's.
     """
     size, actions = course.pilot.action_size, real_tensor("actions", actions)
-    if tuple(actions.shape) != (len(course.states), size):
+    if tuple(actions.shape[-2:]) != (len(course.states), size):
         raise GradlabError(f"actions: shape {tuple(actions.shape)}; expected [{len(course.states)}, {size}]")
+    if horizon is not None and not 1 <= horizon <= course.horizon:
+        raise GradlabError(f"horizon: {horizon}; the rollouts are of {course.horizon} rewards, count from 1 to all")
+    # Fewer rewards under the same noise, which is drawn for the course's own horizon.
+    rolled = course if horizon is None else replace(course, horizon=horizon)
     act = actions.detach().to(dtype=course.pilot.dtype, device=course.pilot.device)
     found = []
-    for positions, indices in _blocks(len(course.states), noises, 1):
+    for positions, indices in _blocks(len(course.states), noises, act.shape[:-2].numel()):
         block = Block(positions, indices)
-        found.append(course.rollouts(block, act[positions.to(act.device)], course.noise(block)).value)
-    return _over_noises(torch.cat(found), noises, course, objective)
+        found.append(rolled.rollouts(block, act[..., positions.to(act.device), :], course.noise(block)).value)
+    return _over_noises(torch.cat(found, -1), noises, course, objective)
 
 
 def _blocks(count: int, noises: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,5 +100,6 @@ def _blocks(count: int, noises: int, width: int) -> Iterator[tuple[Tensor, Tenso
 
 
 def _over_noises(values: Tensor, noises: int, course: Course, objective: Objective) -> TrueValue:
-    mean, stderr = over_seeds(values.reshape(-1, noises).T)
-    return TrueValue(mean, stderr, noises if course.stochastic else 0, objective)
+    draws = values.reshape(*values.shape[:-1], -1, noises).movedim(-1, 0)
+    mean, stderr = over_seeds(draws)
+    return TrueValue(mean, stderr, noises if course.stochastic else 0, objective, draws)
