@@ -189,7 +189,9 @@ def _persistence(height: Tensor) -> Tensor:
         ahead = block[:, None].expand(-1, nodes, -1).masked_fill(~later, torch.inf).cummin(-1).values
         passes = torch.where(later, ahead, ahead.mT)  # the lowest between i and j, either way
         here, there = block[:, :, None], block[:, None, :]
-        higher = (there > here) | ((there == here) & later.T.logical_and(~torch.eye(nodes, dtype=torch.bool)))
+        higher = (there > here) | (
+            (there == here) & later.T.logical_and(~torch.eye(nodes, dtype=torch.bool, device=height.device))
+        )
         best = passes.masked_fill(~higher, -torch.inf).amax(-1)
         parts.append(block - torch.maximum(best, block.amin(-1, keepdim=True)))
     return torch.cat(parts)
