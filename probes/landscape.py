@@ -1,36 +1,78 @@
-"""Probe: how many local optima the critic has, and how far the actor is from the best of them."""
+"""Probe: how many local optima the critic has, how far the actor is from the best, and what becomes of them."""
 
 from __future__ import annotations
+
+import uuid
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.estimate import Estimate, Scale
-from gradlab.landscape import gap, local_optima
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.landscape import LocalOptima, follow, gap, local_optima
+from gradlab.landscape.summaries import landscape_numbers
 from gradlab.measurement import Measurement
+from probes import memory
 from probes.probe import Probe
 
 
 class Landscape(Probe):
-    """Local optima of Q(s, ·), the actor's gap to the best, and whether ascent from the actor reaches it.
+    """Local optima of Q(s, ·), the actor's gap to the best and its parts, and births, deaths and moves of optima.
 
-    The search takes longer than the other measurements together, so it runs in the background process.
+    The states are chosen at the first measurement and kept, so that the same landscapes are compared over training:
+    the numbers hold for what the run had visited by then. The search takes longer than the other measurements
+    together, so it runs in the background process.
+
+    ``births``, ``deaths`` and ``moves`` (a share of the box's diagonal) are since the last measurement, whenever that
+    was; the first has none, nor has one after the background process was started again. The starts of the search are
+    the same at every measurement, so that a critic that did not change has no births and no deaths.
 
     Args:
         every: training steps between two measurements.
         states: number of states.
         starts: starts of the search at each state.
         threshold: persistence, as a share of Q's range over the box, from which an optimum counts.
+        radius: how far an optimum may move between two measurements and still be the same, as a share of the box's
+            diagonal.
+
+    Raises:
+        GradlabError: a number is out of range.
+
+    Example:
+        >>> actor = torch.nn.Linear(1, 1)
+        >>> _ = torch.nn.init.zeros_(actor.weight), torch.nn.init.zeros_(actor.bias)
+        >>> agent = Agent(actor, [lambda obs, act: -(act - 0.5).square().sum(-1)], [-1.0], [1.0])
+        >>> probe = Landscape(states=4, starts=8)
+        >>> measurements = [probe.measure(agent, torch.zeros(4, 1), torch.Generator()) for _ in range(2)]
+        >>> [round(measurements[1].scalars[name].value, 4) for name in ("optima", "gap", "births", "moves")]
+        [1.0, 0.25, 0.0, 0.0]
     """
 
     name = "landscape"
     background = True
 
-    def __init__(self, *, every: int = 2000, states: int = 16, starts: int = 32, threshold: float = 0.01) -> None:
+    def __init__(
+        self,
+        *,
+        every: int = 2000,
+        states: int = 16,
+        starts: int = 32,
+        threshold: float = 0.01,
+        radius: float = 0.1,
+    ) -> None:
         super().__init__(every=every, states=states)
+        if starts < 1 or not 0 <= threshold <= 1 or not 0 < radius <= 1:
+            raise GradlabError(
+                f"probe landscape: starts={starts}, threshold={threshold}, radius={radius}; expected at least one "
+                "start, a threshold from 0 to 1, and a radius above 0 up to 1"
+            )
         self.starts = starts
         self.threshold = threshold
+        self.radius = radius
+        self._kept: Any = None
+        self._token = uuid.uuid4().hex
 
     def refusal(self, agent: Agent) -> str | None:
         """Needs a critic and continuous actions."""
@@ -38,31 +80,30 @@ class Landscape(Probe):
             return "the agent's actions are discrete; there is no action landscape"
         return super().refusal(agent)
 
+    def choose(self, obs: Any) -> Any:
+        """The states of the first measurement, ever after."""
+        if self._kept is None:
+            self._kept = obs
+        return self._kept
+
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
-        """Means over states with their standard errors."""
-        optima = local_optima(agent, obs, starts=self.starts, generator=generator)
-        standing = gap(agent, obs, optima=optima)
-        best_on_boundary = torch.stack([found[:1].any() for found in optima.on_boundary])
-        objective = str(agent.objective)
-        return Measurement(
-            {
-                "optima": mean_over_states(optima.count(self.threshold), objective),
-                "gap": mean_over_states(standing.gap, objective),
-                "relative_gap": mean_over_states(standing.relative, objective),
-                "best_basin_share": mean_over_states(standing.reaches_best, objective, "share"),
-                "boundary_share": mean_over_states(best_on_boundary, objective, "share"),
-            }
+        """Means and shares over states with their intervals; see ``landscape_numbers`` for the names."""
+        # Without the generator the starts are the same every time; others would make births and deaths of their own.
+        optima = local_optima(agent, obs, starts=self.starts)
+        scalars = landscape_numbers(optima, gap(agent, obs, optima, generator=generator), threshold=self.threshold)
+        followed, note = self._follow(agent, obs, optima)
+        return Measurement({**scalars, **followed}, notes=(note,) if note else ())
+
+    def _follow(self, agent: Agent, obs: Tensor, optima: LocalOptima) -> tuple[dict[str, Estimate], str]:
+        """What became of the last measurement's optima, or why that is not known."""
+        last = memory.exchange(self._token, (obs.clone(), optima))
+        if last is None:
+            return {}, "births, deaths and moves of optima: known from the next measurement on"
+        if not torch.equal(last[0], obs):
+            return {}, "births, deaths and moves of optima: not known, the last measurement was at other states"
+        followed = follow(
+            last[1], optima, agent.action_low, agent.action_high, radius=self.radius, threshold=self.threshold
         )
-
-
-def mean_over_states(values: Tensor, objective: str = "", scale: Scale = "linear") -> Estimate:
-    """The mean of a per-state number [B] with its standard error; states are the samples.
-
-    Example:
-        >>> print(mean_over_states(torch.tensor([1.0, 2.0, 3.0, 4.0])))
-        2.50 ± 0.65 (n=4)
-    """
-    numbers = values.double()
-    count = numbers.numel()
-    stderr = float(numbers.std() / count**0.5) if count > 1 else float("nan")
-    return Estimate(float(numbers.mean()), stderr, count, objective=objective, scale=scale)
+        found = followed.estimates(objective=str(agent.objective))
+        # Where there is no optimum at any state, nothing has moved, and there is no number.
+        return {name: estimate for name, estimate in found.items() if estimate.samples}, ""
