@@ -53,11 +53,8 @@ def effective_number(kind: Tensor, kinds: int, *, episode: Any = None, objective
     # In episodes states agree, so that there are fewer independent wins than states: as many as there are episodes.
     seen = int((shares.sum(0) > 0).sum())
     corrected = found.value + (seen - 1) / (2 * count)
-    half = (
-        found.interval()[1] - found.value
-        if found.ends is None
-        else max(found.ends[1] - found.value, found.value - found.ends[0])
-    )
+    ends = found.interval()
+    half = max(ends[1] - found.value, found.value - ends[0])
     low, high = corrected - half, corrected + half
     if seen < kinds:
         # A kind never seen may have a share of up to u (C. Clopper, E. Pearson 1934) and add its own entropy.
