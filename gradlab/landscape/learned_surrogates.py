@@ -44,6 +44,7 @@ class SurrogateQuality:
         optima: number of strict optima of Ψ̂.
         spurious: number of those with no optimum of Ψ within ``radius``.
         missed: number of optima of Ψ with none of Ψ̂ within ``radius``.
+        on_plateau: number of optima of Ψ̂ where Q ≤ τ: an actor there is no better than those before.
         per_state: the same numbers state by state, name → [S]; NaN where there is nothing to measure.
         slack: as above, as a share of Q's range.
         least_slope: as above.
@@ -66,6 +67,7 @@ class SurrogateQuality:
     optima: Estimate
     spurious: Estimate
     missed: Estimate
+    on_plateau: Estimate
     per_state: dict[str, Tensor]
     slack: float
     least_slope: float
@@ -154,6 +156,7 @@ def surrogate_quality(
         "optima": torch.tensor([float(len(found)) for found in counting[0]]),
         "spurious": alone[0],
         "missed": alone[1],
+        "on_plateau": _on_plateau(agent, states, critic, counting[0], cut),
     }
     said = {"episode": episode, "reference": "exact surrogate", "objective": str(agent.objective)}
     estimates = {name: (state_share if name in _SHARES else state_mean)(part, **said) for name, part in numbers.items()}
@@ -235,6 +238,16 @@ def _alone(some: list[Tensor], others: list[Tensor], diagonal: Tensor, radius: f
     distance = torch.cdist(table, near).masked_fill(~filled[:, None], torch.inf)
     nearest = distance.amin(-1) if distance.shape[-1] else torch.full_like(table[..., 0], torch.inf)
     return ((nearest > radius) & there).double().sum(-1)
+
+
+def _on_plateau(agent: Agent, states: Tensor, critic: int | None, optima: list[Tensor], cut: Tensor) -> Tensor:
+    """How many of each state's optima lie where Q ≤ τ, [S]."""
+    table, there = _padded(optima)
+    # Empty places hold the box's corner rather than an action that may lie outside.
+    table = torch.where(there[..., None], table, agent.action_low)
+    with torch.no_grad():
+        values = agent.q(states, table.transpose(0, 1), critic=critic) if there.any() else table[..., 0].T
+    return ((values <= cut).T & there).double().sum(-1)
 
 
 def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
