@@ -61,7 +61,7 @@ def field(
     if resolution < 2 or arrows < 2:
         raise GradlabError(f"resolution and arrows: {resolution} and {arrows}; expected at least 2 of each")
     with torch.no_grad():
-        actor = agent.action(states)
+        actor = agent.action(states).detach()
     fine = [_side(agent, axis, resolution) for axis in axes]
     stride, remainder = divmod(resolution - 1, arrows - 1)
     shared = remainder == 0

@@ -43,7 +43,7 @@ def ascent_path(
     if steps < 1:
         raise GradlabError(f"steps: {steps}; expected at least one")
     with torch.no_grad():
-        begin = agent.action(states) if start is None else torch.as_tensor(start).to(states)
+        begin = (agent.action(states) if start is None else torch.as_tensor(start).to(states)).detach()
     if begin.shape != (len(states), surface.size):
         raise GradlabError(f"start: shape {tuple(begin.shape)}; expected {(len(states), surface.size)}")
     diagonal = surface.size**0.5

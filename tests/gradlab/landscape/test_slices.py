@@ -1,4 +1,4 @@
-"""Slices, fields and ascent paths against direct evaluation."""
+"""Slices of a landscape against evaluation point by point and differences of Q in float64."""
 
 import numpy as np
 import pytest
@@ -7,121 +7,200 @@ from torch import nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.landscape import ascent_path, field
+from gradlab.landscape import (
+    Plane,
+    coordinate_plane,
+    curvature_plane,
+    local_optima,
+    optima_plane,
+    random_plane,
+    slice_plane,
+)
 
 
-class Critic(nn.Module):
-    def __init__(self, seed, size):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.weight = nn.Parameter(torch.randn(size, 3, generator=generator, dtype=torch.float64))
-
-    def forward(self, obs, act):
-        return (3 * act @ self.weight + obs).sin().sum(-1, keepdim=True)
+def chosen(kind, agent, obs):
+    if kind == "coordinates":
+        return coordinate_plane(agent, obs, (1, 0))
+    if kind == "optima":
+        return optima_plane(agent, obs, local_optima(agent, obs, starts=16))
+    return random_plane(agent, obs) if kind == "random" else curvature_plane(agent, obs)
 
 
-def agent_of(size, reduction="first", critics=2):
-    actor = nn.Sequential(nn.Linear(3, size, dtype=torch.float64), nn.Tanh())
-    generator = torch.Generator().manual_seed(0)
-    nn.init.normal_(actor[0].weight, generator=generator)
-    nn.init.zeros_(actor[0].bias)
-    low = [-1.0 - 0.5 * i for i in range(size)]
-    return Agent(actor, [Critic(i, size) for i in range(critics)], low, [2.0] * size, reduction=reduction)
+def obvious(agent, obs, picture, critic, reduction, step=1e-6):
+    """Every point by itself: Q, and slopes along both directions by central differences of Q."""
+    shape = picture.q.shape[1:]
+    q, slopes, norm = np.full(shape, np.nan), np.full((*shape, 2), np.nan), np.full(shape, np.nan)
+    low, high = agent.action_low.numpy(), agent.action_high.numpy()
+
+    def value(state, act):
+        at = torch.as_tensor(act)[None]
+        return agent.q(obs[state : state + 1], at, critic=critic, reduction=reduction).item()
+
+    for s, i, j in np.ndindex(shape):
+        origin, (u, v) = picture.origin.values[s], picture.direction.values[s]
+        act = origin + picture.x.values[j] * u + picture.y.values[i] * v
+        if (act < low - 1e-7).any() or (act > high + 1e-7).any():
+            continue
+        q[s, i, j] = value(s, act)
+        slopes[s, i, j] = [(value(s, act + step * d) - value(s, act - step * d)) / (2 * step) for d in (u, v)]
+        eye = np.eye(len(act))
+        norm[s, i, j] = np.linalg.norm(
+            [(value(s, act + step * e) - value(s, act - step * e)) / (2 * step) for e in eye]
+        )
+    return q, slopes, norm
 
 
-OBS = torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("reduction", ["first", "min", "mean"])
-def test_a_field_is_q_and_its_gradient_point_by_point(reduction):
-    agent = agent_of(3, reduction)
-    picture = field(agent, OBS, plane=(2, 0), resolution=4, arrows=3)
-    labels = ["critic 1", "critic 2"] + ([] if reduction == "first" else ["followed"])
-    assert picture.critic.values.tolist() == labels
+@pytest.mark.parametrize("kind", ["coordinates", "optima", "random", "curvature"])
+def test_a_slice_is_q_and_its_slopes_point_by_point(agent_of, obs, kind):
+    agent = agent_of(4, "mean", critics=3)
+    plane = chosen(kind, agent, obs)
+    picture = slice_plane(agent, obs, plane, resolution=6, critics=[2, "followed", "min"])
+    assert picture.critic.values.tolist() == ["critic 3", "followed", "min"]
     assert picture.q.dims == ("critic", "state", "y", "x")
-    assert picture.gradient.dims == ("critic", "state", "arrow_y", "arrow_x", "component")
-    assert picture.attrs["plane"] == [2, 0]
-    assert (float(picture.x[0]), float(picture.y[0]), float(picture.arrow_x[-1])) == (-2.0, -1.0, 2.0)
-    actor = agent.action(OBS).detach()
-    np.testing.assert_allclose(picture.actor.values, actor.numpy())
-    for c, label in enumerate(labels):
-        critic = None if label == "followed" else c
-        for s in range(3):
-            for i, y in enumerate(picture.y.values):
-                for j, x in enumerate(picture.x.values):
-                    act = actor[s : s + 1].clone()
-                    act[0, 2], act[0, 0] = x, y
-                    expected = agent.q(OBS[s : s + 1], act, critic=critic).item()
-                    assert float(picture.q[c, s, i, j]) == pytest.approx(expected, abs=1e-12)
-            for i, y in enumerate(picture.arrow_y.values):
-                for j, x in enumerate(picture.arrow_x.values):
-                    act = actor[s : s + 1].clone()
-                    act[0, 2], act[0, 0] = x, y
-                    slope = agent.action_gradient(OBS[s : s + 1], act, critic=critic)[0]
-                    assert picture.gradient[c, s, i, j].values == pytest.approx(slope[[2, 0]].tolist(), abs=1e-12)
+    assert picture.gradient.dims == ("critic", "state", "y", "x", "component")
+    for c, (critic, reduction) in enumerate([(2, None), (None, None), (None, "min")]):
+        q, slopes, norm = obvious(agent, obs, picture, critic, reduction)
+        np.testing.assert_array_equal(picture.inside.values, np.isfinite(q))
+        np.testing.assert_allclose(picture.q.values[c], q, atol=1e-12)
+        np.testing.assert_allclose(picture.gradient.values[c], slopes, atol=2e-8)
+        np.testing.assert_allclose(picture.gradient_norm.values[c], norm, atol=2e-8)
+    assert 0.1 < float(picture.inside.mean()) <= 1.0
+    assert bool(picture.inside.all()) == (kind == "coordinates")
 
 
-def test_one_action_gives_a_line():
-    picture = field(agent_of(1), OBS, resolution=7, arrows=5, critics=[1])
+def test_the_spread_is_the_standard_deviation_over_the_critics(agent_of, obs):
+    agent = agent_of(3, "min", critics=4)
+    picture = slice_plane(agent, obs, random_plane(agent, obs), resolution=5)
+    assert picture.critic.values.tolist() == ["critic 1", "critic 2", "critic 3", "critic 4", "followed"]
+    np.testing.assert_allclose(picture.spread.values, picture.q.values[:4].std(0, ddof=1), atol=1e-12)
+    np.testing.assert_allclose(picture.q.sel(critic="followed").values, picture.q.values[:4].min(0), atol=0)
+    assert "spread" not in slice_plane(agent, obs, resolution=3, critics=[1, "min"])
+    first = slice_plane(agent_of(3), obs, resolution=3)
+    assert first.critic.values.tolist() == ["critic 1", "critic 2", "min"]
+
+
+def test_marks_lie_where_the_points_are(agent_of, obs):
+    agent = agent_of(4)
+    optima = local_optima(agent, obs, starts=16)
+    plane = optima_plane(agent, obs, optima)
+    picture = slice_plane(agent, obs, optima, resolution=41)
+    assert picture.attrs["plane"] == "through actor, best and second best optimum"
+    assert picture.x.attrs["long_name"] == "towards the best optimum"
+    assert picture.mark_distance.values == pytest.approx(0.0, abs=1e-12)
+    assert picture.mark_place.sel(mark="actor").values == pytest.approx(0.0, abs=1e-12)
+    for s in range(3):
+        x, y = picture.mark_place.sel(mark="best optimum").values[s]
+        act = plane.origin[s] + x * plane.directions[s, 0] + y * plane.directions[s, 1]
+        torch.testing.assert_close(act, optima.actions[s][0])
+        # The best optimum is the highest the slice comes near.
+        assert float(picture.q.sel(critic="critic 1").isel(state=s).max()) <= float(optima.best_value[s]) + 1e-6
+
+
+def test_a_coordinate_plane_covers_the_box_in_the_actions_own_units(agent_of, obs):
+    picture = slice_plane(agent_of(3), obs, (2, 0), resolution=4)
+    assert picture.x.values.tolist() == pytest.approx([-2.0, -2 / 3, 2 / 3, 2.0])
+    assert picture.y.values.tolist() == pytest.approx([-1.0, 0.0, 1.0, 2.0])
+    actor = agent_of(3).action(obs).detach().numpy()
+    np.testing.assert_allclose(picture.mark_place.sel(mark="actor").values, actor[:, [2, 0]], atol=1e-12)
+    assert picture.x.attrs == {"units": "critic's action units", "long_name": "action 3"}
+
+
+@pytest.mark.parametrize("kind", ["coordinates", "optima", "random", "curvature"])
+def test_one_action_gives_a_line_over_the_box(agent_of, obs, kind):
+    agent = agent_of(1)
+    picture = slice_plane(agent, obs, (0, 1) if kind == "coordinates" else chosen(kind, agent, obs), resolution=7)
     assert picture.q.dims == ("critic", "state", "x")
-    assert picture.gradient.dims == ("critic", "state", "arrow_x", "component")
-    assert picture.gradient.shape == (1, 3, 5, 1)
     assert "y" not in picture.coords
-    assert picture.critic.values.tolist() == ["critic 2"]
+    assert picture.x.values == pytest.approx(np.linspace(-1, 2, 7))
+    x = torch.linspace(-1, 2, 7, dtype=torch.float64)[:, None, None].expand(-1, 3, -1)
+    np.testing.assert_allclose(picture.q.values[1].T, agent.q(obs, x, critic=1).detach().numpy(), atol=1e-12)
+    slopes = agent.action_gradient(obs, x, critic=1)[..., 0].numpy()
+    np.testing.assert_allclose(picture.gradient.values[1, ..., 0].T, slopes, atol=1e-12)
 
 
-def test_fields_do_not_touch_gradients():
-    agent = agent_of(2)
-    field(agent, OBS)
-    ascent_path(agent, OBS)
-    assert all(p.grad is None for module in (agent.actor, *agent.critics) for p in module.parameters())
+def test_seventeen_actions_of_a_saturated_actor():
+    class Corner(nn.Module):
+        def forward(self, obs):
+            return torch.ones(len(obs), 17)
+
+    agent = Agent(Corner(), [lambda obs, act: -(act - 0.3).square().sum(-1)], [-1.0] * 17, [1.0] * 17)
+    obs = torch.zeros(4, 2)
+    for plane in (
+        random_plane(agent, obs),
+        curvature_plane(agent, obs),
+        optima_plane(agent, obs, local_optima(agent, obs)),
+    ):
+        picture = slice_plane(agent, obs, plane)
+        assert picture.q.dtype == np.float32
+        assert float(picture.inside.mean(("x", "y")).min()) > 0.01
+        assert np.isfinite(picture.q.values[0][picture.inside.values]).all()
 
 
-def test_an_ascent_path_climbs_inside_the_box_from_where_it_is_told():
-    agent = agent_of(2)
-    path = ascent_path(agent, OBS, steps=40)
-    assert path.shape == (40, 3, 2)
-    torch.testing.assert_close(path[0], agent.action(OBS).detach())
-    heights = agent.q(OBS, path).detach()
-    assert bool((heights[1:] >= heights[:-1]).all())
-    assert bool(((path >= agent.action_low) & (path <= agent.action_high)).all())
-    slope = agent.action_gradient(OBS, path[-1])
-    inward = torch.where(path[-1] <= agent.action_low, slope.clamp_min(0), slope)
-    inward = torch.where(path[-1] >= agent.action_high, inward.clamp_max(0), inward)
-    assert float(inward.norm(dim=-1).max()) < 1e-2 * float(agent.action_gradient(OBS, path[0]).norm(dim=-1).max())
-    start = torch.full((3, 2), 0.5, dtype=torch.float64)
-    torch.testing.assert_close(ascent_path(agent, OBS, start, steps=1)[0], start)
+def test_a_window_replaces_the_box(agent_of, obs):
+    picture = slice_plane(agent_of(2), obs, window=[(-0.5, 0.5), (1.0, 3.0)], resolution=5, gradient=False)
+    assert picture.x.values.tolist() == [-0.5, -0.25, 0.0, 0.25, 0.5]
+    assert picture.inside.values[0, :, 0].tolist() == [True, True, True, False, False]
+    assert "gradient" not in picture
 
 
-def test_wrong_input_is_refused_in_one_line():
+def test_critics_never_see_an_action_outside_the_box():
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, obs, act):
+            seen.append(act.detach())
+            return -act.square().sum(-1)
+
+    agent = Agent(nn.Linear(2, 3), [Watching()], [-0.1] * 3, [0.7] * 3)
+    obs = torch.zeros(5, 2)
+    picture = slice_plane(agent, obs, random_plane(agent, obs), resolution=21)
+    act = torch.cat(seen)
+    assert bool(((act >= agent.action_low) & (act <= agent.action_high)).all())
+    assert len(act) == int(picture.inside.sum())
+
+
+def test_a_slice_leaves_the_agent_as_it_was(agent_of, obs):
     agent = agent_of(3)
+    before = torch.random.get_rng_state()
+    for kind in ("coordinates", "optima", "random", "curvature"):
+        slice_plane(agent, obs, chosen(kind, agent, obs), resolution=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    modules = (agent.actor, *agent.critics)
+    assert all(p.grad is None and p.requires_grad for module in modules for p in module.parameters())
+
+
+def test_nan_somewhere_is_shown_and_nan_everywhere_refused():
+    agent = Agent(nn.Linear(1, 2), [lambda obs, act: act.sum(-1).sqrt()], [-1.0] * 2, [1.0] * 2)
+    picture = slice_plane(agent, torch.zeros(1, 1), resolution=3)
+    assert int(picture.q.isnull().sum()) == 3
+    broken = Agent(nn.Linear(1, 2), [lambda obs, act: act.sum(-1) * torch.nan], [-1.0] * 2, [1.0] * 2)
+    with pytest.raises(GradlabError, match="NaN"):
+        slice_plane(broken, torch.zeros(1, 1), resolution=3)
+
+
+def test_wrong_input_is_refused_in_one_line(agent_of, obs):
+    agent = agent_of(3)
+    flat = torch.eye(3, dtype=torch.float64)[:2].expand(3, -1, -1)
+    outside = torch.tensor([0.0, 0.0, 9.0], dtype=torch.float64).expand(3, -1)
+    inside = torch.zeros(3, 3, dtype=torch.float64)
     for match, call in [
-        ("plane", lambda: field(agent, OBS, plane=(0, 3))),
-        ("plane", lambda: field(agent, OBS, plane=(1, 1))),
-        ("resolution", lambda: field(agent, OBS, resolution=1)),
-        ("critic: 5", lambda: field(agent, OBS, critics=[5])),
-        ("critics", lambda: field(agent, OBS, critics=[])),
-        ("steps", lambda: ascent_path(agent, OBS, steps=0)),
-        ("start", lambda: ascent_path(agent, OBS, torch.zeros(2, 2))),
+        ("plane", lambda: slice_plane(agent, obs, (0, 3))),
+        ("plane", lambda: slice_plane(agent, obs, "optima")),
+        ("resolution", lambda: slice_plane(agent, obs, resolution=1)),
+        ("resolution", lambda: slice_plane(agent, obs, resolution=2.5)),
+        ("gradient", lambda: slice_plane(agent, obs, gradient="no")),
+        ("window", lambda: slice_plane(agent, obs, window=[(0, 1)])),
+        ("window", lambda: slice_plane(agent, obs, window=[(0, 1), (1, 1)])),
+        ("window", lambda: slice_plane(agent, obs, window="box")),
+        ("no point", lambda: slice_plane(agent, obs, window=[(7, 8), (7, 8)])),
+        ("orthonormal", lambda: slice_plane(agent, obs, Plane(inside, 2 * flat))),
+        ("orthonormal", lambda: slice_plane(agent, obs, Plane(inside, flat * torch.nan))),
+        ("misses", lambda: slice_plane(agent, obs, Plane(outside, flat))),
+        ("origin", lambda: slice_plane(agent, obs, Plane(inside * torch.nan, flat))),
+        ("expected", lambda: slice_plane(agent, obs, Plane(inside[:1], flat))),
+        ("mark", lambda: slice_plane(agent, obs, Plane(inside, flat, marks={"here": inside[0]}))),
+        ("critic: 9", lambda: slice_plane(agent, obs, critics=[9])),
     ]:
         with pytest.raises(GradlabError, match=match) as caught:
             call()
         assert "\n" not in str(caught.value)
-
-
-def test_what_the_actor_follows_is_the_agents_own_q_without_the_highest_quantiles():
-    actor = nn.Linear(3, 1, dtype=torch.float64)
-    levels = torch.tensor([-1.0, 0.0, 4.0], dtype=torch.float64)
-    critics = [lambda obs, act, k=k: k * act.square() + act + levels * (1 + act.square()) for k in (-1.0, 2.0)]
-    agent = Agent(actor, critics, [-1.0], [1.0], reduction="truncated", quantiles=3, drop_quantiles=1)
-    picture = field(agent, OBS, resolution=5, arrows=3).sel(critic="followed")
-    for state in range(len(OBS)):
-        for x in (-1.0, 0.0, 1.0):
-            at = torch.tensor([[x]], dtype=torch.float64, requires_grad=True)
-            pooled = torch.cat([critic(OBS[state : state + 1], at) for critic in critics], dim=-1).flatten()
-            kept = pooled.sort().values[:4].mean()
-            (slope,) = torch.autograd.grad(kept, at)
-            assert picture.q.isel(state=state).sel(x=x).item() == pytest.approx(kept.item(), rel=1e-12)
-            found = picture.gradient.isel(state=state).sel(arrow_x=x).item()
-            assert found == pytest.approx(slope.item(), rel=1e-12)
-            assert abs(kept.item() - pooled.mean().item()) > 0.1
