@@ -151,14 +151,14 @@ def fit_surrogate(
             seen, act, before, target = draw(batch)
             loss = ((network(seen, act, before) - target) / network.std).square().mean()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     return network.requires_grad_(False)
 
 
 def _linear(inputs: int, outputs: int, dtype: torch.dtype, generator: torch.Generator) -> nn.Linear:
     """PyTorch's own initial weights, U(−1/√inputs, 1/√inputs), without its global random state."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=dtype)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=dtype)
     bound = inputs**-0.5
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -14,7 +14,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.effective_number import effective_number
+from gradlab.landscape.hill_numbers import effective_number
 from gradlab.landscape.state_means import state_mean, state_share
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.surrogate_agents import check_actions

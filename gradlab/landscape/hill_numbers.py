@@ -43,7 +43,8 @@ def effective_number(kind: Tensor, kinds: int, *, episode: Any = None, objective
 
     def entropy(s: dict[str, Tensor]) -> Tensor:
         p = torch.stack([s[f"{i}"] for i in range(kinds)]) / s["count"]
-        return -torch.special.xlogy(p, p).sum(0)
+        nats: Tensor = -torch.special.xlogy(p, p).sum(0)
+        return nats
 
     found = sums.estimate(entropy)
     count = sums.episodes

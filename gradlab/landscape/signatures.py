@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.several_actors import SeveralActors
+from gradlab.landscape.many_actors import SeveralActors
 
 Verdict = Literal["present", "absent", "unresolved"]
 
@@ -81,7 +81,7 @@ def failure_signatures(
     Example:
         >>> import torch
         >>> from gradlab.agent import Agent
-        >>> from gradlab.landscape.several_actors import several_actors
+        >>> from gradlab.landscape.many_actors import several_actors
         >>> agent = Agent(torch.nn.Identity(), [lambda obs, act: -act.abs().sum(-1)], [-1.0], [1.0])
         >>> alike = several_actors(agent, torch.linspace(0, 1, 64)[:, None], [lambda obs: 0 * obs, lambda obs: 0 * obs + 0.01])
         >>> [signature.verdict for signature in failure_signatures(alike)]
