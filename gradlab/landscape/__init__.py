@@ -4,36 +4,57 @@ from gradlab.landscape.action_fields import field
 from gradlab.landscape.curved_planes import curvature_plane
 from gradlab.landscape.exact import ExactOptima, exact_optima
 from gradlab.landscape.following import Followed, follow
+from gradlab.landscape.learned_surrogates import SurrogateQuality, surrogate_quality
+from gradlab.landscape.many_actors import SecondOpinion, SeveralActors, several_actors
+from gradlab.landscape.mapped_actions import MappingGap, mapping_gap, nearest_items
+from gradlab.landscape.missed import Unseen, unseen
 from gradlab.landscape.optima import LocalOptima, local_optima
 from gradlab.landscape.optima_planes import optima_plane
 from gradlab.landscape.paths import ascent_path
 from gradlab.landscape.planes import Plane, coordinate_plane, random_plane
+from gradlab.landscape.signatures import Signature, failure_signatures, trend
 from gradlab.landscape.slices import slice_plane
 from gradlab.landscape.standing import Gap, gap
 from gradlab.landscape.successive import SurrogateMeans, Surrogates, surrogates
 from gradlab.landscape.surrogate_agents import function_agent, learned_agent, surrogate_agent
+from gradlab.landscape.surrogate_network import SurrogateNetwork, fit_surrogate
 
 __all__ = [
     "ExactOptima",
     "Followed",
     "Gap",
     "LocalOptima",
+    "MappingGap",
     "Plane",
+    "SecondOpinion",
+    "SeveralActors",
+    "Signature",
     "SurrogateMeans",
+    "SurrogateNetwork",
+    "SurrogateQuality",
     "Surrogates",
+    "Unseen",
     "ascent_path",
     "coordinate_plane",
     "curvature_plane",
     "exact_optima",
+    "failure_signatures",
     "field",
+    "fit_surrogate",
     "follow",
     "function_agent",
     "gap",
     "learned_agent",
     "local_optima",
+    "mapping_gap",
+    "nearest_items",
     "optima_plane",
     "random_plane",
+    "several_actors",
     "slice_plane",
     "surrogate_agent",
+    "surrogate_quality",
     "surrogates",
+    "trend",
+    "unseen",
 ]
