@@ -20,7 +20,6 @@ from gradlab.errors import GradlabError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gradlab.adapters.checkpoint import Checkpoint
     from gradlab.references.simulator import TrueValue
     from gradlab.simulation import Simulator
 
@@ -84,6 +83,7 @@ def bias(
 
     from gradlab.bias import long_horizon, measure_bias, usual_estimators
     from gradlab.cli.bias_document import TASK_IS_TOLD, Measured, document, print_measured
+    from gradlab.cli.opened import opened
     from gradlab.references import SimulatorReference
 
     console = screen()
@@ -91,7 +91,7 @@ def bias(
     for option, folder in (("--markdown", markdown and markdown.parent), ("--resume", resume)):
         if folder is not None and not folder.is_dir():
             raise GradlabError(f"{option}: there is no folder {folder}; make it first")
-    saved = _opened(checkpoints, env)
+    saved = opened(checkpoints, env)
     console.print(TASK_IS_TOLD, markup=False, soft_wrap=True)
     found: list[Measured] = []
     for checkpoint, task, simulator in saved:
@@ -130,29 +130,6 @@ def bias(
         console.print(f"Written to {markdown}", markup=False, soft_wrap=True)
     if not any(measured.report.at_states for measured in found):
         raise typer.Exit(1)
-
-
-def _opened(checkpoints: list[Path], env: list[str]) -> list[tuple[Checkpoint, str, Simulator]]:
-    """Every checkpoint with its task and a simulator of it, checked before anything slow is done."""
-    from gradlab.adapters.checkpoint import read_checkpoint
-    from gradlab.cli.tasks import require_box_task
-    from gradlab.simulation import Simulator
-
-    if len(env) not in (1, len(checkpoints)):
-        raise GradlabError(
-            f"--env: {len(env)} for {len(checkpoints)} checkpoints; give one for all, or one for each in their order"
-        )
-    simulators: dict[str, Simulator] = {}
-    opened = []
-    for path, task in zip(checkpoints, env * len(checkpoints) if len(env) == 1 else env, strict=True):
-        checkpoint = read_checkpoint(path)
-        if task not in simulators:
-            require_box_task(task).close()
-            simulators[task] = Simulator(task)
-        # Refuses an agent of another task.
-        simulators[task].pilot(checkpoint.agent)
-        opened.append((checkpoint, task, simulators[task]))
-    return opened
 
 
 @dataclass(frozen=True)

@@ -165,11 +165,11 @@ def document(found: Sequence[Measured], command: str, *, radius: float, batch: i
     parts.append(_READING.format(radius=f"{radius:g}", batch=batch).strip())
     parts.append(
         "## At a glance\n\nThe first estimator of each, state by state.\n\n"
-        + _markdown(_GLANCE_HEADER, [_glance(measured) for measured in found])
+        + markdown_table(_GLANCE_HEADER, [_glance(measured) for measured in found])
     )
     for measured in found:
         parts.append(f"## {measured.title}")
-        parts += [_markdown(header, rows) for header, rows in _tables(measured)]
+        parts += [markdown_table(header, rows) for header, rows in _tables(measured)]
         parts.append("\n".join(f"* {line}" for line in _lines(measured)))
     return "\n\n".join(parts) + "\n"
 
@@ -194,7 +194,8 @@ def _glance(measured: Measured) -> tuple[str, ...]:
     )
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right of its first column."""
     lines = [" | ".join(header), " | ".join(["---", *["---:"] * (len(header) - 1)])]
     lines += [" | ".join(text.replace("|", "\\|") for text in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
