@@ -10,14 +10,17 @@ from gradlab.landscape.mapped_actions import MappingGap, mapping_gap, nearest_it
 from gradlab.landscape.missed import Unseen, unseen
 from gradlab.landscape.optima import LocalOptima, local_optima
 from gradlab.landscape.optima_planes import optima_plane
+from gradlab.landscape.over_states import gradient_field_over_states
 from gradlab.landscape.paths import ascent_path
 from gradlab.landscape.planes import Plane, coordinate_plane, random_plane
 from gradlab.landscape.signatures import Signature, failure_signatures, trend
 from gradlab.landscape.slices import slice_plane
 from gradlab.landscape.standing import Gap, gap
+from gradlab.landscape.state_planes import StatePlane, state_plane
 from gradlab.landscape.successive import SurrogateMeans, Surrogates, surrogates
 from gradlab.landscape.surrogate_agents import function_agent, learned_agent, surrogate_agent
 from gradlab.landscape.surrogate_network import SurrogateNetwork, fit_surrogate
+from gradlab.landscape.volatility import gradient_volatility
 
 __all__ = [
     "ExactOptima",
@@ -29,6 +32,7 @@ __all__ = [
     "SecondOpinion",
     "SeveralActors",
     "Signature",
+    "StatePlane",
     "SurrogateMeans",
     "SurrogateNetwork",
     "SurrogateQuality",
@@ -44,6 +48,8 @@ __all__ = [
     "follow",
     "function_agent",
     "gap",
+    "gradient_field_over_states",
+    "gradient_volatility",
     "learned_agent",
     "local_optima",
     "mapping_gap",
@@ -52,6 +58,7 @@ __all__ = [
     "random_plane",
     "several_actors",
     "slice_plane",
+    "state_plane",
     "surrogate_agent",
     "surrogate_quality",
     "surrogates",

@@ -1,0 +1,81 @@
+"""How rough a Q-gradient field is along a trajectory, with intervals that allow for steps that resemble each other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import xarray as xr
+
+from gradlab.errors import GradlabError
+from gradlab.estimate import Estimate
+from gradlab.landscape.state_means import state_mean, state_share
+
+
+def gradient_volatility(along: xr.Dataset, critic: str | None = None, objective: str = "") -> dict[str, Estimate]:
+    """Means over a trajectory of what ``gradient_field_over_states`` has of every step.
+
+    Successive steps resemble each other, so they are no independent samples. Where episodes are known these are the
+    samples (at least eight must be); otherwise √T blocks of successive steps are, whose means are nearly independent
+    if blocks are longer than the memory of the trajectory (batch means; C. Geyer, *Practical Markov chain Monte
+    Carlo*, 1992, section 3).
+
+    Args:
+        along: the dataset of a trajectory.
+        critic: label of one critic; what the actor follows where it is there, or else the first.
+        objective: the objective the values belong to, in words.
+
+    Returns:
+        ``norm``, ``change``, ``volatility`` and ``angle`` (radians), each the mean over steps; ``relative_change``,
+        the mean of ‖g_{t+1} − g_t‖ / (‖g_{t+1}‖ + ‖g_t‖), from 0 to 1; and ``reversal_share``, the share of steps at
+        which the gradient turns by more than a right angle.
+
+    Raises:
+        GradlabError: it is no trajectory, there is no such critic, or there are fewer than 16 steps.
+
+    Example:
+        >>> from gradlab.agent import Agent
+        >>> from gradlab.landscape import gradient_field_over_states
+        >>> agent = Agent(torch.nn.Linear(1, 1), [lambda obs, act: (act * obs).sum(-1)], [-1.0], [1.0])
+        >>> swing = torch.arange(64).mul(0.5).sin()[:, None]
+        >>> found = gradient_volatility(gradient_field_over_states(agent, swing, act=[0.0]))
+        >>> found["volatility"].value, round(found["reversal_share"].value, 2)
+        (1.0, 0.16)
+    """
+    if along.attrs.get("states") != "trajectory":
+        raise GradlabError("along: no trajectory; give what gradient_field_over_states has of observations [T, n]")
+    labels = [str(label) for label in along["critic"].values]
+    critic = critic or ("followed" if "followed" in labels else labels[0])
+    if critic not in labels:
+        raise GradlabError(f"critic: {critic!r} is none of {', '.join(map(repr, labels))}")
+    steps = along.sizes["step"]
+    if steps < 16:
+        raise GradlabError(f"along: {steps} steps; give at least 16, or there is no interval")
+    one = along.sel(critic=critic)
+    angle, change, norm = (torch.as_tensor(one[name].values).double() for name in ("angle", "change", "norm"))
+    total = norm + torch.cat([norm[1:], norm.new_full((1,), math.nan)])
+    # With episodes, a NaN change keeps steps of different episodes apart.
+    relative = change / torch.where(total > 0, total, torch.nan)
+    member = _blocks(one)
+    means = {
+        "norm": norm,
+        "change": change,
+        "relative_change": relative,
+        "volatility": torch.as_tensor(one["volatility"].values).double(),
+        "angle": angle,
+    }
+    found = {name: state_mean(numbers, member, objective=objective) for name, numbers in means.items()}
+    reversed_ = torch.where(angle.isnan(), torch.nan, (angle > math.pi / 2).double())
+    return {**found, "reversal_share": state_share(reversed_, member, objective=objective)}
+
+
+def _blocks(along: xr.Dataset) -> torch.Tensor:
+    """Which sample each step belongs to, [T]."""
+    steps = along.sizes["step"]
+    if "episode" in along:
+        member: torch.Tensor = torch.unique(torch.as_tensor(along["episode"].values), return_inverse=True)[1]
+        if int(member.max()) + 1 >= 8:
+            return member
+    count = math.isqrt(steps)
+    block: torch.Tensor = torch.arange(steps) * count // steps
+    return block
