@@ -7,28 +7,37 @@ from gradlab.landscape.following import Followed, follow
 from gradlab.landscape.learned_surrogates import SurrogateQuality, surrogate_quality
 from gradlab.landscape.many_actors import SecondOpinion, SeveralActors, several_actors
 from gradlab.landscape.mapped_actions import MappingGap, mapping_gap, nearest_items
+from gradlab.landscape.means import GapMeans
 from gradlab.landscape.missed import Unseen, unseen
 from gradlab.landscape.optima import LocalOptima, local_optima
 from gradlab.landscape.optima_planes import optima_plane
 from gradlab.landscape.over_states import gradient_field_over_states
 from gradlab.landscape.paths import ascent_path
+from gradlab.landscape.phantom_means import PhantomMeans
+from gradlab.landscape.phantoms import PhantomOptima, phantom_optima
 from gradlab.landscape.planes import Plane, coordinate_plane, random_plane
+from gradlab.landscape.second_look import SecondLook, unseen_share
 from gradlab.landscape.signatures import Signature, failure_signatures, trend
 from gradlab.landscape.slices import slice_plane
-from gradlab.landscape.standing import Gap, gap
+from gradlab.landscape.standing import Gap, gap, gap_by_critic
 from gradlab.landscape.state_planes import StatePlane, state_plane
 from gradlab.landscape.successive import SurrogateMeans, Surrogates, surrogates
 from gradlab.landscape.surrogate_agents import function_agent, learned_agent, surrogate_agent
 from gradlab.landscape.surrogate_network import SurrogateNetwork, fit_surrogate
+from gradlab.landscape.verdicts import Verdict
 from gradlab.landscape.volatility import gradient_volatility
 
 __all__ = [
     "ExactOptima",
     "Followed",
     "Gap",
+    "GapMeans",
     "LocalOptima",
     "MappingGap",
+    "PhantomMeans",
+    "PhantomOptima",
     "Plane",
+    "SecondLook",
     "SecondOpinion",
     "SeveralActors",
     "Signature",
@@ -38,6 +47,7 @@ __all__ = [
     "SurrogateQuality",
     "Surrogates",
     "Unseen",
+    "Verdict",
     "ascent_path",
     "coordinate_plane",
     "curvature_plane",
@@ -48,6 +58,7 @@ __all__ = [
     "follow",
     "function_agent",
     "gap",
+    "gap_by_critic",
     "gradient_field_over_states",
     "gradient_volatility",
     "learned_agent",
@@ -55,6 +66,7 @@ __all__ = [
     "mapping_gap",
     "nearest_items",
     "optima_plane",
+    "phantom_optima",
     "random_plane",
     "several_actors",
     "slice_plane",
@@ -64,4 +76,5 @@ __all__ = [
     "surrogates",
     "trend",
     "unseen",
+    "unseen_share",
 ]
