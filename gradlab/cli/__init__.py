@@ -13,6 +13,7 @@ from gradlab.cli.bias import bias
 from gradlab.cli.calibrate import calibrate
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
+from gradlab.cli.landscape import landscape
 from gradlab.errors import GradlabError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(dashboard)
 app.command()(analyze)
 app.command()(bias)
+app.command()(landscape)
 app.command()(calibrate)
 
 

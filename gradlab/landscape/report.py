@@ -13,6 +13,7 @@ from gradlab.estimate import Estimate
 from gradlab.landscape.following import Followed, follow
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
+from gradlab.landscape.second_look import unseen_share
 from gradlab.landscape.standing import Gap, gap
 from gradlab.landscape.state_means import state_mean
 from gradlab.landscape.summaries import landscape_numbers
@@ -34,11 +35,13 @@ class LandscapeReport:
         numbers: name → estimate over states; see ``landscape_numbers``.
         curve: relative persistence → number of optima at least that persistent.
         control: what ``follow`` finds between two searches of this critic from different starts: births and deaths
-            that are the search's own.
+            that are the search's own; and ``unseen_share``, the chance that one more start finds a new optimum.
         optima: per state.
         standing: per state.
         states: where it was measured.
         objective: of the critic, in words.
+        threshold: relative persistence from which an optimum counts.
+        radius: how far apart one optimum may be at two moments, as a share of the box's diagonal.
     """
 
     numbers: dict[str, Estimate]
@@ -48,6 +51,8 @@ class LandscapeReport:
     standing: Gap
     states: States
     objective: str
+    threshold: float
+    radius: float
 
 
 def measure_landscape(
@@ -89,27 +94,29 @@ def measure_landscape(
     return LandscapeReport(
         numbers=landscape_numbers(optima, standing, states.episode, threshold=threshold),
         curve={share: state_mean(optima.count(share), states.episode, objective=objective) for share in THRESHOLDS},
-        control=control.estimates(states.episode, objective),
+        control={
+            **control.estimates(states.episode, objective),
+            "unseen_share": unseen_share(optima, again, threshold=threshold).mean(states.episode),
+        },
         optima=optima,
         standing=standing,
         states=states,
         objective=objective,
+        threshold=threshold,
+        radius=radius,
     )
 
 
-def follow_since(
-    earlier: Agent, later: Agent, report: LandscapeReport, *, starts: int, threshold: float, radius: float, seed: int
-) -> Followed:
+def follow_since(earlier: Agent, later: Agent, report: LandscapeReport, *, starts: int, seed: int) -> Followed:
     """What became of an earlier checkpoint's optima at the states that a later one visits.
 
     Args:
         earlier: the agent at the earlier checkpoint.
         later: at the later one.
-        report: of the later one, by ``measure_landscape`` with the same arguments.
+        report: of the later one, by ``measure_landscape`` with the same ``starts`` and ``seed``, so that both critics
+            are searched from the same starts.
         starts: as there.
-        threshold: as there.
-        radius: how far an optimum may move and still be the same, as a share of the box's diagonal.
-        seed: as there; both critics are searched from the same starts.
+        seed: as there.
 
     Raises:
         GradlabError: the two have not the same observations or action box.
@@ -119,7 +126,14 @@ def follow_since(
     if not same:
         raise GradlabError("follow: the two agents have different action boxes; give two checkpoints of one run")
     before = search(earlier, report.states.obs, starts, seed)
-    return follow(before, report.optima, later.action_low, later.action_high, radius=radius, threshold=threshold)
+    return follow(
+        before,
+        report.optima,
+        later.action_low,
+        later.action_high,
+        radius=report.radius,
+        threshold=report.threshold,
+    )
 
 
 def search(agent: Agent, obs: Tensor, starts: int, seed: int) -> LocalOptima:

@@ -8,6 +8,7 @@ from torch import Tensor
 from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
 from gradlab.landscape.found import LocalOptima
+from gradlab.landscape.missed import unseen
 from gradlab.landscape.standing import Gap
 from gradlab.landscape.state_means import state_mean, state_share
 
@@ -22,7 +23,9 @@ def landscape_numbers(
     ``relative_`` in parts of each state's own range, which compare over training, as the range grows with the critic;
     ``best_basin_share`` is the share of states where ascent from the actor's action reaches the best optimum,
     ``boundary_share`` that of states whose best optimum lies on a face of the box, ``best_distance`` the distance from
-    the actor's action to it as a share of the box's diagonal, and ``value_range`` the range itself.
+    the actor's action to it as a share of the box's diagonal, and ``value_range`` the range itself. ``missed`` and
+    ``coverage`` are what ``unseen`` tells of the search: how many optima no start reached, and the chance that one more
+    start would end at one that is known.
 
     Args:
         optima: of S states.
@@ -57,6 +60,7 @@ def landscape_numbers(
         )
         for i in range(2)
     )
+    left = unseen(optima, threshold)
     return {
         "optima": state_mean(count, episode, objective=objective),
         "one_optimum": state_share(count <= 1, episode, objective=objective),
@@ -70,4 +74,6 @@ def landscape_numbers(
         "boundary_share": state_share(on_face, episode, objective=objective),
         "best_distance": means.distance_share,
         "value_range": state_mean(standing.value_range, episode, objective=objective),
+        "missed": left.mean_missed(episode),
+        "coverage": left.mean_coverage(episode),
     }
