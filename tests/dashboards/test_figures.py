@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboards import figures
-from dashboards.figures.field import scaled_arrows
 from dashboards.figures.lines import line
+from dashboards.figures.maps import scaled_arrows
 from dashboards.increment import increment
 from dashboards.scale import Scale
 from dashboards.series import Series, collect, thin
@@ -131,7 +131,9 @@ def test_wrong_direction_curvature_and_landscape(store_path, recorder):
     assert 0 < curve.y[0] < 1
     assert wrong.layout.yaxis.range == (-0.04, 1.04)
     assert set(lines(figures.curvature(known))) >= {"M/μ", "M", "μ", "states with μ &gt; 0"}
-    assert set(lines(figures.landscape(known))) >= {"gap", "local optima", "in best basin"}
+    assert set(lines(figures.landscape(known))) >= {
+        "gap", "own fit", "basin choice", "local optima", "births", "deaths", "in best basin", "basin changed",
+    }  # fmt: skip
 
 
 def test_an_empty_store_gives_figures_that_say_so():
