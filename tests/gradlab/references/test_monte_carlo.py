@@ -110,7 +110,8 @@ def test_draws_depend_on_seed_and_position_alone(simulator, monkeypatch):
     states = simulator.visit(agent, 5, seed=1, episodes=3)
     reference = MonteCarloReference(simulator, HORIZON, draws=8)
     whole, first = reference.cotangent(agent, states).mean, reference.cotangent(agent, states[:2]).mean
-    torch.testing.assert_close(first, whole[:2], rtol=0, atol=0)
+    # To rounding: sums over fewer states may be taken in another order.
+    torch.testing.assert_close(first, whole[:2], rtol=1e-12, atol=1e-12)
     monkeypatch.setattr(module, "_NUMBERS", 1)
     torch.testing.assert_close(reference.cotangent(agent, states).mean, whole, rtol=1e-12, atol=1e-12)
     other = MonteCarloReference(simulator, HORIZON, draws=8, seed=1).cotangent(agent, states).mean
