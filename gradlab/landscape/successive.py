@@ -124,6 +124,9 @@ def surrogates(
     (arXiv 2410.11833, section 4.2) trains its i-th actor on Ψ_i, where what lies below the actions of the actors before
     is flat. Theorem 4.2: each has fewer local optima than the one before.
 
+    Ascent takes steps of a few hundredths of the box's diagonal, as ``ascent_path`` does, and so passes over dips that
+    are narrower; against ascent in infinitesimal steps it ends as high or higher.
+
     Args:
         q: an Agent; or a function of actions [S, m, p] → values [S, m], differentiable.
         low: observations [S, n] in the agent form; otherwise the lower corner of the action box, [p].

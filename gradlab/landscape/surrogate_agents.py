@@ -164,7 +164,8 @@ def uniform_actions(agent: Agent, count: int, states: int, generator: torch.Gene
         >>> act.shape, bool(((act >= 2) & (act <= 3)).all()), bool(((act < 2.25).sum(0) == 16).all())
         (torch.Size([64, 5, 1]), True, True)
     """
-    even = SobolEngine(agent.action_size).draw(count, dtype=torch.float64)[:, None]
+    # The engine cannot draw no points.
+    even = SobolEngine(agent.action_size).draw(max(count, 1), dtype=torch.float64)[:count, None]
     shift = torch.rand(states, agent.action_size, generator=generator, dtype=torch.float64, device=generator.device)
     shares = ((even + shift.cpu()) % 1.0).to(agent.action_low)
     return agent.action_low + shares * (agent.action_high - agent.action_low)
