@@ -63,7 +63,19 @@ LANDSCAPE = {
     "optima": Word(
         "local optima", "Mean number of local maxima of Q(s, ·) per state; the box's boundary counts.", "linear"
     ),
+    "births": Word(
+        "births", "Local optima per state that were none, or too shallow to find, at the measurement before.", "linear"
+    ),
+    "deaths": Word("deaths", "Local optima per state of the measurement before that are none any more.", "linear"),
     "gap": Word("gap", "Q at the best local optimum minus Q at the actor's action; mean over states.", "signed-log"),
+    "own_fit": Word(
+        "own fit", "The part of the gap that climbing on from the actor's action would gain.", "signed-log"
+    ),
+    "basin_choice": Word(
+        "basin choice",
+        "The part of the gap that is left then: the actor is in the basin of a lower optimum.",
+        "signed-log",
+    ),
     "relative_gap": Word("relative gap", "The gap as a share of the range of Q over the action box.", "share"),
     "best_basin_share": Word(
         "in best basin",
@@ -71,6 +83,12 @@ LANDSCAPE = {
         "share",
     ),
     "boundary_share": Word("on boundary", "Share of states whose best action lies on the action box.", "share"),
+    "actor_changed": Word(
+        "basin changed",
+        "Share of states where the optimum that the actor's ascent reaches is another one than at the measurement "
+        "before.",
+        "share",
+    ),
 }
 
 CURVATURE = {

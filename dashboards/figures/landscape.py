@@ -9,11 +9,17 @@ from dashboards.figures.panels import panels
 from dashboards.style import Theme
 from dashboards.words import LANDSCAPE
 
-_ROWS = (("optima",), ("gap",), ("best_basin_share", "relative_gap", "boundary_share"))
+_ROWS = (
+    ("optima", "births", "deaths"),
+    ("gap", "own_fit", "basin_choice"),
+    ("best_basin_share", "relative_gap", "boundary_share", "actor_changed"),
+)
 
 
 def landscape(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "landscape") -> go.Figure:
-    """Local optima per state, the actor's gap, and shares of states, each over training with 95 % intervals.
+    """Local optima per state and what became of them, the actor's gap and its parts, and shares of states.
+
+    Each is over training, with 95 % intervals.
 
     Args:
         series: the scalars of one run, from ``dashboards.series.collect``.

@@ -77,10 +77,15 @@ class Recorder:
         return Measurement(
             {
                 "optima": self._noisy(2.4 + step / 40_000, 0.2, 16),
+                "births": self._noisy(0.4, 0.1, 16),
+                "deaths": self._noisy(0.3, 0.1, 16),
                 "gap": self._noisy(0.3 * np.exp(-step / 12_000), 0.03, 16),
+                "own_fit": self._noisy(0.2 * np.exp(-step / 12_000), 0.03, 16),
+                "basin_choice": self._noisy(0.1 * np.exp(-step / 12_000), 0.03, 16),
                 "relative_gap": self._noisy(0.2 * np.exp(-step / 12_000) + 0.04, 0.02, 16),
                 "best_basin_share": self._noisy(0.7, 0.1, 16),
                 "boundary_share": self._noisy(0.3, 0.1, 16),
+                "actor_changed": self._noisy(0.2, 0.1, 16),
             }
         )
 
