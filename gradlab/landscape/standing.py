@@ -36,6 +36,8 @@ class Gap:
         distance: Euclidean distance from π(s) to the best action found, [B], in the critic's action units.
         distance_share: the same with every coordinate in widths of the box, as a share of the diagonal, [B], in [0, 1].
         basin: index of the optimum that ascent from π(s) reaches, highest first, [B]; −1 where it ends on a plateau.
+            It is the search's ascent, whose steps begin at a twentieth of the diagonal: ripples narrower than that may
+            be passed over, as they are by noisy training, and count as the actor's own slope.
         rank: of where that ascent ends, [B], integers from 1: one more than the optima of at least ``threshold`` of the
             range in persistence that are higher.
         reaches_best: whether ascent from π(s) reaches the highest value found, [B], bool; where it does, more training
