@@ -9,6 +9,8 @@ there is zero-dimensional persistent homology of the superlevel sets on that gra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from scipy.sparse import coo_matrix
@@ -20,8 +22,10 @@ from gradlab.landscape.surface import Surface
 
 #: Entries of a pairwise distance table held at once.
 _PAIRS = 1 << 22
-#: Candidates of one state up to which every pair is an edge, and neighbours of each beyond that.
-_ALL_PAIRS, _NEIGHBOURS = 12, 6
+#: Inner points of a straight path's first look, and nodes of a bent path.
+_INNER, _NODES = 7, 5
+#: Neighbours of each candidate that are edges: of any height, and higher ones.
+_NEAREST, _HIGHER = 2, 4
 
 
 def pack(state: Tensor, states: int) -> tuple[Tensor, Tensor]:
@@ -36,6 +40,19 @@ def pack(state: Tensor, states: int) -> tuple[Tensor, Tensor]:
     return table, filled
 
 
+def query_blocks(table: Tensor, filled: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Blocks of a table [states, most] small enough for distances of all pairs: rows, what is filled, and columns.
+
+    The columns are the ones to ask about; where a state's table alone is too large, they are a part of it.
+    """
+    most = table.shape[1]
+    wide = min(most, max(1, _PAIRS // most))
+    block = max(1, _PAIRS // (most * wide))
+    for rows, there in zip(table.split(block), filled.split(block), strict=True):
+        for columns in torch.arange(most).split(wide):
+            yield rows, there, columns
+
+
 def nearby(state: Tensor, point: Tensor, value: Tensor, gradient: Tensor, states: int, radius: float) -> Tensor:
     """For every row the highest row that it is chained to, [N]; itself when alone.
 
@@ -44,101 +61,100 @@ def nearby(state: Tensor, point: Tensor, value: Tensor, gradient: Tensor, states
     """
     order = torch.argsort(value, descending=True, stable=True)
     table, filled = pack(state[order], states)
-    leader = torch.arange(len(state))
-    block = max(1, _PAIRS // table.shape[1] ** 2)
-    for rows, there in zip(table.split(block), filled.split(block), strict=True):
+    first = torch.arange(len(state))
+    for rows, there, columns in query_blocks(table, filled):
         x, g = point[order[rows]], gradient[order[rows]]
-        close = torch.cdist(x, x, p=torch.inf) <= radius
-        products = g @ x.mT
-        own = products.diagonal(dim1=-2, dim2=-1)
-        bend = own[:, :, None] + own[:, None, :] - products - products.mT
+        some = rows[:, columns]
+        y, h = point[order[some]], gradient[order[some]]
+        close = torch.cdist(y, x, p=torch.inf) <= radius
+        bend = (h * y).sum(-1)[:, :, None] + (g * x).sum(-1)[:, None, :] - h @ x.mT - y @ g.mT
         rounding = 16 * torch.finfo(x.dtype).eps * g.norm(dim=-1) * x.norm(dim=-1)
-        falls = bend <= rounding[:, :, None] + rounding[:, None, :]
-        near = close & falls & there[:, :, None] & there[:, None, :]
-        first = near.to(torch.uint8).argmax(-1)  # rows are in descending order, so the first is the highest
-        while True:
-            further = first.gather(1, first)
-            if torch.equal(further, first):
-                break
-            first = further
-        leader[rows[there]] = rows.gather(1, first)[there]
-    out = torch.empty_like(leader)
-    out[order] = order[leader]
+        falls = bend <= rounding[:, columns, None] + rounding[:, None, :]
+        near = close & falls & there[:, columns, None] & there[:, None, :]
+        highest = near.to(torch.uint8).argmax(-1)  # rows are in descending order, so the first is the highest
+        asked = there[:, columns]
+        first[some[asked]] = rows.gather(1, highest)[asked]
+    while True:
+        further = first[first]
+        if torch.equal(further, first):
+            break
+        first = further
+    out = torch.empty_like(first)
+    out[order] = order[first]
     return out
 
 
 def edges(state: Tensor, point: Tensor, value: Tensor, states: int) -> Tensor:
-    """Pairs of rows [E, 2] worth a look: all in one state, or of many each one's nearest and the state's best."""
+    """Pairs of rows [E, 2] worth a look: each one's nearest, its nearest higher ones, and the state's best."""
     order = torch.argsort(value, descending=True, stable=True)
     table, filled = pack(state[order], states)
     most = table.shape[1]
-    block = max(1, _PAIRS // most**2)
     pairs = []
-    for rows, there in zip(table.split(block), filled.split(block), strict=True):
-        link = there[:, :, None] & there[:, None, :]
-        if most > _ALL_PAIRS:
-            x = point[order[rows]]
-            distance = torch.cdist(x, x).masked_fill(~link, torch.inf)
-            higher = distance.masked_fill(torch.ones(most, most, dtype=torch.bool).triu(), torch.inf)
-            chosen = torch.zeros_like(link)
-            for near in (distance, higher):
-                closest = near.topk(min(_NEIGHBOURS + 1, most), largest=False).indices
-                chosen.scatter_(2, closest, True)
-            chosen[:, :, 0] = True
-            few = (there.sum(-1) <= _ALL_PAIRS)[:, None, None]
-            link = link & (chosen | chosen.mT | few)
-        at, i, j = link.triu(1).nonzero(as_tuple=True)
-        pairs.append(torch.stack([order[rows[at, i]], order[rows[at, j]]], -1))
-    return torch.cat(pairs)
+    for rows, there, columns in query_blocks(table, filled):
+        x = point[order[rows]]
+        distance = torch.cdist(x[:, columns], x)
+        others = there[:, None, :] & (torch.arange(most) != columns[:, None])
+        higher = others & (torch.arange(most) < columns[:, None])
+        chosen = torch.zeros_like(others)
+        chosen[:, :, 0] = True
+        for among, each in ((others, _NEAREST), (higher, _HIGHER)):
+            closest = distance.masked_fill(~among, torch.inf).topk(min(each, most), largest=False).indices
+            chosen.scatter_(2, closest, True)
+        at, i, j = (chosen & others & there[:, columns, None]).nonzero(as_tuple=True)
+        pairs.append(torch.stack([order[rows[at, columns[i]]], order[rows[at, j]]], -1))
+    found: Tensor = torch.cat(pairs).sort(-1).values.unique(dim=0)
+    return found
 
 
-def passes(
-    surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, enough: Tensor, looks: int = 1
-) -> Tensor:
-    """The lowest value met along each straight segment, [E], its ends included.
-
-    The dip's bottom is looked for ``looks`` times closer where the dip does not exceed ``enough`` (per state, [S]).
-    """
-    ends = value[pairs].amin(-1)
-    return _lowest(surface, state[pairs[:, 0]], point[pairs], ends, 7, looks, ends - enough[state[pairs[:, 0]]])
+def passes(surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, looks: int = 1) -> Tensor:
+    """The lowest value met along each straight segment, [E], its ends included; ``looks`` as in ``_lowest``."""
+    return _lowest(surface, state[pairs[:, 0]], point[pairs], value[pairs].amin(-1), _INNER, looks)
 
 
 def raise_passes(
-    surface: Surface, state: Tensor, point: Tensor, pairs: Tensor, height: Tensor, rounds: int = 8
+    surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, height: Tensor, rounds: int = 6
 ) -> Tensor:
     """Heights [E] of paths bent upwards from the straight segments; never below ``height``.
 
-    Seven nodes of each path climb across it, perpendicular to its tangent, each with its own step length (the string
-    method for passes: E, Ren and Vanden-Eijnden, Phys. Rev. B 66, 2002). Any path bounds the pass from below, so that
-    stopping early is safe.
+    A few nodes of each path climb across it, perpendicular to its tangent, each with its own step length (the string
+    method for passes: E, Ren and Vanden-Eijnden, Phys. Rev. B 66, 2002), as long as they lie lower than both ends of
+    the path: others do not hold its height down. Any path bounds the pass from below, so that stopping early is safe.
     """
     if len(pairs) == 0 or surface.size == 1:
         return height  # on a line there is one path only
     count, size = len(pairs), surface.size
-    shares = torch.linspace(0, 1, 9, dtype=point.dtype)[:, None]
+    shares = torch.linspace(0, 1, _NODES + 2, dtype=point.dtype)[:, None]
     path = point[pairs[:, :1]] + shares * (point[pairs[:, 1]] - point[pairs[:, 0]])[:, None]
-    rows = state[pairs[:, :1]].expand(count, 7).reshape(-1)
-    value, gradient = surface.climb(rows, path[:, 1:-1].reshape(-1, size))
-    step = (0.25 * (path[:, -1] - path[:, 0]).norm(dim=-1, keepdim=True)).expand(count, 7).reshape(-1)
+    rows = state[pairs[:, :1]].expand(count, _NODES).reshape(-1)
+    ceiling = value[pairs].amin(-1, keepdim=True).expand(count, _NODES).reshape(-1)
+    there, gradient = surface.climb(rows, path[:, 1:-1].reshape(-1, size))
+    length = (path[:, -1] - path[:, 0]).norm(dim=-1, keepdim=True).expand(count, _NODES).reshape(-1)
+    step = 0.25 * length
     for _ in range(rounds):
+        low = ((there < ceiling) & (step > 0.02 * length)).nonzero().flatten()
+        if len(low) == 0:
+            break
         nodes = path[:, 1:-1].reshape(-1, size)
-        tangent = torch.nn.functional.normalize(path[:, 2:] - path[:, :-2], dim=-1).reshape(-1, size)
-        across = gradient - (gradient * tangent).sum(-1, keepdim=True) * tangent
-        trial = (nodes + step[:, None] * torch.nn.functional.normalize(feasible(nodes, across), dim=-1)).clamp(0, 1)
-        there, slope = surface.climb(rows, trial)
-        better = there > value
-        keep = better[:, None]
-        nodes, value = torch.where(keep, trial, nodes), torch.where(better, there, value)
-        gradient = torch.where(keep, slope, gradient)
-        step = torch.where(better, step, step / 3)
-        path = torch.cat([path[:, :1], nodes.reshape(count, 7, size), path[:, -1:]], 1)
-    bent = _lowest(surface, state[pairs[:, 0]], path, value.reshape(count, 7).amin(-1), 31, 2, height)
-    return torch.maximum(height, bent)
+        tangent = torch.nn.functional.normalize(path[:, 2:] - path[:, :-2], dim=-1).reshape(-1, size)[low]
+        across = gradient[low] - (gradient[low] * tangent).sum(-1, keepdim=True) * tangent
+        way = torch.nn.functional.normalize(feasible(nodes[low], across), dim=-1)
+        trial = (nodes[low] + step[low, None] * way).clamp(0, 1)
+        met, slope = surface.climb(rows[low], trial)
+        better = met > there[low]
+        won = low[better]
+        nodes[won], there[won], gradient[won] = trial[better], met[better], slope[better]
+        step[low[~better]] /= 3
+        path = torch.cat([path[:, :1], nodes.reshape(count, _NODES, size), path[:, -1:]], 1)
+    known = torch.minimum(there.reshape(count, _NODES), ceiling.reshape(count, _NODES)).amin(-1)
+    # The nodes bound what a path can gain: where that is nothing, nothing more is asked.
+    gained = (known > height).nonzero().flatten()
+    bent = _lowest(surface, state[pairs[gained, 0]], path[gained], known[gained], 4 * (_NODES + 1) - 1, 2)
+    height = height.clone()
+    height[gained] = torch.maximum(height[gained], bent)
+    return height
 
 
-def _lowest(
-    surface: Surface, state: Tensor, path: Tensor, known: Tensor, inner: int, looks: int, floor: Tensor
-) -> Tensor:
+def _lowest(surface: Surface, state: Tensor, path: Tensor, known: Tensor, inner: int, looks: int) -> Tensor:
     """The lowest value along paths of K nodes, [E].
 
     Evenly spread inner points, then ``looks`` times six more around the lowest, each time four times closer.
@@ -150,35 +166,30 @@ def _lowest(
         known: lowest value at nodes already evaluated, [E].
         inner: number of inner points of the first look.
         looks: number of closer looks.
-        floor: paths that fell below this, [E], are not looked at more closely.
     """
     if len(path) == 0:
         return known
     legs = path.shape[1] - 1
 
-    def at(rows: Tensor, share: Tensor) -> Tensor:
+    def at(share: Tensor) -> Tensor:
         leg = (share * legs).floor().clamp(0, legs - 1)
-        index = rows[:, None], leg.long()
+        index = torch.arange(len(path))[:, None], leg.long()
         start, end = path[index], path[index[0], index[1] + 1]
         points = start + (share * legs - leg)[..., None] * (end - start)
-        return surface.values(state[rows, None].expand(share.shape).reshape(-1), points.flatten(0, 1)).reshape(
-            share.shape
-        )
+        rows = state[:, None].expand(share.shape).reshape(-1)
+        return surface.values(rows, points.flatten(0, 1)).reshape(share.shape)
 
-    everything = torch.arange(len(path))
     shares = (torch.arange(1, inner + 1, dtype=path.dtype) / (inner + 1)).expand(len(path), -1)
-    low, where = at(everything, shares).min(-1)
+    low, where = at(shares).min(-1)
     lowest = shares.gather(1, where[:, None]).squeeze(1)
     # The ends of a path were known before; the dip near one of them is looked for beside the point next to it.
     low = torch.minimum(low, known)
     around = torch.tensor([-3.0, -2, -1, 1, 2, 3], dtype=path.dtype) / (inner + 1)
     for look in range(1, looks + 1):
-        rows = (low >= floor).nonzero().flatten()
-        nearby = (lowest[rows, None] + around / 4**look).clamp(0, 1)
-        finer, where = at(rows, nearby).min(-1)
-        lower = finer < low[rows]
-        low[rows] = torch.where(lower, finer, low[rows])
-        lowest[rows] = torch.where(lower, nearby.gather(1, where[:, None]).squeeze(1), lowest[rows])
+        nearby = (lowest[:, None] + around / 4**look).clamp(0, 1)
+        finer, where = at(nearby).min(-1)
+        lowest = torch.where(finer < low, nearby.gather(1, where[:, None]).squeeze(1), lowest)
+        low = torch.minimum(low, finer)
     return low
 
 

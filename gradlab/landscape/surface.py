@@ -84,6 +84,8 @@ class Surface:
 
     def climb(self, state: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
         """Q and its gradient with respect to the unit coordinates: [N] and [N, p]."""
+        if len(state) == 0:
+            return unit.new_zeros(0), torch.zeros_like(unit)
         self.evaluations += len(state)
         values, gradients = [], []
         for s, u in _chunks(state, unit):
