@@ -79,7 +79,7 @@ def fit_surrogate(
     width: int = 64,
     steps: int = 1000,
     batch: int = 256,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-2,
     generator: torch.Generator | None = None,
 ) -> SurrogateNetwork:
     """Fit a network to Ψ(s, a) = max(Q(s, a), τ(s)) by least squares, at uniform actions and at the previous ones.
