@@ -35,6 +35,9 @@ class PhantomMeans:
             interval on both sides.
         realised: real_gain / promised: how much of what the critic promises is there.
         overestimated: promised − real_gain.
+        own_promised: mean of the critic's gain at the optimum that ascent from π(s) reaches, where it is looked at.
+        own_real_gain: mean of the true one there: what training on towards that optimum is worth. Where it is below
+            ``real_gain`` the choice of the basin matters in truth, too.
     """
 
     value_phantom: Estimate
@@ -45,6 +48,8 @@ class PhantomMeans:
     real_gain: Estimate
     realised: Estimate
     overestimated: Estimate
+    own_promised: Estimate
+    own_real_gain: Estimate
 
 
 def phantom_means(found: PhantomOptima) -> PhantomMeans:
@@ -52,7 +57,8 @@ def phantom_means(found: PhantomOptima) -> PhantomMeans:
     claimed = found.by_value != Verdict.NOT_CLAIMED
     value_phantom, value_unresolved = _shares(found, found.by_value, claimed)
     slope_phantom, slope_unresolved = _shares(found, found.by_slope, torch.ones_like(claimed))
-    promised, real, realised, overestimated = _gains(found)
+    promised, real, realised, overestimated = _gains(found, found.optimum == 0)
+    own_promised, own_real, _, _ = _gains(found, found.own)
     return PhantomMeans(
         value_phantom,
         value_unresolved,
@@ -62,6 +68,8 @@ def phantom_means(found: PhantomOptima) -> PhantomMeans:
         real,
         realised,
         overestimated,
+        own_promised,
+        own_real,
     )
 
 
@@ -85,9 +93,9 @@ def _shares(found: PhantomOptima, verdict: Tensor, among: Tensor) -> tuple[Estim
     return share(0), share(1)
 
 
-def _gains(found: PhantomOptima) -> tuple[Estimate, Estimate, Estimate, Estimate]:
-    """Of the highest optimum of each state: promised, real, realised, overestimated."""
-    best = (found.optimum == 0) & torch.isfinite(found.gain.value)
+def _gains(found: PhantomOptima, which: Tensor) -> tuple[Estimate, Estimate, Estimate, Estimate]:
+    """Of one optimum of each state: promised, real, realised, overestimated."""
+    best = which & torch.isfinite(found.gain.value)
     words = (found.reference, str(found.objective), found.caveat)
     if not bool(best.any()):
         none = Estimate(math.nan, math.nan, 0, *words[:2], caveat=words[2])

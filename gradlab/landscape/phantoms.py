@@ -10,7 +10,8 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, switch, whole_number
 from gradlab.errors import GradlabError
-from gradlab.landscape.optima import LocalOptima, local_optima
+from gradlab.landscape.found import LocalOptima
+from gradlab.landscape.optima import local_optima
 from gradlab.landscape.phantom_means import PhantomMeans, phantom_means
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.verdicts import Differences, Verdict, differences, judge_slopes, judge_values
@@ -26,6 +27,7 @@ class PhantomOptima:
     Attributes:
         state: state index.
         optimum: index in the state's list of ``LocalOptima``; 0 is the highest.
+        own: whether it is the one that ascent from π(s) reaches, bool; False where that is not known.
         critic_gain: Q(s, a) − Q(s, π(s)) by the critic.
         true_value: Q^π(s, a), of the horizon's rewards, float64.
         actor_true_value: Q^π(s, π(s)), likewise; for a stochastic policy π(s) is its mode.
@@ -46,6 +48,7 @@ class PhantomOptima:
 
     state: Tensor
     optimum: Tensor
+    own: Tensor
     critic_gain: Tensor
     true_value: Tensor
     actor_true_value: Tensor
@@ -151,6 +154,7 @@ def phantom_optima(
     return PhantomOptima(
         state=row,
         optimum=index,
+        own=torch.zeros_like(claimed) if optima.actor is None else index == optima.actor.cpu()[row],
         critic_gain=critic_gain.double(),
         true_value=true[1],
         actor_true_value=true[0],

@@ -11,8 +11,9 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.means import GapMeans, gap_means
-from gradlab.landscape.optima import LocalOptima, local_optima
+from gradlab.landscape.optima import local_optima
 from gradlab.landscape.surface import check_critic
 
 #: Far from the seeds people choose.

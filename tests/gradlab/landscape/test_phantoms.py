@@ -96,6 +96,10 @@ def test_means_tell_what_is_promised_and_what_is_there():
     assert means.real_gain.value == pytest.approx(real)
     assert means.overestimated.value == pytest.approx(promised - real)
     assert means.realised.value == pytest.approx(real / promised)
+    # The actor sits on the lowest of the three, so that its own basin promises and gives nothing.
+    assert found.own.tolist() == [False, False, True] * 6
+    assert means.own_promised.value == pytest.approx(0.0, abs=1e-5)
+    assert means.own_real_gain.value == pytest.approx(0.0, abs=1e-5)
     assert means.value_phantom.value == pytest.approx(1 / 2)
     assert means.slope_phantom.value == pytest.approx(1 / 3)
     assert means.value_unresolved.value == means.slope_unresolved.value == 0.0
