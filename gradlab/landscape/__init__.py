@@ -4,12 +4,13 @@ from gradlab.landscape.action_fields import field
 from gradlab.landscape.curved_planes import curvature_plane
 from gradlab.landscape.exact import ExactOptima, exact_optima
 from gradlab.landscape.following import Followed, follow
+from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.learned_surrogates import SurrogateQuality, surrogate_quality
 from gradlab.landscape.many_actors import SecondOpinion, SeveralActors, several_actors
 from gradlab.landscape.mapped_actions import MappingGap, mapping_gap, nearest_items
 from gradlab.landscape.means import GapMeans
 from gradlab.landscape.missed import Unseen, unseen
-from gradlab.landscape.optima import LocalOptima, local_optima
+from gradlab.landscape.optima import local_optima
 from gradlab.landscape.optima_planes import optima_plane
 from gradlab.landscape.over_states import gradient_field_over_states
 from gradlab.landscape.paths import ascent_path
