@@ -127,7 +127,7 @@ def _maps(
             **({"title": {**title, "text": words[1]}} if column == 0 else {}),
         )
         span = float(np.nanmax(picture) - np.nanmin(picture))
-        notes.append(_title(f"<b>{label}</b>, {who}: spans {span:.2g}", domain, top))
+        notes.append(_title(f"<b>{label}</b>, {who}: spans {span:.3g}", domain, top))
     return traces, axes, notes
 
 
@@ -160,6 +160,6 @@ def _actor(x: list[float], y: list[float], shared: dict[str, Any]) -> dict[str, 
 
 def _title(text: str, domain: list[float], top: float) -> dict[str, Any]:
     return {
-        "text": text, "xref": "paper", "yref": "paper", "x": domain[0], "y": top, "xanchor": "left",
+        "text": text, "xref": "paper", "yref": "paper", "x": sum(domain) / 2, "y": top, "xanchor": "center",
         "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
     }  # fmt: skip

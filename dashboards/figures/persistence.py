@@ -52,9 +52,16 @@ def persistence(
             ticktext=["0.1 %", "1 %", "10 %", "100 %"],
             title={"text": "persistence, of Q's range", "font": {"size": 11, "color": muted(theme)}, "standoff": 6},
         )
+        highest = max(
+            (estimate.interval()[1] for curve in checkpoints.values() for estimate in curve.values()), default=1
+        )
         title = {"text": "local optima a state", "font": {"size": 11, "color": muted(theme)}, "standoff": 4}
         extra[f"yaxis{number}"] = axis(
-            theme, anchor=f"x{number}", rangemode="tozero", **({"title": title} if column == 0 else {})
+            theme,
+            anchor=f"x{number}",
+            # Room for the legend.
+            range=[0, 1.45 * highest] if highest > 0 else None,
+            **({"title": title} if column == 0 else {}),
         )
         extra[legend] = {"x": left + width, "xanchor": "right", "y": 0.98, "yanchor": "top", "font": {"size": 11}}
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from gradlab.cli.bias_document import TASK_IS_TOLD, cell, markdown_table
+from gradlab.cli.bias_document import TASK_IS_TOLD, markdown_table
+from gradlab.cli.bias_document import cell as plain_cell
 from gradlab.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -77,6 +79,27 @@ class Surveyed:
     def label(self) -> str:
         """Algorithm, task and step."""
         return f"{self.algorithm} {self.task}, {self.step:,}"
+
+
+def cell(estimate: Estimate | None) -> str:
+    """A value with its 95 % interval, to two digits of the interval's nearer end: gaps have a far one above.
+
+    Example:
+        >>> cell(Estimate(0.073, 0.01, 64, ends=(0.052, 0.97))), cell(Estimate(2.0, 0.0, 0)), cell(None)
+        ('0.073 [0.052, 0.970]', '–', '–')
+        >>> cell(Estimate(0.25, 0.05, samples=32, scale="share"))
+        '25 % [16 %, 36 %]'
+    """
+    if estimate is None or estimate.samples == 0:
+        return "–"
+    value, (low, high) = estimate.value, estimate.interval()
+    sides = [side for side in (value - low, high - value) if side > 0]
+    if estimate.scale == "share" or not sides or not math.isfinite(value + low + high):
+        return plain_cell(estimate)
+    decimals = 1 - math.floor(math.log10(min(sides)))
+    if decimals > 5 or abs(value) >= 1e5:
+        return plain_cell(estimate)
+    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(value, low, high, d=max(decimals, 0))
 
 
 def tables(found: Sequence[Surveyed]) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
@@ -206,8 +229,9 @@ _MEANINGS = {
     "How much the search misses": """
 The same critic at the same states searched again from other starts: what is found by one search alone is counted as
 born or died, so that births and deaths over training mean something only above these numbers a state. **next start
-finds a new one** is the share of the second search's starts that ended at an optimum the first lacks; **missed** is an
-unseen-species estimate (Chao) of how many the first lacks a state, from how many were reached by one start and by two.
+finds a new one** is the share of the second search's starts that ended at an optimum the first lacks; **missed** is
+an unseen-species estimate (Chao) of how many the first lacks a state, from how many were reached by one start and by
+two.
 """,
     "The actor in its critic's landscape": """
 **gap** is max Q(s, a) − Q(s, π(s)), in units of the return, and beside it as a share of Q's range at the state. It is
@@ -216,11 +240,15 @@ the sum of **own fit**, what climbing on from π(s) would gain, which more train
 that climb reaches the best optimum; **distance** is from π(s) to that optimum, as a share of the box's diagonal.
 """,
     "Against the simulator": """
-An optimum is followed in the simulator: its action once, the policy afterwards. Of the optima that the critic says
-are better than π(s), **phantoms by value** are those that are worse in truth; of all optima looked at, **phantoms by
-slope** are those from which the true Q(s, ·) rises within 5 % of the box's width, so that there is no optimum of the
-truth near. The interval of a share of phantoms reaches to where all that is unresolved were phantom too. **promised**
-is what the critic says the best optimum gains over π(s), **real gain** what it gains.
+An optimum is followed in the simulator: its action once, the policy afterwards, and no time limit. Of the optima that
+the critic says are better than π(s), **phantoms by value** are those that are worse in truth; of all optima looked
+at, **phantoms by slope** are those from which the true Q(s, ·) rises within 5 % of the box's width, so that there is
+no optimum of the truth near. The interval of a share of phantoms reaches to where all that is unresolved were phantom
+too. **promised** is what the critic says the best optimum gains over π(s), **real gain** what it gains.
+
+Where the closed loop is chaotic or returns jump, the true Q is rough at every scale: hardly any action is an optimum
+of it, and by value a coin would call half of the critic's optima phantoms. Shares near one by slope and near a half
+by value then tell of the truth's roughness at least as much as of the critic; the pictures below show it.
 """,
     "Over training": """
 Births, deaths and moves of optima a state, between a checkpoint and the one before it, at the states that the later

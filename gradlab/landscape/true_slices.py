@@ -82,6 +82,11 @@ def true_slice(
         whole[inside] = part.cpu()
         cut[name] = (spatial, whole.numpy())
         cut[name].attrs["units"] = "return"
+    if len(states) == 1:
+        # With several states the words are what is meant, and ``determined`` says where it is so.
+        for name, determined in zip(("x", "y"), cut["determined"].values[0], strict=False):
+            if not determined:
+                cut[name].attrs["long_name"] = "a random direction"
 
     with torch.no_grad():
         actor = agent.action(obs).clamp(agent.action_low, agent.action_high)

@@ -10,7 +10,7 @@ import pytest
 
 import gradlab as package
 from gradlab.cli import main
-from gradlab.cli.bias_document import cell
+from gradlab.cli.landscape_document import cell
 from gradlab.landscape.phantoms import phantom_optima
 from gradlab.landscape.report import follow_since, measure_landscape
 from gradlab.references import SimulatorReference
