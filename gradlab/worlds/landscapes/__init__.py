@@ -4,8 +4,13 @@ import math
 
 from gradlab.worlds.landscapes.base import Landscape, Optima
 from gradlab.worlds.landscapes.bumps import GaussianBumps, Islands, Mesa
+from gradlab.worlds.landscapes.families import FAMILIES, Family, random_landscape
+from gradlab.worlds.landscapes.kinked import Cones, Facets, Ring, Roof
 from gradlab.worlds.landscapes.lines import Line, Parabola, SineRamp
+from gradlab.worlds.landscapes.mixtures import GaussianMixture
+from gradlab.worlds.landscapes.scores import Found, Score, false_share, recall, score
 from gradlab.worlds.landscapes.separable import SeparableProduct, SeparableSum
+from gradlab.worlds.landscapes.waves import CosineBowl, Trigonometric
 
 #: One of each kind, in one to three coordinates, to hold a search of local optima against.
 LANDSCAPES: tuple[Landscape, ...] = (
@@ -23,15 +28,30 @@ LANDSCAPES: tuple[Landscape, ...] = (
 )
 
 __all__ = [
+    "FAMILIES",
     "LANDSCAPES",
+    "Cones",
+    "CosineBowl",
+    "Facets",
+    "Family",
+    "Found",
     "GaussianBumps",
+    "GaussianMixture",
     "Islands",
     "Landscape",
     "Line",
     "Mesa",
     "Optima",
     "Parabola",
+    "Ring",
+    "Roof",
+    "Score",
     "SeparableProduct",
     "SeparableSum",
     "SineRamp",
+    "Trigonometric",
+    "false_share",
+    "random_landscape",
+    "recall",
+    "score",
 ]

@@ -66,6 +66,13 @@ class Landscape(ABC):
         on_face: NDArray[np.bool_] = np.asarray(((actions <= self.low) | (actions >= self.high)).any(-1))
         return on_face
 
+    def persistence(self) -> NDArray[np.float64] | None:
+        """Height of each of ``optima`` over the pass to a higher one, [k]; None where no closed form is known.
+
+        The highest one's is the value range.
+        """
+        return None
+
     def best_share(self) -> float:
         """Share of uniform starts that climb to the highest maximum.
 

@@ -51,6 +51,27 @@ class Line(Landscape):
         """The least value on the interval."""
         return float(self.values(np.array([-1.0, *self._stationary(-1.0), 1.0])).min())
 
+    def peak_persistence(self) -> NDArray[np.float64]:
+        """Of each of ``maxima``, in their order, the height over the pass to a higher one."""
+        heights = self.values(self.maxima())
+        passes = self.values(np.sort(self._stationary(-1.0)))
+        # Between two neighbouring maxima lies one minimum.
+        lowest = np.array(
+            [
+                [passes[min(i, j) : max(i, j)].min(initial=np.inf) for j in range(len(heights))]
+                for i in range(len(heights))
+            ]
+        )
+        higher = heights[None, :] > heights[:, None]
+        best = np.where(higher, lowest, -np.inf).max(-1)
+        result: NDArray[np.float64] = heights - np.where(higher.any(-1), best, self.lowest())
+        return result
+
+    def persistence(self) -> NDArray[np.float64]:
+        """As ``peak_persistence``, in the order of ``optima``."""
+        order = np.argsort(-self.values(self.maxima()), kind="stable")
+        return self.peak_persistence()[order]
+
     def optima(self) -> Optima:
         """All local maxima, highest first."""
         maxima = self.maxima()

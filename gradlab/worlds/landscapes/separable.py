@@ -57,6 +57,23 @@ class SeparableSum(_Separable):
 
     name = "separable-sum"
 
+    def persistence(self) -> NDArray[np.float64]:
+        """The least persistence of the lines' maxima that are not their lines' highest, and of all the range.
+
+        A way to a higher place takes some coordinate above where it was; the first to get there had to dip by its own
+        persistence before, while no other stood higher than at the start.
+        """
+        ranges = [line.peak_persistence().max() for line in self.lines]
+        lines = [
+            np.where(np.arange(len(own)) == line.values(line.maxima()).argmax(), np.inf, own)
+            for line in self.lines
+            for own in [line.peak_persistence()]
+        ]
+        least = np.array(list(itertools.product(*lines))).min(-1)
+        values = np.array(list(itertools.product(*(line.values(line.maxima()) for line in self.lines)))).sum(-1)
+        least = np.where(np.isinf(least), np.sum(ranges), least)
+        return least[np.argsort(-values, kind="stable")]
+
     def q(self, actions: Tensor) -> Tensor:
         """Actions [..., p] → values [...]."""
         return self._parts(actions).sum(-1)
