@@ -32,7 +32,7 @@ def action_slice(
     theme: Theme = "light",
     uirevision: str = "slice",
 ) -> go.Figure:
-    """A slice through a landscape of Q over actions, blank outside the box.
+    """A slice through a landscape of Q over actions, blank outside the box and cut to what is inside.
 
     Arrows are the in-plane parts of ∇_a Q, of length proportional to √‖∇_a Q‖; marks are the points that the plane was
     laid through. With one action Q is a line, with its slope on an axis at the right.
@@ -81,7 +81,8 @@ def action_slice(
     shared = {"showgrid": False, "constrain": "domain", "ticks": "outside", "ticklen": 4}
     font = {"font": {"size": 12, "color": muted(theme)}, "standoff": 4}
     words = [str(picture[name].attrs.get("long_name", name)) for name in ("x", "y")]
-    y_range = [float(y[0]), float(y[-1])]
+    known = np.isfinite(picture.values)
+    x_range, y_range = _range(x, known.any(axis=0)), _range(y, known.any(axis=1))
     return drawing(
         {
             "data": traces,
@@ -89,12 +90,23 @@ def action_slice(
                 theme,
                 uirevision=uirevision,
                 margin={"l": 54, "r": 8, "t": 34, "b": 44},
-                xaxis=axis(theme, range=[float(x[0]), float(x[-1])], title={**font, "text": words[0]}, **shared),
+                xaxis=axis(theme, range=x_range, title={**font, "text": words[0]}, **shared),
                 yaxis=axis(theme, range=y_range, title={**font, "text": words[1]}, scaleanchor="x", **shared),
                 yaxis2={"overlaying": "y", "matches": "y", "range": y_range, "visible": False},
             ),
         }
     )
+
+
+def _range(side: NDArray[Any], known: NDArray[Any]) -> list[float]:
+    """From the first to the last coordinate at which anything is known, and a cell more where it ends inside."""
+    at = np.flatnonzero(known)
+    if len(at) == 0:
+        return [float(side[0]), float(side[-1])]
+    cell = abs(float(side[1] - side[0]))
+    first, last = int(at[0]), int(at[-1])
+    low = float(side[first]) - (cell if first > 0 else 0.0)
+    return [low, float(side[last]) + (cell if last < len(side) - 1 else 0.0)]
 
 
 def _mark(name: str, at: NDArray[Any]) -> dict[str, Any]:

@@ -87,10 +87,10 @@ def gradient_field_over_states(
     if on_plane:
         if steps is not None or episodes is not None:
             raise GradlabError("steps and episodes: only a trajectory has them; leave them out for a plane")
-        return _labelled(_on_plane(states, q, gradient, action, labels), agent.dtype)
+        return _on_plane(states, q, gradient, action, labels)
     member = _per_step("episodes", episodes, len(obs))
     ticks = _per_step("steps", steps, len(obs))
-    return _labelled(_along(obs, q, gradient, action, member, ticks, labels), agent.dtype)
+    return _along(obs, q, gradient, action, member, ticks, labels)
 
 
 def angles(one: Tensor, two: Tensor) -> Tensor:
@@ -155,19 +155,19 @@ def _along(
 
     dims = ("critic", "step")
     variables: dict[str, Any] = {
-        "q": (dims, _numbers(q)),
-        "gradient": ((*dims, "component"), _numbers(gradient)),
-        "norm": (dims, _numbers(g.norm(dim=-1))),
-        "angle": (dims, _numbers(to_next(angles(g[:, 1:], g[:, :-1])))),
-        "change": (dims, _numbers(to_next(change))),
-        "volatility": (dims, _numbers(to_next(change / moved))),
-        "distance": (("step",), _numbers(to_next(distance))),
-        "action": (("step", "component"), _numbers(action)),
+        "q": (dims, q),
+        "gradient": ((*dims, "component"), gradient),
+        "norm": (dims, g.norm(dim=-1)),
+        "angle": (dims, to_next(angles(g[:, 1:], g[:, :-1]))),
+        "change": (dims, to_next(change)),
+        "volatility": (dims, to_next(change / moved)),
+        "distance": (("step",), to_next(distance)),
+        "action": (("step", "component"), action),
     }
     if member is not None:
         variables["episode"] = (("step",), member)
     coords = {**labels, "step": np.arange(len(obs)) if ticks is None else ticks, "component": _components(action)}
-    return xr.Dataset(variables, coords=coords, attrs={"states": "trajectory"})
+    return _dataset(variables, coords, "trajectory", q.dtype)
 
 
 def _on_plane(plane: StatePlane, q: Tensor, gradient: Tensor, action: Tensor, labels: dict[str, Any]) -> xr.Dataset:
@@ -177,25 +177,26 @@ def _on_plane(plane: StatePlane, q: Tensor, gradient: Tensor, action: Tensor, la
     dims = ("critic", "y", "x")
     units = {"units": "observation units"}
     place = (plane.state - plane.origin) @ plane.directions.T
-    return xr.Dataset(
+    return _dataset(
         {
-            "q": (dims, _numbers(q.reshape(-1, *grid))),
-            "gradient": ((*dims, "component"), _numbers(g)),
-            "norm": (dims, _numbers(g.norm(dim=-1))),
-            "volatility": (dims, _numbers(torch.stack(slopes).square().sum((0, -1)).sqrt())),
-            "action": (("y", "x", "component"), _numbers(action.reshape(*grid, -1))),
-            "origin": (("feature",), _numbers(plane.origin), units),
-            "direction": (("axis", "feature"), _numbers(plane.directions)),
-            "place": (("axis",), _numbers(place), units),
+            "q": (dims, q.reshape(-1, *grid)),
+            "gradient": ((*dims, "component"), g),
+            "norm": (dims, g.norm(dim=-1)),
+            "volatility": (dims, torch.stack(slopes).square().sum((0, -1)).sqrt()),
+            "action": (("y", "x", "component"), action.reshape(*grid, -1)),
+            "origin": (("feature",), plane.origin, units),
+            "direction": (("axis", "feature"), plane.directions),
+            "place": (("axis",), place, units),
         },
-        coords={
+        {
             **labels,
-            "x": ("x", _numbers(plane.x), {**units, "long_name": plane.axes[0]}),
-            "y": ("y", _numbers(plane.y), {**units, "long_name": plane.axes[1]}),
+            "x": (("x",), plane.x, {**units, "long_name": plane.axes[0]}),
+            "y": (("y",), plane.y, {**units, "long_name": plane.axes[1]}),
             "axis": ["x", "y"],
             "component": _components(action),
         },
-        attrs={"states": "plane"},
+        "plane",
+        q.dtype,
     )
 
 
@@ -203,17 +204,19 @@ def _components(action: Tensor) -> list[str]:
     return [f"action {i + 1}" for i in range(action.shape[-1])]
 
 
-def _numbers(part: Tensor) -> np.ndarray[Any, Any]:
-    return np.asarray(part.detach().cpu().numpy())
+def _dataset(
+    variables: dict[str, tuple[Any, ...]], coords: dict[str, Any], states: str, dtype: torch.dtype
+) -> xr.Dataset:
+    """Tensors as arrays of the model's dtype, with their units; made at once, for xarray takes longer to change one."""
 
+    def labelled(name: str, dims: tuple[str, ...], values: Any, *attrs: dict[str, str]) -> tuple[Any, ...]:
+        if isinstance(values, Tensor):
+            values = values.detach().to(dtype).cpu().numpy()
+        units = {"units": _UNITS[name]} if name in _UNITS else {}
+        return dims, values, {**units, **(attrs[0] if attrs else {})}
 
-def _labelled(dataset: xr.Dataset, dtype: torch.dtype) -> xr.Dataset:
-    """Numbers in the model's dtype, with their units."""
-    to = torch.empty(0, dtype=dtype).numpy().dtype
-    names = [str(name) for name in dataset.variables if name not in ("step", "episode", "critic", "component", "axis")]
-    dataset = dataset.assign({name: dataset[name].astype(to) for name in names if name not in dataset.coords})
-    dataset = dataset.assign_coords({name: dataset[name].astype(to) for name in names if name in dataset.coords})
-    for name, unit in _UNITS.items():
-        if name in dataset:
-            dataset[name].attrs["units"] = unit
-    return dataset
+    return xr.Dataset(
+        {name: labelled(name, *parts) for name, parts in variables.items()},
+        coords={name: labelled(name, *parts) if isinstance(parts, tuple) else parts for name, parts in coords.items()},
+        attrs={"states": states},
+    )

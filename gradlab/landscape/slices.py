@@ -22,6 +22,16 @@ from gradlab.landscape.planes import Plane, coordinate_plane
 from gradlab.landscape.shown import Shown, shown_critics, values, values_and_gradients
 
 _ACTION = "critic's action units"
+_UNITS = {
+    "q": "return",
+    "spread": "return",
+    "gradient": "return per action unit",
+    "gradient_norm": "return per action unit",
+    "curvature": "return per action unit squared",
+    "origin": _ACTION,
+    "mark_place": _ACTION,
+    "mark_distance": _ACTION,
+}
 
 
 def slice_plane(
@@ -46,7 +56,8 @@ def slice_plane(
             second best; or a ``Plane`` from ``curvature_plane``, ``random_plane``, ``optima_plane`` or of your own.
         resolution: points along each side.
         gradient: whether ∇_a Q is taken too, at about twice the cost.
-        window: ranges of x and of y, in the critic's action units; by default what holds the box at every state.
+        window: ranges of x and of y, in the critic's action units; by default what holds the box at every state. It is
+            common to all states, so that one state by itself fills it better.
         critics: indices of critics, ``"followed"``, ``"min"``, ``"mean"``; by default every critic, the value that
             the actor follows where it is made of several, and the smallest of several.
 
@@ -60,8 +71,8 @@ def slice_plane(
         * ``inside`` (state, y, x): whether the point is in the action box.
         * ``origin`` (state, action), ``direction`` (state, component, action): the plane.
         * ``determined`` (state, component): whether a direction is what it is called; random where not.
-        * ``mark_place`` (state, mark, component): places of the actor and of optima in the plane, NaN where there is none;
-          ``mark_distance`` (state, mark): how far they are from the plane.
+        * ``mark_place`` (state, mark, component): places of the actor and of optima in the plane, NaN where there is
+          none; ``mark_distance`` (state, mark): how far they are from the plane.
         * ``curvature`` (state, component): where the plane was chosen by it.
 
     Raises:
@@ -197,18 +208,6 @@ def _dataset(
         coords["mark"] = list(cut.marks)
     if cut.curvature is not None:
         variables["curvature"] = (("state", "component"), array(cut.curvature))
-    dataset = xr.Dataset(variables, coords=coords, attrs={"plane": cut.kind})
-    units = {
-        "q": "return",
-        "spread": "return",
-        "gradient": "return per action unit",
-        "gradient_norm": "return per action unit",
-        "curvature": "return per action unit squared",
-        "origin": _ACTION,
-        "mark_place": _ACTION,
-        "mark_distance": _ACTION,
-    }
-    for name, unit in units.items():
-        if name in dataset:
-            dataset[name].attrs["units"] = unit
-    return dataset
+    # xarray takes longer to change a dataset than to make one.
+    labelled = {name: (*parts, {"units": _UNITS[name]} if name in _UNITS else {}) for name, parts in variables.items()}
+    return xr.Dataset(labelled, coords=coords, attrs={"plane": cut.kind})

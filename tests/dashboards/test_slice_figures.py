@@ -64,6 +64,10 @@ def test_a_slice_shows_what_was_measured_blank_outside_the_box(theme):
     assert (actor.x[0], actor.y[0]) == pytest.approx((0.0, 0.0), abs=1e-6)
     assert figure.layout.yaxis2.overlaying == "y"
     assert figure.layout.xaxis.title.text == "first random direction"
+    known = picture.x.values[picture.inside.values[2].any(0)]
+    cell = float(picture.x[1] - picture.x[0])
+    assert figure.layout.xaxis.range[0] == pytest.approx(max(known[0] - cell, float(picture.x[0])), abs=1e-5)
+    assert figure.layout.xaxis.range[1] == pytest.approx(min(known[-1] + cell, float(picture.x[-1])), abs=1e-5)
     for shown in ("spread", "gradient_norm"):
         (other, *_) = accepted(action_slice(picture, shown=shown, theme=theme)).data
         expected = picture[shown].isel(state=0)
