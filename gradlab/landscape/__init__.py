@@ -1,6 +1,7 @@
 """The landscape of Q over actions: local optima, basins, the actor's gap, slices and fields."""
 
 from gradlab.landscape.action_fields import field
+from gradlab.landscape.certificates import Certificate
 from gradlab.landscape.curved_planes import curvature_plane
 from gradlab.landscape.exact import ExactOptima, exact_optima
 from gradlab.landscape.following import Followed, follow
@@ -29,6 +30,7 @@ from gradlab.landscape.verdicts import Verdict
 from gradlab.landscape.volatility import gradient_volatility
 
 __all__ = [
+    "Certificate",
     "ExactOptima",
     "Followed",
     "Gap",

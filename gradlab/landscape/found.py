@@ -24,8 +24,8 @@ class LocalOptima:
         persistence: height over the best known pass to a higher optimum, [k_s]; the highest optimum's is its height
             over the lowest value seen, which is the value range. Passes are found on straight segments between the
             points the search ended at, so a persistence is an upper bound of the true one.
-        basin_share: share of the uniform starts that climbed to it, [k_s]; they sum to one less the share that ended
-            on plateaus.
+        basin_share: share of the uniform starts that climbed to it, or were linked to one that did, [k_s]; they sum to
+            one less the share that ended on plateaus.
         on_boundary: whether it lies on a face of the box, [k_s].
         value_range: highest less lowest value seen, [S], unless given.
         best_action: where the highest value was seen, [S, p], be it an optimum or a plateau.
@@ -35,8 +35,11 @@ class LocalOptima:
         replay: the same for the replay action, [S]; None where none was given.
         visits: how many of the uniform starts climbed to it, [k_s], integers: ``basin_share`` times ``starts``.
         reached: Q where the actor's own ascent ends, [S], be it an optimum or a plateau; None without an actor.
+        certificate: how it is certified, [k_s], int8: a ``Certificate``, at a scale of twice the merging radius.
+        residual: the certificate's, [k_s]: what is left of the gradient, as a share of the longest nearby.
         starts: number of uniform starts a state.
-        evaluations: rows of Q evaluated for all states together.
+        evaluations: rows of Q evaluated by the search for all states together, with and without gradients.
+        certifying: rows evaluated for the certificates, beyond those.
     """
 
     actions: list[Tensor]
@@ -51,8 +54,11 @@ class LocalOptima:
     reached: Tensor | None
     replay: Tensor | None
     visits: list[Tensor]
+    certificate: list[Tensor]
+    residual: list[Tensor]
     starts: int
     evaluations: int
+    certifying: int
 
     def count(self, threshold: float = 0.01) -> Tensor:
         """Number of optima with persistence of at least ``threshold`` times the value range, [S], integers."""

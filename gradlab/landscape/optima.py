@@ -11,9 +11,13 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
+from gradlab.landscape.certificates import certify
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.search import Effort, Ends, search
 from gradlab.landscape.surface import Surface, agent_surface, callable_surface
+
+#: Scale of the certificates, in units of the merging radius.
+_SCALE = 2.0
 
 
 @overload
@@ -65,12 +69,14 @@ def local_optima(
 
     Two forms: ``local_optima(agent, obs)``, or ``local_optima(q, low, high, states=S)`` for any function of actions.
 
-    Scrambled Sobol starts, and the actor's action in the agent form, climb by projected ascent that follows kinks,
-    so that piecewise-linear critics are no exception; what is left is polished by a compass search without
-    derivatives. Ends that are near and uphill of each other, or joined by a path that dips by no more than
-    ``tolerance``, are one optimum. Optima on faces of the box count. A plateau is not a maximum: an optimum whose
-    top is level in every direction is left out, so a constant critic has none. Values are in the critic's own dtype;
-    rises within rounding of it are level.
+    Scrambled Sobol starts, the actor's action in the agent form, and the replay action where it is given, climb by
+    projected ascent that follows kinks, so that piecewise-linear critics are no exception. A start from which the
+    values rise to a higher one on the straight way there is linked to that one and climbs no further; the actor's
+    and the replay action always climb themselves. The last stretch is Goldstein ascent, along hulls of gradients,
+    without second derivatives. Ends that are near and uphill of each other, or joined by a path that dips by no more
+    than ``tolerance`` times the value range, are one optimum. Optima on faces of the box count. A plateau is not a
+    maximum: an optimum whose top is level in every direction is left out, so a constant critic has none. Values are
+    in the critic's own dtype; rises within rounding of it are level.
 
     Args:
         q: an Agent; or a function of actions [S, k, p] → values [S, k], differentiable, for any k.
@@ -118,7 +124,8 @@ def local_optima(
         known["replay"] = surface.unit(_replayed(replay, surface))
     seed = 0 if generator is None else int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
     ends = search(surface, list(known.values()), Effort(starts, steps, tolerance, radius, seed), value_range)
-    return _collect(surface, ends, starts, list(known), q.device if isinstance(q, Agent) else torch.device("cpu"))
+    device = q.device if isinstance(q, Agent) else torch.device("cpu")
+    return _collect(surface, ends, starts, list(known), radius, device)
 
 
 def _replayed(replay: Any, surface: Surface) -> Tensor:
@@ -131,7 +138,9 @@ def _replayed(replay: Any, surface: Surface) -> Tensor:
     return act
 
 
-def _collect(surface: Surface, ends: Ends, starts: int, known: list[str], device: torch.device) -> LocalOptima:
+def _collect(
+    surface: Surface, ends: Ends, starts: int, known: list[str], radius: float, device: torch.device
+) -> LocalOptima:
     order = torch.argsort(ends.value, descending=True, stable=True)
     order = order[torch.argsort(ends.state[order], stable=True)]
     best = order[torch.searchsorted(ends.state[order], torch.arange(surface.states))]
@@ -142,6 +151,8 @@ def _collect(surface: Surface, ends: Ends, starts: int, known: list[str], device
     climbed = torch.bincount(ends.owner[:, :starts].reshape(-1), minlength=len(ends.state))
     index = {name: rank[ends.owner[:, starts + place]].to(device) for place, name in enumerate(known)}
     unit = ends.point[kept]
+    searched = surface.evaluations
+    kind, residual = certify(surface, ends.state[kept], unit, scale=_SCALE * radius)
 
     def split(rows: Tensor) -> list[Tensor]:
         return list(rows.to(device).split(counts.tolist()))
@@ -159,6 +170,9 @@ def _collect(surface: Surface, ends: Ends, starts: int, known: list[str], device
         reached=ends.value[ends.owner[:, starts]].to(device) if "actor" in known else None,
         replay=index.get("replay"),
         visits=split(climbed[kept]),
+        certificate=split(kind),
+        residual=split(residual),
         starts=starts,
-        evaluations=surface.evaluations,
+        evaluations=searched,
+        certifying=surface.evaluations - searched,
     )
