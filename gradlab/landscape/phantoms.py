@@ -97,7 +97,7 @@ def phantom_optima(
     as well) and for rounding; at 2.5 % each side, so that one in forty is called wrongly where noise decides.
 
     Args:
-        agent: the agent; a copy acts.
+        agent: the agent; a copy acts, in evaluation mode.
         states: B states visited by ``reference.simulator``.
         reference: whose ``values`` are the truth; its horizon is at least 2.
         optima: what ``local_optima(agent, states.obs, critic=critic)`` found; searched for when None.
@@ -130,6 +130,9 @@ def phantom_optima(
         raise GradlabError(f"radius: {radius:g}; a share of the box's width, at most 0.5")
     if reference.horizon < 2:
         raise GradlabError("horizon: 1; give at least 2 rewards, by whose course what lies beyond is judged")
+    # As it acts in the simulator: in evaluation mode, and without a trace in the caller's modules.
+    agent = agent.snapshot()
+    agent.actor.eval()
     objective = reference.objective(agent)
     caveat, _ = compare_objectives(agent.objective, objective, reference.name, allow_mismatch=allow_mismatch)
     obs = agent.observations(states.obs)

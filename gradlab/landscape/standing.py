@@ -114,7 +114,7 @@ def gap(
     in variational autoencoders*, with ascent from the actor's action for the locally optimal one).
 
     Args:
-        agent: the agent.
+        agent: the agent; a copy is asked, in evaluation mode.
         obs: observations [B, n].
         optima: what ``local_optima(agent, obs, critic=critic)`` found at the same states; searched for when None.
         critic: index of one critic instead of the one the actor follows.
@@ -138,6 +138,9 @@ def gap(
     """
     check_critic(agent, critic)
     draws, threshold = whole_number("draws", draws, 2), real_number("threshold", threshold, 0.0)
+    # As it acts: in evaluation mode, and without a trace in the caller's modules.
+    agent = agent.snapshot()
+    agent.actor.eval()
     states = agent.observations(obs)
     if optima is None:
         optima = local_optima(agent, states, critic=critic)

@@ -9,6 +9,7 @@ from torch import nn
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.landscape import gap
 from gradlab.landscape.phantoms import Verdict, phantom_optima
 from gradlab.policies import Gaussian
 from gradlab.references import SimulatorReference
@@ -253,6 +254,28 @@ def test_a_stochastic_policy_is_held_against_its_soft_value():
         phantom_optima(agent, states, hard)
     allowed = phantom_optima(agent, states, hard, allow_mismatch=True)
     assert "entropy" in allowed.means().real_gain.caveat
+
+
+def test_nothing_of_the_callers_is_touched():
+    reference = SimulatorReference(Humps, horizon=3, noise_seeds=4)
+    actor = nn.Sequential(nn.BatchNorm1d(1), nn.Dropout(0.5), nn.Linear(1, 1), nn.Tanh()).double()
+    for parameter in actor.parameters():
+        nn.init.constant_(parameter, 0.3)
+    agent = Agent(actor, [Planted(1.5)], [-1.0], [1.0], 0.9)
+    states = reference.simulator.visit(agent, 3, seed=0, episodes=3, max_steps=1)
+    before = {name: value.clone() for name, value in actor.state_dict().items()}
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    first, second = (phantom_optima(agent, states, reference) for _ in range(2))
+    standing = gap(agent, states.obs)
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+    assert all(torch.equal(value, before[name]) for name, value in actor.state_dict().items())
+    assert all(module.training for module in actor.modules())
+    assert all(parameter.grad is None for parameter in actor.parameters())
+    # In evaluation mode there is no dropout, so that equal calls give equal answers.
+    assert torch.equal(first.critic_gain, second.critic_gain)
+    best = first.optimum == 0
+    torch.testing.assert_close(first.critic_gain[best], standing.gap)
 
 
 def test_wrong_input_is_refused_in_one_line():
