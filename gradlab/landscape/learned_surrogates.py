@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.optima import LocalOptima, local_optima
+from gradlab.landscape.found import LocalOptima
+from gradlab.landscape.optima import local_optima
 from gradlab.landscape.paths import ascent_path
 from gradlab.landscape.state_means import state_mean, state_share
 from gradlab.landscape.surface import check_critic
@@ -74,6 +76,7 @@ class SurrogateQuality:
     radius: float
 
 
+_SIGNED = ("anchor_error", "box_error")
 _SHARES = ("below", "plateau", "vanishing", "towards", "escapes")
 
 
@@ -158,8 +161,13 @@ def surrogate_quality(
         "missed": alone[1],
         "on_plateau": _on_plateau(agent, states, critic, counting[0], cut),
     }
-    said = {"episode": episode, "reference": "exact surrogate", "objective": str(agent.objective)}
-    estimates = {name: (state_share if name in _SHARES else state_mean)(part, **said) for name, part in numbers.items()}
+    said: dict[str, Any] = {"episode": episode, "reference": "exact surrogate", "objective": str(agent.objective)}
+    estimates = {
+        name: state_share(part, **said)
+        if name in _SHARES
+        else state_mean(part, **said, least=-math.inf if name in _SIGNED else 0)
+        for name, part in numbers.items()
+    }
     return SurrogateQuality(**estimates, per_state=numbers, slack=slack, least_slope=least_slope, radius=radius)
 
 

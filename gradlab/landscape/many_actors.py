@@ -128,7 +128,7 @@ def several_actors(
         values = _finite(agent.q(states, actions, critic=critic), "critic")
     best, winner = values.max(0)
     objective = str(agent.objective)
-    said = {"episode": episode, "objective": objective}
+    said: dict[str, Any] = {"episode": episode, "objective": objective}
 
     pairs = torch.combinations(torch.arange(len(actions)), 2)
     width = (agent.action_high - agent.action_low) * agent.action_size**0.5
@@ -145,8 +145,8 @@ def several_actors(
         duplicate=duplicate,
         radius=radius,
         win_share=tuple(state_share(winner == i, **said) for i in range(len(actions))),
-        advantage=state_mean(gain, **said),
-        diversity=state_mean(distance, **said),
+        advantage=state_mean(gain, **said, least=0),
+        diversity=state_mean(distance, **said, least=0),
         duplicates=state_share(duplicate, **said),
         effective=effective_number(winner, len(actions), **said),
         second=None if second is None else _judged(agent, states, actions, winner, gain, second, said),

@@ -114,7 +114,7 @@ def mapping_gap(
         raise GradlabError("critic: NaN or infinite values at proto-actions or items; has it diverged?")
     chosen_value, rank = values.max(1)
     chosen = index.gather(1, rank[:, None])[:, 0]
-    said = {"episode": episode, "objective": str(agent.objective)}
+    said: dict[str, Any] = {"episode": episode, "objective": str(agent.objective)}
     return MappingGap(
         nearest=index,
         distance=distance,
@@ -124,8 +124,8 @@ def mapping_gap(
         best=None if top is None else top[1],
         best_value=None if top is None else top[0],
         mapping=state_mean(proto_value - values[:, 0], **said),
-        choice=state_mean(chosen_value - values[:, 0], **said),
-        left=None if top is None else state_mean((top[0] - chosen_value).clamp_min(0), **said),
+        choice=state_mean(chosen_value - values[:, 0], **said, least=0),
+        left=None if top is None else state_mean((top[0] - chosen_value).clamp_min(0), **said, least=0),
         nearest_chosen=state_share(rank == 0, **said),
         # By value, as two items may be equally good.
         nearest_best=None if top is None else state_share(values[:, 0] >= top[0], **said),

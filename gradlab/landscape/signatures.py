@@ -83,7 +83,7 @@ def failure_signatures(
         >>> from gradlab.agent import Agent
         >>> from gradlab.landscape.many_actors import several_actors
         >>> agent = Agent(torch.nn.Identity(), [lambda obs, act: -act.abs().sum(-1)], [-1.0], [1.0])
-        >>> alike = several_actors(agent, torch.linspace(0, 1, 64)[:, None], [lambda obs: 0 * obs, lambda obs: 0 * obs + 0.01])
+        >>> alike = several_actors(agent, torch.ones(64, 1), [lambda obs: 0 * obs, lambda obs: 0.01 * obs])
         >>> [signature.verdict for signature in failure_signatures(alike)]
         ['present', 'unresolved']
     """

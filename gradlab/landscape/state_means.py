@@ -14,7 +14,9 @@ from gradlab.estimate import Estimate
 from gradlab.statistics.by_episode import EpisodeSums
 
 
-def state_mean(values: Tensor, episode: Any = None, reference: str = "", objective: str = "") -> Estimate:
+def state_mean(
+    values: Tensor, episode: Any = None, reference: str = "", objective: str = "", *, least: float = -math.inf
+) -> Estimate:
     """The mean of a number per state, [S]; its interval allows for skewness and heavy tails.
 
     States where the number is NaN, which is how "there is none here" is said, are left out.
@@ -24,6 +26,7 @@ def state_mean(values: Tensor, episode: Any = None, reference: str = "", objecti
         episode: which episode each state was visited in, [S] integers; every state is its own sample when None.
         reference: what the number is measured against, in words.
         objective: the objective it belongs to, in words.
+        least: the least that the mean can be, such as 0 of a gap or a count: the interval ends there.
 
     Returns:
         The mean, in float64, with the delete-one-episode jackknife's standard error; NaN where no state is left.
@@ -44,7 +47,10 @@ def state_mean(values: Tensor, episode: Any = None, reference: str = "", objecti
     if not bool(there.any()):
         return Estimate(math.nan, math.nan, 0, reference, objective)
     sums = EpisodeSums.of({"x": numbers[there]}, member[there], reference, objective)
-    return sums.estimate(lambda s: s["x"] / s["count"])
+    found = sums.estimate(lambda s: s["x"] / s["count"])
+    if found.ends is None:
+        return found
+    return replace(found, ends=(max(found.ends[0], least), max(found.ends[1], least)))
 
 
 def state_share(holds: Tensor, episode: Any = None, reference: str = "", objective: str = "") -> Estimate:

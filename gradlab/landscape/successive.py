@@ -81,7 +81,7 @@ class Surrogates:
 
     def over_states(self, episode: Any = None) -> tuple[SurrogateMeans, ...]:
         """Every surrogate's numbers over the states; ``episode`` [S] says which states are not independent."""
-        said = {"episode": episode, "objective": self.objective}
+        said: dict[str, Any] = {"episode": episode, "objective": self.objective}
         means = []
         for i, counts in enumerate(self.optima):
             before = self.optima[i - 1].double() if i else torch.full_like(counts, math.nan, dtype=torch.float64)
@@ -90,12 +90,12 @@ class Surrogates:
             fewer, more = (torch.where(change.isnan(), change, is_so) for is_so in (change < 0, change > 0))
             means.append(
                 SurrogateMeans(
-                    optima=state_mean(counts, **said),
+                    optima=state_mean(counts, **said, least=0),
                     fewer=state_share(fewer, **said),
                     more=state_share(more, **said),
                     vanishing_share=state_share(self.vanishing_share[i], **said),
                     best_share=state_share(self.best_share[i], **said),
-                    mean_gap=state_mean(self.mean_gap[i], **said),
+                    mean_gap=state_mean(self.mean_gap[i], **said, least=0),
                 )
             )
         return tuple(means)
