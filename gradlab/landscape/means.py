@@ -23,8 +23,8 @@ class GapMeans:
     Gaps are mostly small, many are zero and a few are large, so the intervals are those of ``bounded_mean``: between 0
     and the largest value range seen for what is in units of Q, between 0 and 1 for shares. They are for the states'
     own distribution, not for what the search has missed: every gap is a lower bound. Few episodes cannot exclude rare
-    ones with large gaps: where E of them show none, the interval reaches to 1 − .025^{1/E} of the largest range, 41 % at
-    7, 11 % at 32 and 4 % at 100.
+    ones with large gaps: where E of them show none, the interval reaches to 1 − .025^{1/E} of the largest range, 41 %
+    at 7, 11 % at 32 and 4 % at 100.
 
     Attributes:
         gap: of max Q − Q(s, π(s)).
