@@ -72,7 +72,8 @@ class SeparableSum(_Separable):
         least = np.array(list(itertools.product(*lines))).min(-1)
         values = np.array(list(itertools.product(*(line.values(line.maxima()) for line in self.lines)))).sum(-1)
         least = np.where(np.isinf(least), np.sum(ranges), least)
-        return least[np.argsort(-values, kind="stable")]
+        result: NDArray[np.float64] = least[np.argsort(-values, kind="stable")]
+        return result
 
     def q(self, actions: Tensor) -> Tensor:
         """Actions [..., p] → values [...]."""
