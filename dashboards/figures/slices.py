@@ -81,8 +81,11 @@ def action_slice(
     shared = {"showgrid": False, "constrain": "domain", "ticks": "outside", "ticklen": 4}
     font = {"font": {"size": 12, "color": muted(theme)}, "standoff": 4}
     words = [str(picture[name].attrs.get("long_name", name)) for name in ("x", "y")]
-    known = np.isfinite(picture.values)
-    x_range, y_range = _range(x, known.any(axis=0)), _range(y, known.any(axis=1))
+    if "determined" in arrays:
+        known = chosen("determined").values
+        words = [word if known[i] else f"random direction (none {word})" for i, word in enumerate(words)]
+    held = np.isfinite(picture.values)
+    x_range, y_range = _range(x, held.any(axis=0)), _range(y, held.any(axis=1))
     return drawing(
         {
             "data": traces,

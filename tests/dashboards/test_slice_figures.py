@@ -84,6 +84,22 @@ def test_marks_are_named_and_the_actor_is_on_top():
     assert (star.x[0], star.y[0]) == pytest.approx(tuple(picture.mark_place.sel(mark="best optimum").values[0]))
 
 
+def test_an_axis_that_nothing_determines_is_called_random():
+    actor = nn.Linear(3, 3)
+    nn.init.zeros_(actor.weight)
+    nn.init.constant_(actor.bias, 0.25)
+    agent = Agent(actor, [lambda obs, act: -(act + 0.5).square().sum(-1)], [-1.0] * 3, [1.0] * 3)
+    picture = slice_plane(agent, OBS, local_optima(agent, OBS, starts=8), resolution=9)
+    figure = accepted(action_slice(picture))
+    titles = (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text)
+    assert titles == ("towards the best optimum", "random direction (none towards the second best)")
+    assert [(trace.name, len(trace.x)) for trace in figure.data[2:]] == [
+        ("best optimum", 1),
+        ("second best", 0),
+        ("actor", 1),
+    ]
+
+
 def test_one_action_is_a_line_with_the_marks_on_it():
     agent = agent_of(1)
     picture = slice_plane(agent, OBS, local_optima(agent, OBS), resolution=65)

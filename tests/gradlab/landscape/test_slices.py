@@ -1,10 +1,13 @@
 """Slices of a landscape against evaluation point by point and differences of Q in float64."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import gradlab
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.landscape import (
@@ -16,6 +19,8 @@ from gradlab.landscape import (
     random_plane,
     slice_plane,
 )
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 
 def chosen(kind, agent, obs):
@@ -66,6 +71,21 @@ def test_a_slice_is_q_and_its_slopes_point_by_point(agent_of, obs, kind):
         np.testing.assert_allclose(picture.gradient_norm.values[c], norm, atol=2e-8)
     assert 0.1 < float(picture.inside.mean()) <= 1.0
     assert bool(picture.inside.all()) == (kind == "coordinates")
+
+
+@pytest.mark.parametrize("name", ["td3_halfcheetah_50000", "td3_reacher_6000", "sac_reacher_3000"])
+def test_a_slice_of_a_trained_piecewise_linear_critic(name):
+    agent = gradlab.load(CHECKPOINTS / f"{name}.zip").snapshot(double=True)
+    seen = torch.randn(2, agent.obs_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    optima = local_optima(agent, seen, starts=16)
+    for plane in (optima_plane(agent, seen, optima), curvature_plane(agent, seen, 0.1)):
+        picture = slice_plane(agent, seen, plane, resolution=5, critics=["followed", "min"])
+        for c, reduction in enumerate([None, "min"]):
+            q, slopes, norm = obvious(agent, seen, picture, None, reduction, step=1e-7)
+            np.testing.assert_allclose(picture.q.values[c], q, rtol=1e-12)
+            # No point of these grids is within a step of a kink, where differences would mix both sides.
+            np.testing.assert_allclose(picture.gradient.values[c], slopes, atol=1e-5)
+            np.testing.assert_allclose(picture.gradient_norm.values[c], norm, atol=1e-5)
 
 
 def test_the_spread_is_the_standard_deviation_over_the_critics(agent_of, obs):
