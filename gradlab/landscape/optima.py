@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_tensor
+from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
 from gradlab.landscape.certificates import certify
 from gradlab.landscape.found import LocalOptima
@@ -97,15 +97,17 @@ def local_optima(
         The optima, sorted, with their persistence and basins.
 
     Raises:
-        GradlabError: the box is unbounded or empty, values or gradients are not finite, or shapes do not fit.
+        GradlabError: an argument is out of its range, the box is unbounded or empty, values or gradients are not
+            finite, or shapes do not fit.
 
     Example:
         >>> found = local_optima(lambda a: (9 * a).sin().sum(-1) + 0.4 * a.sum(-1), [-1.0], [1.0])
         >>> found.count(), [round(v, 2) for v in found.values[0].tolist()]
         (tensor([4]), [1.35, 1.07, 0.79, -0.81])
     """
-    if starts < 1 or steps < 1:
-        raise GradlabError(f"starts and steps: {starts} and {steps}; expected at least one of each")
+    starts, steps = whole_number("starts", starts, 1), whole_number("steps", steps, 1)
+    states = whole_number("states", states, 1)
+    tolerance, radius = real_number("tolerance", tolerance, 0.0), real_number("radius", radius, above=0.0)
     known: dict[str, Tensor] = {}
     if isinstance(q, Agent):
         if high is not None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradlab.landscape.ascent import feasible
 from gradlab.landscape.hulls import shortest
 from gradlab.landscape.surface import Surface
 
@@ -71,16 +70,16 @@ def goldstein(
     generator = torch.Generator().manual_seed(seed)
     point, value, gradient = point.clone(), value.clone(), gradient.clone()
     count, size = point.shape
-    room = min(rounds, 2 * size + 6) + 1
+    room = min(rounds, 4 * size + 6) + 1
     hull, there = point.new_zeros(count, room, size), torch.zeros(count, room, dtype=torch.bool)
-    hull[:, 0], there[:, 0] = feasible(point, gradient), True
+    hull[:, 0], there[:, 0] = gradient, True
     used = torch.ones(count, dtype=torch.long)
     reach = radius.clone()
     residual = torch.ones_like(value)
     going = torch.ones(count, dtype=torch.bool)
     for _ in range(rounds):
         rows = going.nonzero().flatten()
-        vector = feasible(point[rows], shortest(hull[rows], there[rows]))
+        vector = shortest(hull[rows], there[rows], point[rows])
         length = vector.norm(dim=-1)
         longest = hull[rows].norm(dim=-1).amax(-1)
         residual[rows] = torch.where(longest > 0, length / longest, 0.0)
@@ -100,11 +99,11 @@ def goldstein(
         point[won], value[won], gradient[won] = trial[rises], met[rises], slope[rises]
         there[won], used[won] = False, 1
         hull[won] = 0.0
-        hull[won, 0], there[won, 0] = feasible(trial[rises], slope[rises]), True
+        hull[won, 0], there[won, 0] = slope[rises], True
         reach[won] = torch.minimum(2 * reach[won], _STRETCH * radius[won])
         near = reach[lost] <= radius[lost]
         kept = lost[near]
-        hull[kept, used[kept]] = torch.nan_to_num(feasible(point[kept], slope[~rises][near]))
+        hull[kept, used[kept]] = torch.nan_to_num(slope[~rises][near])
         there[kept, used[kept]] = True
         used[kept] += 1
         reach[lost] = radius[lost]
