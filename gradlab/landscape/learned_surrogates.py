@@ -13,12 +13,21 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.compared_optima import below_threshold, counting_optima, unmatched
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.paths import ascent_path
 from gradlab.landscape.state_means import state_mean, state_share
 from gradlab.landscape.surface import check_critic
-from gradlab.landscape.surrogate_agents import Learned, check_actions, learned_agent, surrogate_agent, uniform_actions
+from gradlab.landscape.surrogate_agents import (
+    ROWS,
+    Learned,
+    check_actions,
+    gradients,
+    learned_agent,
+    surrogate_agent,
+    uniform_actions,
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,9 @@ class SurrogateQuality:
     least_slope: float
     radius: float
 
+
+#: Distances held at once.
+_DISTANCES = 1 << 24
 
 _SIGNED = ("anchor_error", "box_error")
 _SHARES = ("below", "plateau", "vanishing", "towards", "escapes")
@@ -153,13 +165,13 @@ def surrogate_quality(
     numbers |= _over_the_box(agent, states, critic, imitation, rows, act, cut, whole, slack, least_slope)
     pair = local_optima(imitation, rows, **search), local_optima(exact, exact_rows, **search)
     diagonal = (agent.action_high - agent.action_low) * agent.action_size**0.5
-    counting = [_counting(found, threshold) for found in pair]
-    alone = [_alone(a, b, diagonal, radius) for a, b in (counting, counting[::-1])]
+    counting = [counting_optima(found, threshold) for found in pair]
+    alone = [unmatched(a, b, diagonal, radius) for a, b in (counting, counting[::-1])]
     numbers |= {
         "optima": torch.tensor([float(len(found)) for found in counting[0]]),
         "spurious": alone[0],
         "missed": alone[1],
-        "on_plateau": _on_plateau(agent, states, critic, counting[0], cut),
+        "on_plateau": below_threshold(agent, states, critic, counting[0], cut),
     }
     said: dict[str, Any] = {"episode": episode, "reference": "exact surrogate", "objective": str(agent.objective)}
     estimates = {
@@ -192,20 +204,25 @@ def _over_the_box(
     width = agent.action_high - agent.action_low
     error = imitated - torch.maximum(q, cut)
     flat, above = q <= cut, q > cut
-    scale = (agent.action_gradient(states, act, critic=critic) * width).square().sum(-1).mean(0).sqrt()
-    slope = imitation.action_gradient(rows, act) * width
+    scale = (gradients(agent, states, act, critic) * width).square().sum(-1).mean(0).sqrt()
+    slope = gradients(imitation, rows, act) * width
     steep = slope.norm(dim=-1) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
 
-    # From every action to the nearest with Q > τ in the same state; [S, K, K].
+    # From every action to the nearest with Q > τ in the same state.
     place = (act / width).transpose(0, 1)
-    distance = torch.cdist(place, place).masked_fill(~above.T[:, None], torch.inf)
-    nearest = distance.argmin(-1)
+    block = max(1, _DISTANCES // len(act) ** 2)
+    nearest = torch.cat(
+        [
+            torch.cdist(some, some).masked_fill(~higher[:, None], torch.inf).argmin(-1)
+            for some, higher in zip(place.split(block), above.T.split(block), strict=True)
+        ]
+    )
     way = place.gather(1, nearest[..., None].expand_as(place)) - place
     uphill = (way.transpose(0, 1) * slope).sum(-1) > 0
     somewhere = flat & above.any(0)
 
-    start = act.flatten(0, 1)
-    end = ascent_path(imitation, rows.repeat(len(act), 1), start, steps=60)[-1].reshape(act.shape)
+    starts = zip(rows.repeat(len(act), 1).split(ROWS), act.flatten(0, 1).split(ROWS), strict=True)
+    end = torch.cat([ascent_path(imitation, some, start, steps=60)[-1] for some, start in starts]).reshape(act.shape)
     with torch.no_grad():
         reached = agent.q(states, end, critic=critic)
     room = torch.maximum(whole.best_value, q.amax(0)) - cut
@@ -230,35 +247,3 @@ def _over_the_box(
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:
     """Means [S] of values [K, S] over the rows of each state that count; NaN where none does."""
     return values.double().masked_fill(~where, 0.0).sum(0) / where.sum(0)
-
-
-def _counting(found: LocalOptima, threshold: float) -> list[Tensor]:
-    """The optima of each state that are persistent enough, [k_s, p] each."""
-    ranges = found.value_range.tolist()
-    return [a[p >= threshold * r] for a, p, r in zip(found.actions, found.persistence, ranges, strict=True)]
-
-
-def _alone(some: list[Tensor], others: list[Tensor], diagonal: Tensor, radius: float) -> Tensor:
-    """How many of each state's ``some`` have none of ``others`` within the radius, [S]."""
-    some, others = ([part / diagonal for part in parts] for parts in (some, others))
-    table, there = _padded(some)
-    near, filled = _padded(others)
-    distance = torch.cdist(table, near).masked_fill(~filled[:, None], torch.inf)
-    nearest = distance.amin(-1) if distance.shape[-1] else torch.full_like(table[..., 0], torch.inf)
-    return ((nearest > radius) & there).double().sum(-1)
-
-
-def _on_plateau(agent: Agent, states: Tensor, critic: int | None, optima: list[Tensor], cut: Tensor) -> Tensor:
-    """How many of each state's optima lie where Q ≤ τ, [S]."""
-    table, there = _padded(optima)
-    # Empty places hold the box's corner rather than an action that may lie outside.
-    table = torch.where(there[..., None], table, agent.action_low)
-    with torch.no_grad():
-        values = agent.q(states, table.transpose(0, 1), critic=critic) if there.any() else table[..., 0].T
-    return ((values <= cut).T & there).double().sum(-1)
-
-
-def _padded(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    table = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
-    counts = torch.tensor([len(part) for part in parts], device=table.device)
-    return table, torch.arange(table.shape[1], device=table.device) < counts[:, None]

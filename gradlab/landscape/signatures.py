@@ -54,7 +54,7 @@ def failure_signatures(
     steps: Sequence[float] = (),
     *,
     same: float = 0.5,
-    alone: float = 0.95,
+    alone: float = 0.9,
     growth: float = 0.0,
 ) -> tuple[Signature, ...]:
     """The failures that SAVO's authors name (arXiv 2410.11833), as far as there is something to measure.
@@ -85,7 +85,7 @@ def failure_signatures(
         >>> agent = Agent(torch.nn.Identity(), [lambda obs, act: -act.abs().sum(-1)], [-1.0], [1.0])
         >>> alike = several_actors(agent, torch.ones(64, 1), [lambda obs: 0 * obs, lambda obs: 0.01 * obs])
         >>> [signature.verdict for signature in failure_signatures(alike)]
-        ['present', 'unresolved']
+        ['present', 'present']
     """
     same, alone = real_number("same", same), real_number("alone", alone)
     found = []

@@ -17,7 +17,14 @@ from gradlab.estimate import Estimate
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.paths import ascent_path
 from gradlab.landscape.state_means import state_mean, state_share
-from gradlab.landscape.surrogate_agents import check_actions, function_agent, surrogate_agent, uniform_actions
+from gradlab.landscape.surrogate_agents import (
+    ROWS,
+    check_actions,
+    function_agent,
+    gradients,
+    surrogate_agent,
+    uniform_actions,
+)
 
 #: Rounds of ascent, and steps in each.
 _ROUNDS, _STEPS = 5, 25
@@ -178,7 +185,7 @@ def surrogates(
 
     act = uniform_actions(agent, starts, len(obs), random)
     begin, end = _ascend(agent, obs, act, critic, 1e-4 * whole.value_range)
-    flat = (agent.action_gradient(obs, act, critic=critic) == 0).all(-1)
+    flat = (gradients(agent, obs, act, critic) == 0).all(-1)
     best = torch.stack([whole.best_value, end.amax(0), cut.amax(0)]).amax(0)
     within = threshold * whole.value_range
     # Ascent on Ψ never sees what is below τ: it is ascent on Q from the starts above, and the others do not move.
@@ -242,7 +249,8 @@ def _ascend(agent: Agent, obs: Tensor, act: Tensor, critic: int | None, least: T
     for _ in range(_ROUNDS):
         if len(going) == 0:
             break
-        at[going] = ascent_path(agent, rows[going], at[going], steps=_STEPS, critic=critic)[-1]
+        for some in going.split(ROWS):
+            at[some] = ascent_path(agent, rows[some], at[some], steps=_STEPS, critic=critic)[-1]
         with torch.no_grad():
             value = agent.q(rows[going], at[going], critic=critic)
         rises = value > end[going] + enough[going]

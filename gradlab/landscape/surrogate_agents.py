@@ -13,6 +13,9 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.landscape.surface import callable_surface, check_critic
 
+#: Rows of which a graph, or a path of ascent, is held at once.
+ROWS = 1 << 15
+
 #: A learned surrogate: observations [B, n], actions [B, p] and previous actions [B, k, p] → values [B] or [B, 1].
 Learned = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -169,6 +172,18 @@ def uniform_actions(agent: Agent, count: int, states: int, generator: torch.Gene
     shift = torch.rand(states, agent.action_size, generator=generator, dtype=torch.float64, device=generator.device)
     shares = ((even + shift.cpu()) % 1.0).to(agent.action_low)
     return agent.action_low + shares * (agent.action_high - agent.action_low)
+
+
+def gradients(agent: Agent, obs: Tensor, act: Tensor, critic: int | None = None) -> Tensor:
+    """∇_a Q at actions [K, S, p], [K, S, p], with the graph of a limited number of rows held at once.
+
+    Example:
+        >>> agent = Agent(nn.Identity(), [lambda obs, act: act.square().sum(-1)], [-1.0], [1.0])
+        >>> gradients(agent, torch.zeros(2, 1), torch.ones(3, 2, 1)).unique()
+        tensor([2.])
+    """
+    blocks = act.split(max(1, ROWS // len(obs)))
+    return torch.cat([agent.action_gradient(obs, block, critic=critic) for block in blocks])
 
 
 class _Still(nn.Module):
