@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from gradlab.errors import GradlabError
-from gradlab.landscape import ascent, linking, merging, polish, stationary
+from gradlab.landscape import ascent, linking, merging, plateaus, stationary
 from gradlab.landscape.surface import Surface
 
 #: The first step and the longest, as shares of the unit box's diagonal.
@@ -81,7 +81,7 @@ def search(surface: Surface, known: list[Tensor], effort: Effort, value_range: T
     rounding = 8 * torch.finfo(lowest.dtype).eps * torch.maximum(highest.abs(), lowest.abs())
     flat = (climb.gradient == 0).all(-1)
     at = climb.take(flat)
-    flat[flat.clone()] = polish.level(
+    flat[flat.clone()] = plateaus.level(
         surface, at.state, at.point, at.value, radius=2 * effort.radius, rounding=rounding[at.state]
     )
 
@@ -90,7 +90,7 @@ def search(surface: Surface, known: list[Tensor], effort: Effort, value_range: T
     )
     highest = _highest(climb.state, climb.value, count)
     span = highest - lowest if value_range is None else span
-    peak, persistence = _merge(surface, climb, torch.maximum(effort.tolerance * span, rounding))
+    peak, persistence = merge(surface, climb, torch.maximum(effort.tolerance * span, rounding))
     persistence = torch.where(torch.isinf(persistence), (highest - lowest).double()[climb.state], persistence)
     persistence = persistence.to(climb.value)
     topped = flat & (climb.value >= climb.value[peak] - rounding[climb.state])
@@ -248,7 +248,7 @@ def _meet(surface: Surface, climb: ascent.Climb, owner: Tensor, going: Tensor, r
     going &= leader == torch.arange(len(owner))
 
 
-def _merge(surface: Surface, climb: ascent.Climb, tolerance: Tensor) -> tuple[Tensor, Tensor]:
+def merge(surface: Surface, climb: ascent.Climb, tolerance: Tensor) -> tuple[Tensor, Tensor]:
     """Peak and persistence of every row; gradients are spent on raising the paths that decide."""
     state, point, value = climb.state, climb.point, climb.value
     pairs = merging.edges(state, point, value, surface.states)
