@@ -76,7 +76,7 @@ def test_a_slice_shows_what_was_measured_blank_outside_the_box(theme):
 
 def test_marks_are_named_and_the_actor_is_on_top():
     agent = agent_of(3)
-    picture = slice_plane(agent, OBS, local_optima(agent, OBS, starts=32), resolution=9)
+    picture = slice_plane(agent, OBS, local_optima(agent, OBS, starts=8), resolution=9)
     figure = action_slice(picture, critic=2)
     assert [trace.name for trace in figure.data[2:]] == ["best optimum", "second best", "actor"]
     star = figure.data[2]
@@ -102,7 +102,7 @@ def test_an_axis_that_nothing_determines_is_called_random():
 
 def test_one_action_is_a_line_with_the_marks_on_it():
     agent = agent_of(1)
-    picture = slice_plane(agent, OBS, local_optima(agent, OBS), resolution=65)
+    picture = slice_plane(agent, OBS, local_optima(agent, OBS, starts=16), resolution=65)
     figure = accepted(action_slice(picture, state=1, critic=2))
     curve, slope, *marks = figure.data
     np.testing.assert_array_equal(curve.y, picture.q.values[2, 1].astype(float))

@@ -67,7 +67,7 @@ def test_a_plane_that_misses_the_box_has_no_extent():
 
 def test_an_optima_plane_holds_the_actor_and_the_two_best_optima(agent_of, obs):
     agent = agent_of(4)
-    optima = local_optima(agent, obs, starts=32)
+    optima = local_optima(agent, obs, starts=8)
     plane = optima_plane(agent, obs, optima)
     assert bool(plane.determined.all())
     assert orthonormal(plane.directions)

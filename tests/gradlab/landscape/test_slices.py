@@ -27,7 +27,7 @@ def chosen(kind, agent, obs):
     if kind == "coordinates":
         return coordinate_plane(agent, obs, (1, 0))
     if kind == "optima":
-        return optima_plane(agent, obs, local_optima(agent, obs, starts=16))
+        return optima_plane(agent, obs, local_optima(agent, obs, starts=4))
     return random_plane(agent, obs) if kind == "random" else curvature_plane(agent, obs)
 
 
@@ -59,7 +59,7 @@ def obvious(agent, obs, picture, critic, reduction, step=1e-6):
 def test_a_slice_is_q_and_its_slopes_point_by_point(agent_of, obs, kind):
     agent = agent_of(4, "mean", critics=3)
     plane = chosen(kind, agent, obs)
-    picture = slice_plane(agent, obs, plane, resolution=6, critics=[2, "followed", "min"])
+    picture = slice_plane(agent, obs, plane, resolution=5, critics=[2, "followed", "min"])
     assert picture.critic.values.tolist() == ["critic 3", "followed", "min"]
     assert picture.q.dims == ("critic", "state", "y", "x")
     assert picture.gradient.dims == ("critic", "state", "y", "x", "component")
@@ -77,7 +77,7 @@ def test_a_slice_is_q_and_its_slopes_point_by_point(agent_of, obs, kind):
 def test_a_slice_of_a_trained_piecewise_linear_critic(name):
     agent = gradlab.load(CHECKPOINTS / f"{name}.zip").snapshot(double=True)
     seen = torch.randn(2, agent.obs_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    optima = local_optima(agent, seen, starts=16)
+    optima = local_optima(agent, seen, starts=8)
     for plane in (optima_plane(agent, seen, optima), curvature_plane(agent, seen, 0.1)):
         picture = slice_plane(agent, seen, plane, resolution=5, critics=["followed", "min"])
         for c, reduction in enumerate([None, "min"]):
@@ -148,7 +148,7 @@ def test_seventeen_actions_of_a_saturated_actor():
     for plane in (
         random_plane(agent, obs),
         curvature_plane(agent, obs),
-        optima_plane(agent, obs, local_optima(agent, obs)),
+        optima_plane(agent, obs, local_optima(agent, obs, starts=4)),
     ):
         picture = slice_plane(agent, obs, plane)
         assert picture.q.dtype == np.float32

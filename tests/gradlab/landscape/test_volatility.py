@@ -60,7 +60,7 @@ def test_episodes_are_the_samples_where_they_are_known():
 @pytest.mark.parametrize("memory", [0.0, 0.6])
 def test_intervals_hold_the_truth(memory):
     # log|g| is an autoregression, so that E|g| = exp(1/2) exactly; one long trajectory cut into repetitions.
-    repetitions, steps = 400, 400
+    repetitions, steps = 250, 400
     rng = np.random.default_rng(11)
     log = np.empty((repetitions, steps))
     log[:, 0] = rng.normal(size=repetitions)
