@@ -19,7 +19,7 @@ from torch import Tensor
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.optima import LocalOptima
+from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.state_means import state_mean
 
 #: Normal quantile of two-sided 95 %.
