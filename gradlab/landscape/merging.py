@@ -108,7 +108,8 @@ def edges(state: Tensor, point: Tensor, value: Tensor, states: int) -> Tensor:
 
 def passes(surface: Surface, state: Tensor, point: Tensor, value: Tensor, pairs: Tensor, looks: int = 1) -> Tensor:
     """The lowest value met along each straight segment, [E], its ends included; ``looks`` as in ``_lowest``."""
-    return _lowest(surface, state[pairs[:, 0]], point[pairs], value[pairs].amin(-1), _INNER, looks)
+    known, lower = value[pairs].min(-1)
+    return _lowest(surface, state[pairs[:, 0]], point[pairs], known, lower, _INNER, looks)
 
 
 def raise_passes(
@@ -148,22 +149,27 @@ def raise_passes(
     known = torch.minimum(there.reshape(count, _NODES), ceiling.reshape(count, _NODES)).amin(-1)
     # The nodes bound what a path can gain: where that is nothing, nothing more is asked.
     gained = (known > height).nonzero().flatten()
-    bent = _lowest(surface, state[pairs[gained, 0]], path[gained], known[gained], 4 * (_NODES + 1) - 1, 2)
+    lower = value[pairs[gained]].argmin(-1)
+    bent = _lowest(surface, state[pairs[gained, 0]], path[gained], known[gained], lower, 4 * (_NODES + 1) - 1, 2)
     height = height.clone()
     height[gained] = torch.maximum(height[gained], bent)
     return height
 
 
-def _lowest(surface: Surface, state: Tensor, path: Tensor, known: Tensor, inner: int, looks: int) -> Tensor:
+def _lowest(
+    surface: Surface, state: Tensor, path: Tensor, known: Tensor, lower: Tensor, inner: int, looks: int
+) -> Tensor:
     """The lowest value along paths of K nodes, [E].
 
-    Evenly spread inner points, then ``looks`` times six more around the lowest, each time four times closer.
+    Evenly spread inner points, then ``looks`` times six more around the lowest, each time four times closer. Where all
+    inner points stand higher than the lower end, a dip can only be beside that end, and is looked for there.
 
     Args:
         surface: the landscape.
         state: state index of each path, [E].
         path: the nodes, [E, K, p].
         known: lowest value at nodes already evaluated, [E].
+        lower: which end of each path is the lower: 0 its first node, 1 its last, [E].
         inner: number of inner points of the first look.
         looks: number of closer looks.
     """
@@ -182,7 +188,9 @@ def _lowest(surface: Surface, state: Tensor, path: Tensor, known: Tensor, inner:
     shares = (torch.arange(1, inner + 1, dtype=path.dtype) / (inner + 1)).expand(len(path), -1)
     low, where = at(shares).min(-1)
     lowest = shares.gather(1, where[:, None]).squeeze(1)
-    # The ends of a path were known before; the dip near one of them is looked for beside the point next to it.
+    # A low peak at the foot of a high one: the way up shows no dip but right beside the peak.
+    beside = torch.where(lower == 0, 0.75, inner + 0.25).to(path) / (inner + 1)
+    lowest = torch.where(low > known, beside, lowest)
     low = torch.minimum(low, known)
     around = torch.tensor([-3.0, -2, -1, 1, 2, 3], dtype=path.dtype) / (inner + 1)
     for look in range(1, looks + 1):
