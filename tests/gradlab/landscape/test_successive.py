@@ -147,7 +147,7 @@ def test_random_critics_agree_with_a_grid():
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_surrogates_have_ever_fewer_optima(size):
-    agent, obs = random_agent(size, seed=size, states=12)
+    agent, obs = random_agent(size, seed=size, states=12 if size < 3 else 6)
     found = surrogates(agent, obs, count=3)
     means = found.over_states()
     # What Theorem 4.2 excludes; searches of four coordinates may miss an optimum now and then.
@@ -204,8 +204,8 @@ def test_a_function_and_an_agent_give_the_same():
 
     anchors = uniform_actions(agent, 2, 3, torch.Generator().manual_seed(0))
     low, high = agent.action_low, agent.action_high
-    one = surrogates(agent, obs, anchors=anchors)
-    two = surrogates(q, low, high, states=3, anchors=anchors)
+    one = surrogates(agent, obs, anchors=anchors, starts=32)
+    two = surrogates(q, low, high, states=3, anchors=anchors, starts=32)
     assert torch.equal(one.optima, two.optima)
     assert torch.allclose(one.threshold, two.threshold)
     assert torch.allclose(one.vanishing_share, two.vanishing_share)
@@ -219,12 +219,20 @@ def test_constant_critics_have_nothing_to_cut():
     assert found.mean_gap.eq(0).all()
 
 
-def test_seventeen_actions_and_float32_and_no_surrogate():
-    agent = Agent(Actor([0.0] * 17).float(), [Critic(3, 17, 0).float()], [-1.0] * 17, [1.0] * 17)
-    found = surrogates(agent, torch.zeros(2, 3), count=1, starts=8)
+@pytest.mark.slow  # the search takes its time with kinks in seventeen coordinates
+def test_seventeen_actions_and_float32():
+    agent = Agent(Actor([0.0] * 17).float(), [Critic(3, 17, 0, width=8).float()], [-1.0] * 17, [1.0] * 17)
+    found = surrogates(agent, torch.zeros(1, 3), count=1, starts=4)
     assert found.threshold.dtype == found.anchors.dtype == torch.float32
-    none = surrogates(agent, torch.zeros(2, 3), count=0, starts=8)
-    assert none.optima.shape == (1, 2)
+    assert found.anchors.shape == (1, 1, 17)
+    assert float(found.best_value) >= float(found.threshold[1])
+
+
+def test_without_surrogates_there_is_q_alone():
+    agent, obs = random_agent(1, states=2)
+    none = surrogates(agent, obs, count=0, starts=8)
+    assert none.optima.shape == none.mean_gap.shape == (1, 2)
+    assert none.anchors.shape == (0, 2, 1)
 
 
 def test_global_random_state_and_modules_stay_as_they_are():
