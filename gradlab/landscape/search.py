@@ -20,7 +20,8 @@ _LOOK, _BOTTOMS, _DESCENT = 4, 4, 12
 _CLOSER = 16.0
 #: Fall per step, as a share of the range of the starts, at which the way down is at its end.
 _FALL = 1e-4
-#: Steps before which points are linked to higher ones.
+#: Steps before which points are linked to higher ones; not on a line, where meeting is enough, and in more than two
+#: dimensions, where starts are far apart, from the fourth only.
 _LINKS = (2, 4, 8, 16, 32)
 #: Turns of Goldstein ascent and renewed climb, and trials in each, times two more than there are actions.
 _TURNS, _TRIALS = 10, 3
@@ -133,7 +134,7 @@ def _climb(surface: Surface, climb: ascent.Climb, lowest: Tensor, effort: Effort
     for step in range(effort.steps):
         if step % _LOOK == 0:
             least = _least(lowest, climb)[climb.state]
-        if step in _LINKS and surface.size > 1:
+        if step in _LINKS and surface.size > 1 and step >= min(surface.size, 4):
             span = _highest(climb.state, climb.value, surface.states) - lowest if value_range is None else value_range
             _link(surface, climb, owner, going, free, effort.tolerance * span)
         elif step % _LOOK == 0:
