@@ -53,7 +53,8 @@ class Cones(_Bumps):
         """Actions [..., p] → values [...]."""
         heights = torch.from_numpy(self.heights).to(actions)
         off = actions.unsqueeze(-2) - torch.from_numpy(self.centres).to(actions)
-        return (heights - self.slope * off.norm(dim=-1)).amax(-1).clamp_min(self.floor)
+        highest: Tensor = (heights - self.slope * off.norm(dim=-1)).amax(-1).clamp_min(self.floor)
+        return highest
 
     def optima(self) -> Optima:
         """The centres; no closed form of their basins is known."""
@@ -94,7 +95,8 @@ class Ring(Landscape):
     def q(self, actions: Tensor) -> Tensor:
         """Actions [..., p] → values [...]."""
         along = (actions * torch.from_numpy(self.tilt).to(actions)).sum(-1)
-        return along - self.steepness * (actions.norm(dim=-1) - self.radius).abs()
+        height: Tensor = along - self.steepness * (actions.norm(dim=-1) - self.radius).abs()
+        return height
 
     def optima(self) -> Optima:
         """The one point of the sphere that is highest."""
