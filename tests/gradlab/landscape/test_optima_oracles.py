@@ -154,6 +154,44 @@ def test_two_action_landscapes_against_flooding_a_grid():
     assert np.median(np.abs(errors)) < 0.003
 
 
+def test_random_networks_of_two_actions_against_flooding_a_grid():
+    rng = np.random.default_rng(0)
+    sizes = [2, 24, 24, 1]
+    layers = [
+        (torch.tensor(rng.normal(0, 1.5 * (2 / a) ** 0.5, (8, b, a))), torch.tensor(rng.normal(0, 0.5, (8, b))))
+        for a, b in itertools.pairwise(sizes)
+    ]
+
+    def q(a):
+        for depth, (w, b) in enumerate(layers):
+            a = (a.relu() if depth else a) @ w.mT + b[:, None]
+        return a.squeeze(-1)
+
+    low, high = -torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    found = local_optima(q, low, high, states=8, starts=128)
+    axis = torch.linspace(-1, 1, 121, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    heights = q(grid.expand(8, -1, -1)).reshape(8, 121, 121).numpy()
+    wanted = hits = claimed = false = 0
+    for s, height in enumerate(heights):
+        span = height.max() - height.min()
+        truth = grid_persistence(height)
+        assert float(found.best_value[s]) >= height.max() - 1e-9 * span
+        places = {place: torch.stack([axis[place[0]], axis[place[1]]]) for place in truth}
+        for place, size in truth.items():
+            if size >= 0.04 * span:  # twice the threshold: what the grid's steps may add to a pass
+                wanted += 1
+                hits += bool(((found.actions[s] - places[place]).norm(dim=-1) < 0.05).any())
+        for at, size in zip(found.actions[s], found.persistence[s].tolist(), strict=True):
+            if size >= 0.04 * span:
+                claimed += 1
+                near = [p for p in truth if truth[p] >= 0.02 * span and float((places[p] - at).norm()) < 0.05]
+                false += not near
+    assert wanted >= 16
+    assert hits == wanted
+    assert false == 0
+
+
 @pytest.mark.parametrize("name", ["td3_reacher_3000", "ddpg_reacher_3000", "sac_reacher_3000"])
 def test_trained_critics_against_flooding_a_grid(name):
     agent = load(CHECKPOINTS / f"{name}.zip")
