@@ -7,6 +7,9 @@ from torch import Tensor
 
 from gradlab.landscape.ascent import feasible
 
+#: Weight below which moving it further changes nothing.
+_STILL = 1e-6
+
 
 def shortest(vectors: Tensor, there: Tensor, point: Tensor, rounds: int = 40) -> Tensor:
     """The vector of least norm in the convex hull of each set of vectors, less what leaves the unit box, [N, p].
@@ -42,6 +45,8 @@ def shortest(vectors: Tensor, there: Tensor, point: Tensor, rounds: int = 40) ->
         apart = (vectors[rows, to] - vectors[rows, off]).square().sum(-1).clamp_min(tiny)
         moved = ((reach[rows, off] - reach[rows, to]) / apart).clamp_min(0.0)
         moved = torch.minimum(moved, weight[rows, off])
+        if not bool((moved > _STILL).any()):
+            break
         weight[rows, to] += moved
         weight[rows, off] -= moved
     return feasible(point, (weight[..., None] * vectors).sum(-2))
