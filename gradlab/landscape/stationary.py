@@ -79,7 +79,8 @@ def goldstein(
     going = torch.ones(count, dtype=torch.bool)
     for _ in range(rounds):
         rows = going.nonzero().flatten()
-        vector = shortest(hull[rows], there[rows], point[rows])
+        most = int(used[rows].max()) if len(rows) else 1
+        vector = shortest(hull[rows, :most], there[rows, :most], point[rows])
         length = vector.norm(dim=-1)
         longest = hull[rows].norm(dim=-1).amax(-1)
         residual[rows] = torch.where(longest > 0, length / longest, 0.0)
