@@ -32,21 +32,44 @@ def shortest(vectors: Tensor, there: Tensor, point: Tensor, rounds: int = 40) ->
         >>> shortest(vectors, torch.ones(1, 3, dtype=torch.bool), torch.tensor([[1.0, 0.5]]))
         tensor([[0., 0.]])
     """
+    return combined(vectors, weights(vectors, there, point, rounds=rounds), point)
+
+
+def combined(vectors: Tensor, weight: Tensor, point: Tensor) -> Tensor:
+    """The sum of vectors [N, m, p] with weights [N, m], less what leaves the unit box at ``point``, [N, p]."""
+    return feasible(point, torch.bmm(weight[:, None], vectors).squeeze(1))
+
+
+def weights(vectors: Tensor, there: Tensor, point: Tensor, begin: Tensor | None = None, *, rounds: int = 40) -> Tensor:
+    """The vertices' weights in the shortest vector, [N, m]; arguments as for ``shortest``.
+
+    Args:
+        begin: weights to begin from, [N, m], such as those before a vertex was added; a row of zeros begins with its
+            shortest vertex.
+    """
     tiny = torch.finfo(vectors.dtype).tiny
-    rows = torch.arange(len(vectors))
     first = vectors.norm(dim=-1).masked_fill(~there, torch.inf).argmin(-1)
-    weight = torch.zeros_like(vectors[..., 0])
-    weight[rows, first] = 1.0
+    weight = torch.zeros_like(vectors[..., 0]).scatter(1, first[:, None], 1.0)
+    if begin is not None:
+        weight = torch.where((begin > 0).any(-1, keepdim=True), begin, weight)
+    # Most hulls are done after a few moves; the others alone go on.
+    left = torch.arange(len(vectors))
+    v, w, at, absent = vectors, weight.clone(), point, ~there
     for _ in range(rounds):
-        inside = feasible(point, (weight[..., None] * vectors).sum(-2))
-        reach = (vectors @ inside[..., None]).squeeze(-1)
-        to = reach.masked_fill(~there, torch.inf).argmin(-1)
-        off = reach.masked_fill(weight <= 0, -torch.inf).argmax(-1)
-        apart = (vectors[rows, to] - vectors[rows, off]).square().sum(-1).clamp_min(tiny)
-        moved = ((reach[rows, off] - reach[rows, to]) / apart).clamp_min(0.0)
-        moved = torch.minimum(moved, weight[rows, off])
-        if not bool((moved > _STILL).any()):
-            break
-        weight[rows, to] += moved
-        weight[rows, off] -= moved
-    return feasible(point, (weight[..., None] * vectors).sum(-2))
+        inside = combined(v, w, at)
+        reach = torch.bmm(v, inside[..., None]).squeeze(-1)
+        least, to = reach.masked_fill(absent, torch.inf).min(-1, keepdim=True)
+        most, off = reach.masked_fill(w <= 0, -torch.inf).max(-1, keepdim=True)
+        rows = torch.arange(len(v))[:, None]
+        apart = (v[rows, to] - v[rows, off]).square().sum(-1).clamp_min(tiny)
+        moved = torch.minimum(((most - least) / apart).clamp_min(0.0), w.gather(1, off))
+        going = (moved > _STILL).squeeze(1)
+        w.scatter_add_(1, to, moved).scatter_add_(1, off, -moved)
+        count = int(going.sum())
+        if 2 * count <= len(v):
+            weight[left] = w
+            if not count:
+                break
+            left, v, w, at, absent = left[going], v[going], w[going], at[going], absent[going]
+    weight[left] = w
+    return weight

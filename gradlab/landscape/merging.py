@@ -85,7 +85,17 @@ def nearby(state: Tensor, point: Tensor, value: Tensor, gradient: Tensor, states
 
 
 def edges(state: Tensor, point: Tensor, value: Tensor, states: int) -> Tensor:
-    """Pairs of rows [E, 2] worth a look: each one's nearest, its nearest higher ones, and the state's best."""
+    """Pairs of rows [E, 2] worth a look: each one's nearest, its nearest higher ones, and the state's best.
+
+    On a line there is one path only, through all that lies between: neighbours are enough, and short segments miss
+    less.
+    """
+    if point.shape[1] == 1:
+        along = torch.argsort(point[:, 0], stable=True)
+        along = along[torch.argsort(state[along], stable=True)]
+        together = state[along[1:]] == state[along[:-1]]
+        beside: Tensor = torch.stack([along[:-1][together], along[1:][together]], -1)
+        return beside.sort(-1).values
     order = torch.argsort(value, descending=True, stable=True)
     table, filled = pack(state[order], states)
     most = table.shape[1]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradlab.landscape.hulls import shortest
+from gradlab.landscape.hulls import combined, weights
 from gradlab.landscape.surface import Surface
 
 #: Length of the hull's shortest vector, as a share of its longest gradient, below which a point is stationary.
@@ -73,6 +73,7 @@ def goldstein(
     room = min(rounds, 4 * size + 6) + 1
     hull, there = point.new_zeros(count, room, size), torch.zeros(count, room, dtype=torch.bool)
     hull[:, 0], there[:, 0] = gradient, True
+    weight = torch.zeros_like(hull[..., 0])
     used = torch.ones(count, dtype=torch.long)
     reach = radius.clone()
     residual = torch.ones_like(value)
@@ -80,7 +81,10 @@ def goldstein(
     for _ in range(rounds):
         rows = going.nonzero().flatten()
         most = int(used[rows].max()) if len(rows) else 1
-        vector = shortest(hull[rows, :most], there[rows, :most], point[rows])
+        among = hull[rows, :most]
+        # The last weights are near the next: one vertex was added.
+        weight[rows, :most] = weights(among, there[rows, :most], point[rows], weight[rows, :most])
+        vector = combined(among, weight[rows, :most], point[rows])
         length = vector.norm(dim=-1)
         longest = hull[rows].norm(dim=-1).amax(-1)
         residual[rows] = torch.where(longest > 0, length / longest, 0.0)
@@ -99,7 +103,7 @@ def goldstein(
         won, lost = rows[rises], rows[~rises]
         point[won], value[won], gradient[won] = trial[rises], met[rises], slope[rises]
         there[won], used[won] = False, 1
-        hull[won] = 0.0
+        hull[won], weight[won] = 0.0, 0.0
         hull[won, 0], there[won, 0] = slope[rises], True
         reach[won] = torch.minimum(2 * reach[won], _STRETCH * radius[won])
         near = reach[lost] <= radius[lost]
