@@ -41,11 +41,15 @@ def combined(vectors: Tensor, weight: Tensor, point: Tensor) -> Tensor:
 
 
 def weights(vectors: Tensor, there: Tensor, point: Tensor, begin: Tensor | None = None, *, rounds: int = 40) -> Tensor:
-    """The vertices' weights in the shortest vector, [N, m]; arguments as for ``shortest``.
+    """The vertices' weights in the shortest vector, [N, m].
 
     Args:
+        vectors: as for ``shortest``, and so are ``there``, ``point`` and ``rounds``.
+        there: which of them count.
+        point: where in the unit box.
         begin: weights to begin from, [N, m], such as those before a vertex was added; a row of zeros begins with its
             shortest vertex.
+        rounds: moves of weight.
     """
     tiny = torch.finfo(vectors.dtype).tiny
     first = vectors.norm(dim=-1).masked_fill(~there, torch.inf).argmin(-1)
