@@ -20,10 +20,11 @@ from torch import nn
 from gradlab.adapters import load
 from gradlab.agent import Agent
 from gradlab.curvature import sensitivity
-from gradlab.landscape import ascent, ascent_path, field, gap, local_optima
-from gradlab.landscape.ascent import feasible
-from gradlab.landscape.merging import nearby
-from gradlab.landscape.search import merge
+from gradlab.landscape import ascent_path, field, gap, local_optima
+from gradlab.landscape.searching import ascent
+from gradlab.landscape.searching.ascent import feasible
+from gradlab.landscape.searching.merging import nearby
+from gradlab.landscape.searching.search import merge
 from gradlab.landscape.surface import Surface, agent_surface
 
 CHECKPOINTS = Path(__file__).parents[1] / "tests" / "checkpoints"

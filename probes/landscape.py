@@ -12,7 +12,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.landscape import LocalOptima, follow, gap, local_optima
-from gradlab.landscape.summaries import landscape_numbers
+from gradlab.landscape.training.summaries import landscape_numbers
 from gradlab.measurement import Measurement
 from probes import memory
 from probes.probe import Probe

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gradlab.adapters.checkpoint import Checkpoint
     from gradlab.cli.landscape_document import Surveyed
-    from gradlab.landscape.phantom_means import PhantomMeans
+    from gradlab.landscape.truth.phantom_means import PhantomMeans
     from gradlab.simulation import Simulator
 
 
@@ -119,8 +119,8 @@ def survey(
 ) -> list[Surveyed]:
     """Measure every checkpoint; ``step`` is told of what comes next."""
     from gradlab.cli.landscape_document import Surveyed
-    from gradlab.landscape.phantoms import phantom_optima
-    from gradlab.landscape.report import follow_since, measure_landscape
+    from gradlab.landscape.training.report import follow_since, measure_landscape
+    from gradlab.landscape.truth.phantoms import phantom_optima
     from gradlab.references import SimulatorReference
 
     found: list[Surveyed] = []

@@ -17,8 +17,8 @@ from gradlab.estimate import Estimate
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gradlab.landscape.phantom_means import PhantomMeans
-    from gradlab.landscape.report import LandscapeReport
+    from gradlab.landscape.training.report import LandscapeReport
+    from gradlab.landscape.truth.phantom_means import PhantomMeans
 
 #: Relative persistences that the table of counts shows.
 _SHOWN = (0.001, 0.01, 0.1, 1.0)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradlab.cli.pictures import write_picture
-from gradlab.landscape.report import search
-from gradlab.landscape.true_slices import true_slice
+from gradlab.landscape.training.report import search
+from gradlab.landscape.truth.true_slices import true_slice
 from gradlab.references import SimulatorReference
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradlab.adapters.checkpoint import Checkpoint
     from gradlab.cli.landscape import Settings
     from gradlab.cli.landscape_document import Surveyed
-    from gradlab.landscape.report import LandscapeReport
+    from gradlab.landscape.training.report import LandscapeReport
     from gradlab.simulation import Simulator
     from gradlab.simulation.states import States
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
-from gradlab.landscape.certificates import certify
 from gradlab.landscape.found import LocalOptima
-from gradlab.landscape.search import Effort, Ends, search
+from gradlab.landscape.searching.certificates import certify
+from gradlab.landscape.searching.search import Effort, Ends, search
 from gradlab.landscape.surface import Surface, agent_surface, callable_surface
 
 #: Scale of the certificates, in units of the merging radius.

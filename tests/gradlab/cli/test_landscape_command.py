@@ -11,8 +11,8 @@ import pytest
 import gradlab as package
 from gradlab.cli import main
 from gradlab.cli.landscape_document import cell
-from gradlab.landscape.phantoms import phantom_optima
-from gradlab.landscape.report import follow_since, measure_landscape
+from gradlab.landscape.training.report import follow_since, measure_landscape
+from gradlab.landscape.truth.phantoms import phantom_optima
 from gradlab.references import SimulatorReference
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"

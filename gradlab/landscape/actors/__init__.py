@@ -1,0 +1,1 @@
+"""Several actors, and actions mapped to items."""

@@ -1,0 +1,1 @@
+"""Piecewise-linear critics along a line of actions, exactly."""

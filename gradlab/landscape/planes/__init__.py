@@ -1,0 +1,1 @@
+"""Slices and fields, over actions and over states."""

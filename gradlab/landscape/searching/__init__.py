@@ -1,0 +1,1 @@
+"""The search for local optima: climb, link, settle, merge, certify."""

@@ -1,0 +1,1 @@
+"""The actor's standing in its critic's landscape."""

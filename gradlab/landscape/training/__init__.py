@@ -1,0 +1,1 @@
+"""A landscape while training goes on."""

@@ -1,0 +1,1 @@
+"""Successively truncated landscapes, exact and learned."""

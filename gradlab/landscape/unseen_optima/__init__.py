@@ -1,0 +1,1 @@
+"""What a search did not see."""
