@@ -25,6 +25,8 @@ _FALL = 1e-4
 _LINKS = (2, 4, 8, 16, 32)
 #: Turns of Goldstein ascent and renewed climb, and trials in each, times two more than there are actions.
 _TURNS, _TRIALS = 10, 3
+#: Steps on a top for its last digits.
+_TOP = 6
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,18 @@ def _settle(surface: Surface, climb: ascent.Climb, flat: Tensor, least: Tensor, 
                 break
         climb.put(again, on)
         rows = rows[radius[rows] > effort.radius / _CLOSER**2]
+    return _top(surface, climb, flat, effort)
+
+
+def _top(surface: Surface, climb: ascent.Climb, flat: Tensor, effort: Effort) -> ascent.Climb:
+    """The last digits on smooth tops, where steps by the slopes' secant rise less than a step is asked to rise."""
+    slope = ascent.feasible(climb.point, climb.gradient)
+    rows = (~flat & (slope != 0).any(-1)).nonzero().flatten()
+    last = climb.take(rows)
+    last.direction, last.step = last.gradient.clone(), torch.full_like(last.value, effort.radius / _CLOSER)
+    for _ in range(_TOP):
+        last = ascent.advance(surface, last, 2 * effort.radius)
+    climb.put(rows, last)
     return climb
 
 
