@@ -56,6 +56,8 @@ class Surface:
         self.width = high - low
         #: Rows evaluated so far, with and without gradient.
         self.evaluations = 0
+        #: Lowest value met so far at each state, [S].
+        self.lowest = torch.full((states,), torch.inf, dtype=low.dtype)
 
     @property
     def size(self) -> int:
@@ -80,7 +82,9 @@ class Surface:
             return unit.new_zeros(0)
         self.evaluations += len(state)
         with torch.no_grad():
-            return torch.cat([self._rows(s, self.actions(u)).detach() for s, u in _chunks(state, unit)])
+            values = torch.cat([self._rows(s, self.actions(u)).detach() for s, u in _chunks(state, unit)])
+        self._met(state, values)
+        return values
 
     def climb(self, state: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
         """Q and its gradient with respect to the unit coordinates: [N] and [N, p]."""
@@ -95,7 +99,13 @@ class Surface:
                 gradient = _gradient(value, act, s)
             values.append(value.detach())
             gradients.append(gradient * self.width)
-        return torch.cat(values), torch.cat(gradients)
+        found = torch.cat(values)
+        self._met(state, found)
+        return found, torch.cat(gradients)
+
+    def _met(self, state: Tensor, values: Tensor) -> None:
+        finite = values.nan_to_num(nan=torch.inf, neginf=torch.inf).to(self.lowest)
+        self.lowest.scatter_reduce_(0, state, finite, "amin")
 
 
 def _gradient(value: Tensor, act: Tensor, state: Tensor) -> Tensor:

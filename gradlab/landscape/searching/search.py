@@ -94,6 +94,9 @@ def search(surface: Surface, known: list[Tensor], effort: Effort, value_range: T
     highest = _highest(climb.state, climb.value, count)
     span = highest - lowest if value_range is None else span
     peak, persistence = merge(surface, climb, torch.maximum(effort.tolerance * span, rounding))
+    # The passes between optima can lie below where descent ended: no persistence exceeds the range.
+    lowest = torch.minimum(lowest, surface.lowest)
+    span = highest - lowest if value_range is None else span
     persistence = torch.where(torch.isinf(persistence), (highest - lowest).double()[climb.state], persistence)
     persistence = persistence.to(climb.value)
     topped = flat & (climb.value >= climb.value[peak] - rounding[climb.state])
