@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradlab.arguments import real_tensor, shown
+from gradlab.arguments import real_number, real_tensor, shown
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.statistics.by_episode import EpisodeSums
@@ -62,7 +62,12 @@ class LocalOptima:
     certifying: int
 
     def count(self, threshold: float = 0.01) -> Tensor:
-        """Number of optima with persistence of at least ``threshold`` times the value range, [S], integers."""
+        """Number of optima with persistence of at least ``threshold`` times the value range, [S], integers.
+
+        Raises:
+            GradlabError: ``threshold`` is no number from zero.
+        """
+        threshold = real_number("threshold", threshold, 0.0)
         ranges = self.value_range.tolist()
         counts = [int((p >= threshold * r).sum()) for p, r in zip(self.persistence, ranges, strict=True)]
         return torch.tensor(counts, device=self.value_range.device)

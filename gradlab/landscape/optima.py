@@ -125,7 +125,8 @@ def local_optima(
     if replay is not None:
         known["replay"] = surface.unit(_replayed(replay, surface))
     seed = 0 if generator is None else int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
-    ends = search(surface, list(known.values()), Effort(starts, steps, tolerance, radius, seed), value_range)
+    span = None if value_range is None else _spanned(value_range, surface)
+    ends = search(surface, list(known.values()), Effort(starts, steps, tolerance, radius, seed), span)
     device = q.device if isinstance(q, Agent) else torch.device("cpu")
     return _collect(surface, ends, starts, list(known), radius, device)
 
@@ -138,6 +139,17 @@ def _replayed(replay: Any, surface: Surface) -> Tensor:
             f"replay: shape {tuple(act.shape)} or a NaN; give one finite action per state, shape {expected}"
         )
     return act
+
+
+def _spanned(value_range: Any, surface: Surface) -> Tensor:
+    span = real_tensor("value_range", value_range).detach().cpu()
+    # A range of NaN must fail too; one of zero is that of a constant critic.
+    if span.shape not in ((), (surface.states,)) or not bool(((span >= 0) & torch.isfinite(span)).all()):
+        raise GradlabError(
+            f"value_range: shape {tuple(span.shape)}, or NaN or below zero; give one finite range per state, "
+            f"({surface.states},)"
+        )
+    return span
 
 
 def _collect(

@@ -80,6 +80,9 @@ def unseen_share(
         raise GradlabError(
             f"searches: {len(first.values)} and {len(second.values)} states; give two of the same states"
         )
+    sizes = {actions.shape[-1] for one in (first, second) for actions in one.actions}
+    if len(sizes) > 1:
+        raise GradlabError(f"searches: of {sorted(sizes)} action coordinates; give two of the same function")
     known = pad_sequence([a.double() for a in first.actions], batch_first=True, padding_value=torch.inf)
     found = pad_sequence([a.double() for a in second.actions], batch_first=True, padding_value=0.0)
     visits = pad_sequence([v.double() for v in second.visits], batch_first=True)

@@ -68,6 +68,19 @@ def test_surrogates_at_rounded_thresholds_are_judged_by_the_range_of_the_critic_
     assert found.count().tolist() == [left]
 
 
+def test_no_persistence_exceeds_the_range_where_optima_are_parted_by_a_deep_narrow_trench():
+    """No start falls into it, and no descent leads there; what crosses it between two optima does."""
+
+    def trench(act):
+        return -0.1 * act.square().sum(-1) - torch.exp(-(((act[..., 0] - 0.113) / 0.01) ** 2) / 2)
+
+    found = local_optima(trench, [-1.0, -1.0], [1.0, 1.0])
+    assert len(found.values[0]) == 2
+    assert found.persistence[0].max() <= found.value_range[0]
+    assert found.persistence[0][0] == found.persistence[0].max()
+    assert [count.value for _, count in found.curve([0.5, 1.0, 1.01])] == [2, 1, 0]
+
+
 def test_starts_on_a_plateau_belong_to_no_maximum_unless_it_slopes_up_somewhere():
     # A mesa in the middle with a peak apart from it: one strict maximum, the mesa's starts go nowhere.
     def mesa_and_peak(a):
@@ -303,6 +316,9 @@ def test_wrong_input_is_refused_in_one_line():
     wrong("expected values", lambda: local_optima(lambda a: a, [-1.0], [1.0]))
     wrong("differentiable", lambda: local_optima(lambda a: a.detach().sum(-1), [-1.0], [1.0]))
     wrong("starts", lambda: local_optima(agent, obs, starts=0))
+    for span in (-1.0, math.nan, torch.ones(3)):
+        wrong("value_range", lambda span=span: local_optima(agent, obs, value_range=span))
+    wrong("threshold", lambda: local_optima(agent, obs).count(-1.0))
     wrong("critic: 3", lambda: local_optima(agent, obs, critic=3))
     wrong("no critic", lambda: local_optima(Agent(Aim([0.0]), [], [-1.0], [1.0]), obs))
     wrong("states", lambda: gap(agent, obs, local_optima(agent, obs[:1])))
