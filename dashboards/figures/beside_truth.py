@@ -104,7 +104,7 @@ def _maps(
         place = one["optimum_place"].values
         traces += [
             {"type": "heatmap", "x": one["x"].values.astype(np.float64), "y": one["y"].values.astype(np.float64),
-             "z": picture, "xaxis": f"x{number}", "yaxis": f"y{number}", "colorscale": _COLORSCALE, "zsmooth": "best",
+             "z": picture, "xaxis": f"x{number}", "yaxis": f"y{number}", "colorscale": _COLORSCALE, "zsmooth": False,
              "showscale": False, "name": who},
             _optima(place[:, 0], place[:, 1], shared),
             _actor([float(one["actor_place"][0])], [float(one["actor_place"][1])], shared),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradlab.landscape.truth.phantom_means import PhantomMeans
 
 #: Relative persistences that the table of counts shows.
-_SHOWN = (0.001, 0.01, 0.1, 1.0)
+_SHOWN = (0.001, 0.01, 0.1)
 _STANDING = {
     "gap": "gap",
     "relative_gap": "of Q's range",
@@ -44,7 +44,7 @@ _FOLLOWED = {
     "moves": "moved",
     "rise": "rise of Q",
     "actor_changed": "actor's optimum changed",
-    "actor_lost": "of which died",
+    "actor_lost": "changed, as it died",
 }
 
 
@@ -236,8 +236,10 @@ two.
     "The actor in its critic's landscape": """
 **gap** is max Q(s, a) − Q(s, π(s)), in units of the return, and beside it as a share of Q's range at the state. It is
 the sum of **own fit**, what climbing on from π(s) would gain, which more training on this critic mends, and of
-**basin choice**, what would still be missing then, which it does not. **in best basin** is the share of states where
-that climb reaches the best optimum; **distance** is from π(s) to that optimum, as a share of the box's diagonal.
+**basin choice**, what would still be missing then, which it does not. That climb takes finite steps, as training does,
+and passes over narrow dips: one that stopped at every ripple would call more of the gap a choice of basin. **in best
+basin** is the share of states where that climb reaches the best optimum; **distance** is from π(s) to that optimum, as
+a share of the box's diagonal.
 """,
     "Against the simulator": """
 An optimum is followed in the simulator: its action once, the policy afterwards, and no time limit. Of the optima that
