@@ -12,6 +12,7 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.landscape import LocalOptima, follow, gap, local_optima
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.training.summaries import landscape_numbers
 from gradlab.measurement import Measurement
 from probes import memory
@@ -88,6 +89,7 @@ class Landscape(Probe):
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Means and shares over states with their intervals; see ``landscape_numbers`` for the names."""
+        agent = in_evaluation(agent)
         # Without the generator the starts are the same every time; others would make births and deaths of their own.
         optima = local_optima(agent, obs, starts=self.starts)
         scalars = landscape_numbers(optima, gap(agent, obs, optima, generator=generator), threshold=self.threshold)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.searching.certificates import certify
 from gradlab.landscape.searching.search import Effort, Ends, search
@@ -109,6 +110,7 @@ def local_optima(
     states = whole_number("states", states, 1)
     tolerance, radius = real_number("tolerance", tolerance, 0.0), real_number("radius", radius, above=0.0)
     known: dict[str, Tensor] = {}
+    q = in_evaluation(q)
     if isinstance(q, Agent):
         if high is not None:
             raise GradlabError("local_optima: an agent brings its own action box; call local_optima(agent, obs)")

@@ -14,6 +14,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.state_means import state_mean, state_share
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
@@ -118,6 +119,7 @@ def several_actors(
         >>> several_actors(agent, obs, [lambda obs: 0 * obs - 0.5, lambda obs: 0 * obs + 0.5])
         <SeveralActors: 9 states, wins 0.56, 0.44>
     """
+    agent = in_evaluation(agent)
     radius = real_number("radius", radius, 0.0)
     check_critic(agent, critic)
     states = agent.observations(obs)
@@ -158,7 +160,7 @@ def _propose(agent: Agent, states: Tensor, actors: Sequence[Callable[..., Tensor
     with torch.no_grad():
         for i, actor in enumerate(actors):
             before = (torch.stack(proposed, 1),) if conditioned and i else ()
-            answer = actor(states, *before)
+            answer = in_evaluation(actor)(states, *before)
             if not isinstance(answer, Tensor):
                 raise GradlabError(f"actors: actor {i} answered {type(answer).__name__}, not a tensor of actions")
             action = check_actions(f"actors: actor {i}", agent, states, answer[None])[0]
@@ -188,7 +190,7 @@ def _judged(
             values = agent.q(states, actions, critic=second)
         else:
             rows = states.expand(len(actions), *states.shape).reshape(-1, states.shape[1])
-            values = torch.as_tensor(second(rows, actions.flatten(0, 1)))
+            values = torch.as_tensor(in_evaluation(second)(rows, actions.flatten(0, 1)))
             if values.numel() != actions[..., 0].numel():
                 raise GradlabError(
                     f"second: answered {tuple(values.shape)} for {len(rows)} rows; expected one value each"

@@ -13,6 +13,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_tensor, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.state_means import state_mean, state_share
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
@@ -96,6 +97,7 @@ def mapping_gap(
         >>> found.nearest.tolist(), found.chosen.tolist(), round(found.mapping.value, 3)
         ([[1, 2]], [1], 0.1)
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     columns = _columns(agent, coordinates)

@@ -10,6 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.lines.breakpoints import segment_breakpoints
 from gradlab.landscape.surface import check_critic
 
@@ -93,6 +94,7 @@ def exact_optima(
         ([tensor([ 0.5000, -0.5000], dtype=torch.float64)], [tensor([ 0.0000, -0.5000], dtype=torch.float64)],
          [tensor([0.5000, 0.5000], dtype=torch.float64)])
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     if isinstance(coordinate, bool) or not isinstance(coordinate, int) or not 0 <= coordinate < agent.action_size:
         raise GradlabError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.shown import shown_critics, values, values_and_gradients
 
 
@@ -55,6 +56,7 @@ def field(
         >>> dict(picture.q.sizes), picture.gradient.sel(arrow_x=1.0, arrow_y=-1.0).values.ravel().tolist()
         ({'critic': 1, 'state': 1, 'y': 5, 'x': 5}, [-2.0, 2.0])
     """
+    agent = in_evaluation(agent)
     shown = shown_critics(agent, critics)
     states = agent.observations(obs)
     axes = plane_axes(agent, plane)

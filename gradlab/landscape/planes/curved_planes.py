@@ -11,6 +11,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.curvature import sensitivity
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, normal_pair
 from gradlab.landscape.surface import check_critic
@@ -52,6 +53,7 @@ def curvature_plane(
         >>> plane.curvature.tolist(), plane.directions[0].abs().argmax(-1).tolist()
         ([[-6.0, 2.0]], [1, 0])
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     actor = actors_action(agent, obs)
     states, size = actor.shape

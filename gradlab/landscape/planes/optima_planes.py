@@ -10,6 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, normal_pair
@@ -53,6 +54,7 @@ def optima_plane(
         >>> plane.marks["best optimum"].round(decimals=2).abs(), plane.determined.tolist()  # all three on one line
         (tensor([[0.5000, 0.0000]], dtype=torch.float64), [[True, False]])
     """
+    agent = in_evaluation(agent)
     check_critic(agent, None)
     actor = actors_action(agent, obs)
     states, size = actor.shape

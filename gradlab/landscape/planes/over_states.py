@@ -14,6 +14,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.shown import shown_critics, values_and_gradients
 from gradlab.landscape.planes.state_planes import StatePlane
 
@@ -76,6 +77,7 @@ def gradient_field_over_states(
         >>> along.gradient.values.ravel().tolist(), along.volatility.values.ravel().tolist()
         ([0.5, 1.0, -2.0], [2.0, 2.0, nan])
     """
+    agent = in_evaluation(agent)
     shown = shown_critics(agent, critics)
     on_plane = isinstance(states, StatePlane)
     obs = agent.observations(states.observations() if on_plane else states)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.searching import ascent
 from gradlab.landscape.surface import agent_surface
 
@@ -38,6 +39,7 @@ def ascent_path(
         >>> ascent_path(agent, torch.zeros(1, 1), torch.tensor([[-1.0]]))[-1].round(decimals=3)
         tensor([[0.5000]])
     """
+    agent = in_evaluation(agent)
     states = agent.observations(obs)
     surface = agent_surface(agent, states, critic)
     if steps < 1:

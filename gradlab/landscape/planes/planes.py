@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.action_fields import plane_axes
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.surface import check_critic
@@ -58,6 +59,7 @@ def coordinate_plane(agent: Agent, obs: Any, pair: tuple[int, int] = (0, 1)) -> 
         >>> plane.axes, plane.directions[0].tolist()
         (('action 3', 'action 1'), [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     """
+    agent = in_evaluation(agent)
     check_critic(agent, None)
     axes = plane_axes(agent, pair)
     actor = actors_action(agent, obs)
@@ -86,6 +88,7 @@ def random_plane(agent: Agent, obs: Any, *, generator: torch.Generator | None = 
         >>> round(float(u @ u), 6), round(abs(float(u @ v)), 6)
         (1.0, 0.0)
     """
+    agent = in_evaluation(agent)
     check_critic(agent, None)
     actor = actors_action(agent, obs)
     states, size = actor.shape

@@ -15,6 +15,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import shown as printed
 from gradlab.arguments import switch, whole_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.optima_planes import optima_plane
 from gradlab.landscape.planes.plane_geometry import extent
@@ -87,6 +88,7 @@ def slice_plane(
         >>> [round(v, 3) for v in [at.q.item(), *at.gradient.values.tolist(), picture.inside.mean().item()]]
         [-0.25, 0.0, -1.0, 0.486]
     """
+    agent = in_evaluation(agent)
     shown = shown_critics(agent, critics, minimum=True)
     states = agent.observations(obs)
     resolution = whole_number("resolution", resolution, 2)

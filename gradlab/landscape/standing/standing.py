@@ -11,7 +11,9 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
+from gradlab.landscape.matching_optima import check_optima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.standing.means import GapMeans, gap_means
 from gradlab.landscape.surface import check_critic
@@ -114,7 +116,7 @@ def gap(
     in variational autoencoders*, with ascent from the actor's action for the locally optimal one).
 
     Args:
-        agent: the agent; a copy is asked, in evaluation mode.
+        agent: the agent; it is asked in evaluation mode, a copy where it is in training.
         obs: observations [B, n].
         optima: what ``local_optima(agent, obs, critic=critic)`` found at the same states; searched for when None.
         critic: index of one critic instead of the one the actor follows.
@@ -123,7 +125,7 @@ def gap(
         generator: source of that noise; one with a seed of its own when None.
 
     Raises:
-        GradlabError: ``optima`` belong to another number of states or were found without the actor's action, or an
+        GradlabError: ``optima`` are of other states or another critic or were found without the actor's action, or an
             argument is out of range.
 
     Example:
@@ -136,18 +138,15 @@ def gap(
         >>> round(standing.own_fit.item(), 4), standing.basin_choice.item(), standing.rank.item()
         (0.25, 0.0, 1)
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     draws, threshold = whole_number("draws", draws, 2), real_number("threshold", threshold, 0.0)
-    # As it acts: in evaluation mode, and without a trace in the caller's modules.
-    agent = agent.snapshot()
-    agent.actor.eval()
     states = agent.observations(obs)
     if optima is None:
         optima = local_optima(agent, states, critic=critic)
     if optima.actor is None or optima.reached is None:
         raise GradlabError("optima: found without the actor's action; use local_optima(agent, obs)")
-    if len(optima.values) != len(states):
-        raise GradlabError(f"optima: of {len(optima.values)} states, but obs has {len(states)}; give the same states")
+    check_optima(agent, states, optima, critic)
     low, high = agent.action_low, agent.action_high
     with torch.no_grad():
         # Inside the box, where the search started: an actor without tanh may point outside.
@@ -209,6 +208,7 @@ def gap_by_critic(agent: Agent, obs: Any, **options: Any) -> dict[str, Gap]:
         >>> {name: round(one.gap.item(), 3) for name, one in gap_by_critic(agent, torch.zeros(1, 1)).items()}
         {'followed': 0.0, 'critic 0': 0.25, 'critic 1': 0.25}
     """
+    agent = in_evaluation(agent)
     followed = gap(agent, obs, **options)
     # Where it is the first critic that is followed, it is not searched twice.
     first = agent.reduction == "first"

@@ -13,6 +13,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
@@ -142,6 +143,7 @@ def surrogate_quality(
         >>> quality.anchor_error.value, quality.escapes.value, quality.spurious.value
         (0.5, 1.0, 0.0)
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     before = check_actions("previous", agent, states, previous).clamp(agent.action_low, agent.action_high)

@@ -14,6 +14,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
 from gradlab.landscape.state_means import state_mean, state_share
@@ -160,6 +161,7 @@ def surrogates(
     """
     cuts, starts = whole_number("count", count, 0), whole_number("starts", starts, 1)
     threshold = real_number("threshold", threshold, 0.0)
+    q = in_evaluation(q)
     agent, obs = _agent_form(q, low, high, states, critic)
     random = torch.Generator().manual_seed(0) if generator is None else generator
     settings: dict[str, Any] = {"starts": starts, "generator": random}

@@ -11,6 +11,7 @@ from torch.quasirandom import SobolEngine
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.surface import callable_surface, check_critic
 
 #: Rows of which a graph, or a path of ascent, is held at once.
@@ -44,6 +45,7 @@ def surrogate_agent(agent: Agent, obs: Any, threshold: Tensor, *, critic: int | 
         >>> cut.q(states, torch.full((2, 1), 0.6))
         tensor([-0.3600, -0.1000])
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     if threshold.shape != states.shape[:1] or bool(threshold.isnan().any()):
@@ -82,6 +84,7 @@ def learned_agent(agent: Agent, obs: Any, learned: Learned, previous: Tensor) ->
         >>> other.q(states, torch.zeros(1, 1))
         tensor([0.2500])
     """
+    agent, learned = in_evaluation(agent), in_evaluation(learned)
     states = agent.observations(obs)
     before = check_actions("previous", agent, states, previous)
     size, count, width = states.shape[1], len(before), agent.action_size

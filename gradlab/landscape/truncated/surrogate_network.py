@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
 
@@ -113,6 +114,7 @@ def fit_surrogate(
         >>> bool(((learned - torch.tensor([0.0, -0.25])).abs() < 0.05).all())
         True
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     anchors = check_actions("previous", agent, states, previous).clamp(agent.action_low, agent.action_high)

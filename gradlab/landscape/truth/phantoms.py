@@ -10,7 +10,9 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, switch, whole_number
 from gradlab.errors import GradlabError
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
+from gradlab.landscape.matching_optima import check_optima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truth.phantom_means import PhantomMeans, phantom_means
@@ -123,6 +125,7 @@ def phantom_optima(
         >>> found.by_slope.tolist()
         [1, 1, 1]
     """
+    agent = in_evaluation(agent)
     check_critic(agent, critic)
     radius, threshold = real_number("radius", radius, above=0.0), real_number("threshold", threshold, 0.0)
     most, allow_mismatch = whole_number("most", most, 1), switch("allow_mismatch", allow_mismatch)
@@ -130,16 +133,12 @@ def phantom_optima(
         raise GradlabError(f"radius: {radius:g}; a share of the box's width, at most 0.5")
     if reference.horizon < 2:
         raise GradlabError("horizon: 1; give at least 2 rewards, by whose course what lies beyond is judged")
-    # As it acts in the simulator: in evaluation mode, and without a trace in the caller's modules.
-    agent = agent.snapshot()
-    agent.actor.eval()
     objective = reference.objective(agent)
     caveat, _ = compare_objectives(agent.objective, objective, reference.name, allow_mismatch=allow_mismatch)
     obs = agent.observations(states.obs)
     if optima is None:
         optima = local_optima(agent, obs, critic=critic)
-    if len(optima.values) != len(states):
-        raise GradlabError(f"optima: of {len(optima.values)} states, but there are {len(states)}; give the same states")
+    check_optima(agent, obs, optima, critic)
     row, index = _chosen(optima, threshold, most)
     low, high = agent.action_low.cpu(), agent.action_high.cpu()
     with torch.no_grad():

@@ -8,6 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.slices import slice_plane
 from gradlab.references.simulator import SimulatorReference
@@ -65,6 +66,7 @@ def true_slice(
         >>> bool(abs(picture.q.isel(critic=0) - picture.true).max() < 1e-4)  # this world's critic is right
         True
     """
+    agent = in_evaluation(agent)
     obs = agent.observations(states.obs)
     plane = (0, 1) if agent.action_size <= 2 else optima
     cut = slice_plane(agent, obs, plane, resolution=resolution, critics=["followed"])

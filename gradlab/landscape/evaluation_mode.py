@@ -1,0 +1,49 @@
+"""Networks as they are measured: in evaluation mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import nn
+
+from gradlab.agent import Agent
+
+_Measured = TypeVar("_Measured")
+
+
+def in_evaluation(measured: _Measured) -> _Measured:
+    """An agent, a module or a method of either in evaluation mode: itself where it is so already, else a copy.
+
+    In training mode, batch normalisation takes the statistics of whatever rows it is given and writes them into its
+    buffers, and dropout draws from the global random state: values would depend on how rows are batched, and the
+    training run on being measured. A function is taken as it is: what networks it reads cannot be known.
+
+    Args:
+        measured: an agent (actor, critics and target critics), a module, a method of either, or any function.
+
+    Example:
+        >>> agent = Agent(nn.Linear(1, 1), [lambda obs, act: act.sum(-1)], [-1.0], [1.0])
+        >>> copied = in_evaluation(agent)
+        >>> agent.actor.training, copied.actor.training, in_evaluation(copied) is copied
+        (True, False, True)
+    """
+    if not any(layer.training for module in _networks(measured) for layer in module.modules()):
+        return measured
+    copied: Any = measured.snapshot() if isinstance(measured, Agent) else copy.deepcopy(measured)
+    for module in _networks(copied):
+        module.eval()
+    found: _Measured = copied
+    return found
+
+
+def _networks(measured: Any) -> Iterator[nn.Module]:
+    """The modules that are known to take part: an agent's, a method's own, or the module itself."""
+    owner = getattr(measured.func if isinstance(measured, partial) else measured, "__self__", measured)
+    if isinstance(owner, nn.Module):
+        yield owner
+    elif isinstance(owner, Agent):
+        for part in (owner.actor, *owner.critics, *owner.target_critics):
+            yield from _networks(part)
