@@ -11,7 +11,7 @@ from torch import Tensor
 from gradlab.arguments import real_number, real_tensor, shown
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.statistics.by_episode import EpisodeSums
+from gradlab.landscape.state_means import optima_mean
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class LocalOptima:
 
         Returns:
             Pairs of threshold and number of optima at least that persistent, an Estimate over the S states, in the
-            thresholds' order; its standard error is NaN for one state.
+            thresholds' order; its standard error is NaN for one state. Its interval assumes that no state has more
+            than the largest number seen plus one.
 
         Raises:
             GradlabError: a threshold is negative or no number, or there is none.
@@ -96,12 +97,7 @@ class LocalOptima:
         given = torch.atleast_1d(real_tensor("thresholds", thresholds)).flatten().double().tolist()
         if not given or not all(share >= 0 for share in given):
             raise GradlabError(f"thresholds: {shown(thresholds)}; give shares of the value range, none below 0")
-        states = torch.arange(len(self.values))
-
-        def mean(counts: Tensor) -> Estimate:
-            return EpisodeSums.of({"x": counts.cpu().double()}, states).estimate(lambda s: s["x"] / s["count"])
-
-        return [(share, mean(self.count(share))) for share in given]
+        return [(share, optima_mean(self.count(share))) for share in given]
 
     def mean_gap(self) -> Tensor:
         """Mean over the uniform starts of highest value − value of the optimum climbed to, [S].

@@ -15,7 +15,7 @@ from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.landscape.evaluation_mode import in_evaluation
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.landscape.state_means import bounded_state_mean, state_mean, state_share
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
 from gradlab.landscape.unseen_optima.hill_numbers import effective_number
@@ -148,7 +148,7 @@ def several_actors(
         radius=radius,
         win_share=tuple(state_share(winner == i, **said) for i in range(len(actions))),
         advantage=state_mean(gain, **said, least=0),
-        diversity=state_mean(distance, **said, least=0),
+        diversity=bounded_state_mean(distance.clamp(max=1.0), **said, least=0.0, most=1.0),
         duplicates=state_share(duplicate, **said),
         effective=effective_number(winner, len(actions), **said),
         second=None if second is None else _judged(agent, states, actions, winner, gain, second, said),

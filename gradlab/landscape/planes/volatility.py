@@ -68,7 +68,11 @@ def gradient_volatility(along: xr.Dataset, critic: str | None = None, objective:
         "volatility": torch.as_tensor(one["volatility"].values).double(),
         "angle": angle,
     }
-    found = {name: state_mean(numbers, member, objective=objective) for name, numbers in means.items()}
+    most = {"relative_change": 1.0, "angle": math.pi}
+    found = {
+        name: state_mean(numbers, member, objective=objective, least=0.0, most=most.get(name, math.inf))
+        for name, numbers in means.items()
+    }
     reversed_ = torch.where(angle.isnan(), torch.nan, (angle > math.pi / 2).double())
     return {**found, "reversal_share": state_share(reversed_, member, objective=objective)}
 

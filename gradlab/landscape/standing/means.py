@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
+from gradlab.landscape.state_means import episode_numbers
 
 if TYPE_CHECKING:
     from gradlab.landscape.standing.standing import Gap
@@ -51,14 +51,13 @@ class GapMeans:
     on_plateau: Estimate
 
 
-def gap_means(gap: Gap, episode: Tensor | None = None) -> GapMeans:
+def gap_means(gap: Gap, episode: Any = None) -> GapMeans:
     """Means over states of the numbers of a ``Gap``; see ``Gap.over_states``.
 
     Raises:
         GradlabError: there is not one episode number a state.
     """
-    if episode is not None and len(episode) != len(gap.gap):
-        raise GradlabError(f"episode: {len(episode)} numbers for {len(gap.gap)} states; give one each")
+    episode = episode_numbers(episode, len(gap.gap))
     # A value range lost in rounding can be smaller than the gap that was seen.
     largest = torch.maximum(gap.value_range, gap.gap).max()
     # Draws of a stochastic policy can beat the best action found, or fall below the lowest value found.

@@ -78,7 +78,7 @@ class Gap:
     objective: str
     caveat: str
 
-    def over_states(self, episode: Tensor | None = None) -> GapMeans:
+    def over_states(self, episode: Any = None) -> GapMeans:
         """Means over the states, each an ``Estimate`` with an interval for the distribution the states come from.
 
         Args:

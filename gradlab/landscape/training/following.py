@@ -12,7 +12,7 @@ from torch import Tensor
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.landscape.state_means import bounded_state_mean, count_mean, state_mean, state_share
 
 if TYPE_CHECKING:
     from gradlab.landscape.found import LocalOptima
@@ -42,6 +42,7 @@ class Followed:
         after: optima that count after, [S], integers.
         radius: distance within which two optima may be one, as a share of the box's diagonal.
         threshold: relative persistence from which an optimum counts.
+        largest_range: largest value range of a state at either moment, in units of Q.
     """
 
     pairs: list[Tensor]
@@ -57,19 +58,36 @@ class Followed:
     after: Tensor
     radius: float
     threshold: float
+    largest_range: float
 
     def estimates(self, episode: Tensor | None = None, objective: str = "") -> dict[str, Estimate]:
         """Means over states: ``births``, ``deaths``, ``moves`` and ``rise``; shares of states: ``actor_changed``, ….
+
+        Births and deaths are counts, whose interval assumes no more in any state than the largest number seen plus one;
+        moves lie between 0 and ``radius``. Nothing bounds a rise: its interval comes from how the states scatter, and
+        where all agree it is assumed that none differs from them by more than ``largest_range``.
 
         Args:
             episode: which episode a state is from, [S]; every state is its own when None.
             objective: the objective of Q, in words.
         """
-        means = {"births": self.born, "deaths": self.died, "moves": self.moved, "rise": self.rise}
-        found = {name: state_mean(part, episode, objective=objective) for name, part in means.items()}
+        said: dict[str, Any] = {"episode": episode, "objective": objective}
+        rise = self.rise[~self.rise.isnan()]
+        if len(rise) and bool((rise == rise[0]).all()):
+            ends = {"least": float(rise[0]) - self.largest_range, "most": float(rise[0]) + self.largest_range}
+            rises = bounded_state_mean(self.rise, **said, **ends)
+        else:
+            rises = state_mean(self.rise, **said)
+        found = {
+            "births": count_mean(self.born, **said),
+            "deaths": count_mean(self.died, **said),
+            # Rounding may take a move just beyond the radius.
+            "moves": bounded_state_mean(self.moved.clamp(max=self.radius), **said, least=0.0, most=self.radius),
+            "rise": rises,
+        }
         for name, part in (("actor_changed", self.actor_changed), ("actor_lost", self.actor_lost)):
             if part is not None:
-                found[name] = state_share(part, episode, objective=objective)
+                found[name] = state_share(part, **said)
         return found
 
 
@@ -131,6 +149,7 @@ def follow(
         after=number_after,
         radius=radius,
         threshold=threshold,
+        largest_range=max((float(each.value_range.max()) for each in (before, after) if len(each.values)), default=0.0),
     )
 
 

@@ -14,7 +14,7 @@ from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.standing.standing import Gap, gap
-from gradlab.landscape.state_means import state_mean
+from gradlab.landscape.state_means import optima_mean
 from gradlab.landscape.training.following import Followed, follow
 from gradlab.landscape.training.summaries import landscape_numbers
 from gradlab.landscape.unseen_optima.second_look import unseen_share
@@ -95,7 +95,7 @@ def measure_landscape(
     control = follow(optima, again, agent.action_low, agent.action_high, radius=radius, threshold=threshold)
     return LandscapeReport(
         numbers=landscape_numbers(optima, standing, states.episode, threshold=threshold),
-        curve={share: state_mean(optima.count(share), states.episode, objective=objective) for share in THRESHOLDS},
+        curve={share: optima_mean(optima.count(share), states.episode, objective=objective) for share in THRESHOLDS},
         control={
             **control.estimates(states.episode, objective),
             # As near as follow asks for, and nearer: a top that is almost level is found here and there on it.

@@ -9,7 +9,7 @@ from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.standing.standing import Gap
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.landscape.state_means import episode_numbers, optima_mean, state_mean, state_share
 from gradlab.landscape.unseen_optima.missed import unseen
 
 
@@ -45,7 +45,7 @@ def landscape_numbers(
         >>> numbers["optima"].value, round(numbers["gap"].value, 4), round(numbers["relative_gap"].value, 4)
         (1.0, 0.25, 0.1111)
     """
-    objective = standing.objective
+    objective, episode = standing.objective, episode_numbers(episode, len(standing.gap))
     count = optima.count(threshold)
     on_face = torch.stack([found[:1].any() for found in optima.on_boundary])
     means = standing.over_states(episode)
@@ -62,7 +62,7 @@ def landscape_numbers(
     )
     left = unseen(optima, threshold)
     return {
-        "optima": state_mean(count, episode, objective=objective),
+        "optima": optima_mean(count, episode, objective=objective),
         "one_optimum": state_share(count <= 1, episode, objective=objective),
         "gap": means.gap,
         "own_fit": means.own_fit,
@@ -73,7 +73,7 @@ def landscape_numbers(
         "best_basin_share": means.reaches_best,
         "boundary_share": state_share(on_face, episode, objective=objective),
         "best_distance": means.distance_share,
-        "value_range": state_mean(standing.value_range, episode, objective=objective),
+        "value_range": state_mean(standing.value_range, episode, objective=objective, least=0),
         "missed": left.mean_missed(episode),
         "coverage": left.mean_coverage(episode),
     }

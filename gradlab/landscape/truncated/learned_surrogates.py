@@ -17,7 +17,7 @@ from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.landscape.state_means import count_mean, state_mean, state_share
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.compared_optima import below_threshold, counting_optima, unmatched
 from gradlab.landscape.truncated.surrogate_agents import (
@@ -91,6 +91,7 @@ _DISTANCES = 1 << 24
 
 _SIGNED = ("anchor_error", "box_error")
 _SHARES = ("below", "plateau", "vanishing", "towards", "escapes")
+_COUNTS = ("optima", "spurious", "missed", "on_plateau")
 
 
 def surrogate_quality(
@@ -179,6 +180,8 @@ def surrogate_quality(
     estimates = {
         name: state_share(part, **said)
         if name in _SHARES
+        else count_mean(part, **said)
+        if name in _COUNTS
         else state_mean(part, **said, least=-math.inf if name in _SIGNED else 0)
         for name, part in numbers.items()
     }

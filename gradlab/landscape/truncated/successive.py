@@ -17,7 +17,7 @@ from gradlab.estimate import Estimate
 from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.landscape.state_means import bounded_state_mean, count_mean, state_share
 from gradlab.landscape.truncated.surrogate_agents import (
     ROWS,
     check_actions,
@@ -90,6 +90,9 @@ class Surrogates:
     def over_states(self, episode: Any = None) -> tuple[SurrogateMeans, ...]:
         """Every surrogate's numbers over the states; ``episode`` [S] says which states are not independent."""
         said: dict[str, Any] = {"episode": episode, "objective": self.objective}
+        # A range lost in rounding can be smaller than the gap that was seen.
+        gaps = self.mean_gap.double().clamp_min(0)
+        largest = float(torch.maximum(self.value_range.double().max(), gaps.nan_to_num(0.0).max()))
         means = []
         for i, counts in enumerate(self.optima):
             before = self.optima[i - 1].double() if i else torch.full_like(counts, math.nan, dtype=torch.float64)
@@ -98,12 +101,12 @@ class Surrogates:
             fewer, more = (torch.where(change.isnan(), change, is_so) for is_so in (change < 0, change > 0))
             means.append(
                 SurrogateMeans(
-                    optima=state_mean(counts, **said, least=0),
+                    optima=count_mean(counts, **said),
                     fewer=state_share(fewer, **said),
                     more=state_share(more, **said),
                     vanishing_share=state_share(self.vanishing_share[i], **said),
                     best_share=state_share(self.best_share[i], **said),
-                    mean_gap=state_mean(self.mean_gap[i], **said, least=0),
+                    mean_gap=bounded_state_mean(gaps[i], **said, least=0.0, most=largest),
                 )
             )
         return tuple(means)

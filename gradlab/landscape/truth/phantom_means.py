@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
+from gradlab.landscape.state_means import bounded_state_mean
 from gradlab.landscape.truth.verdicts import Verdict
 from gradlab.statistics.by_episode import EpisodeSums
 
@@ -104,7 +105,16 @@ def _gains(found: PhantomOptima, which: Tensor) -> tuple[Estimate, Estimate, Est
     sums = EpisodeSums.of(
         {"promised": found.critic_gain[best], "real": found.gain.value[best]}, found.episode[best], *words
     )
-    promised = sums.estimate(lambda s: s["promised"] / s["count"])
+    promise = found.critic_gain[best]
+    # As the mean gap is bounded, of which this is one; an optimum below a plateau may be worse than what is there.
+    promised = bounded_state_mean(
+        promise,
+        found.episode[best],
+        *words[:2],
+        least=min(0.0, float(promise.min())),
+        most=float(torch.maximum(found.value_range[best], promise).max()),
+    )
+    promised = replace(promised, caveat=words[2])
     real = _wider(sums.estimate(lambda s: s["real"] / s["count"]), cut)
     overestimated = _wider(sums.estimate(lambda s: (s["promised"] - s["real"]) / s["count"]), cut)
     realised = sums.estimate(lambda s: s["real"] / torch.where(s["promised"] > 0, s["promised"], torch.nan))

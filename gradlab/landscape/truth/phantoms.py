@@ -31,6 +31,7 @@ class PhantomOptima:
         optimum: index in the state's list of ``LocalOptima``; 0 is the highest.
         own: whether it is the one that ascent from π(s) reaches, bool; False where that is not known.
         critic_gain: Q(s, a) − Q(s, π(s)) by the critic.
+        value_range: the critic's value range in the row's state.
         true_value: Q^π(s, a), of the horizon's rewards, float64.
         actor_true_value: Q^π(s, π(s)), likewise; for a stochastic policy π(s) is its mode.
         gain: the *real gain* Q^π(s, a) − Q^π(s, π(s)) with its uncertainty.
@@ -52,6 +53,7 @@ class PhantomOptima:
     optimum: Tensor
     own: Tensor
     critic_gain: Tensor
+    value_range: Tensor
     true_value: Tensor
     actor_true_value: Tensor
     gain: Differences
@@ -158,6 +160,7 @@ def phantom_optima(
         optimum=index,
         own=torch.zeros_like(claimed) if optima.actor is None else index == optima.actor.cpu()[row],
         critic_gain=critic_gain.double(),
+        value_range=optima.value_range.cpu().double()[row],
         true_value=true[1],
         actor_true_value=true[0],
         gain=gain,

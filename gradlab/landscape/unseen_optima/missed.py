@@ -20,7 +20,7 @@ from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.landscape.found import LocalOptima
-from gradlab.landscape.state_means import state_mean
+from gradlab.landscape.state_means import count_mean, state_mean
 
 #: Normal quantile of two-sided 95 %.
 _QUANTILE = 1.959964
@@ -73,7 +73,7 @@ class Unseen:
         Args:
             episode: which episode each state was visited in, [S]; every state is its own sample when None.
         """
-        found = state_mean(self.missed, episode)
+        found = count_mean(self.missed, episode)
         low, high = found.interval()
         # Where no state shows a trace, the states together still cannot exclude what all their starts could miss.
         high = max(_or_value(high, found), self.starts * self._pooled_high())

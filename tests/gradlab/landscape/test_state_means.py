@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradlab.errors import GradlabError
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.landscape.state_means import bounded_state_mean, count_mean, optima_mean, state_mean, state_share
 
 
 def test_means_leave_out_states_without_a_number():
@@ -57,6 +57,37 @@ def test_shares_are_covered():
             low, high = state_share(torch.rand(64, generator=generator) < share).interval()
             held += low <= share <= high
         assert 0.9 <= held / 300 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("mean", "least", "share"),
+    [(optima_mean, 1, 0.01), (optima_mean, 1, 0.02), (optima_mean, 1, 0.05), (count_mean, 0, 0.02)],
+)
+def test_rare_counts_are_covered(mean, least, share):
+    # One more in a small share of the states: half the samples show none.
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(400):
+        low, high = mean(least + (torch.rand(64, generator=generator) < share).long()).interval()
+        assert least <= low < high
+        held += low <= least + share <= high
+    assert held / 400 >= 0.93
+
+
+def test_states_that_agree_leave_a_width():
+    # What n zeros of at most 1 exclude, by Clopper and Pearson.
+    end = 1 - 0.025 ** (1 / 64)
+    for found, low, width in (
+        (optima_mean(torch.ones(64)), 1.0, 1.0),
+        (optima_mean(torch.zeros(64)), 0.0, 1.0),
+        (count_mean(torch.zeros(64)), 0.0, 1.0),
+        (bounded_state_mean(torch.zeros(64), least=0.0, most=0.1), 0.0, 0.1),
+    ):
+        assert found.value == found.interval()[0] == low
+        assert found.interval()[1] == pytest.approx(low + end * width, rel=0.03)
+    none = count_mean(torch.full((3,), math.nan))
+    assert math.isnan(none.value)
+    assert none.samples == 0
 
 
 def test_wrong_shapes_are_refused():

@@ -167,6 +167,7 @@ def test_episodes_widen_the_intervals():
     agent = Agent(Aim(heads), [lambda obs, act: ramp(act)], [-1.0], [1.0])
     found = gap(agent, table(24))
     alone, grouped = found.over_states().gap, found.over_states(torch.arange(24) // 6).gap
+    assert found.over_states((torch.arange(24) // 6).tolist()).gap == grouped
     assert alone.value == pytest.approx(grouped.value)
     assert (alone.samples, grouped.samples) == (24, 4)
     assert grouped.interval()[1] - grouped.interval()[0] > alone.interval()[1] - alone.interval()[0]
@@ -207,6 +208,8 @@ def test_wrong_input_is_refused_in_one_line():
         ("critic: 2", lambda: gap(agent, table(2), critic=2)),
         ("2 states|1 states", lambda: gap(agent, table(2), local_optima(agent, table(1)))),
         ("episode: 3 numbers for 2 states", lambda: found.over_states(torch.arange(3))),
+        ("episode: 3 numbers for 2 states", lambda: found.over_states([0, 1, 2])),
+        ("episode: ", lambda: found.over_states(["a", "b"])),
         ("NaN", lambda: gap(Agent(Aim([[0.0]]), [lambda o, a: a[..., 0] * math.nan], [-1.0], [1.0]), table(1))),
     ]:
         with pytest.raises(GradlabError, match=match) as caught:
