@@ -84,8 +84,8 @@ def bounded_state_mean(
     numbers, member = _seen(values, episode)
     if len(numbers) == 0:
         return Estimate(math.nan, math.nan, 0, reference, objective)
-    bounds = (torch.tensor([end], dtype=torch.float64) for end in (least, most))
-    mean, stderr, ends, samples = bounded_mean(numbers[:, None], *bounds, member)
+    bottom, top = torch.tensor([[least], [most]], dtype=torch.float64)
+    mean, stderr, ends, samples = bounded_mean(numbers[:, None], bottom, top, member)
     low, high = (float(end) for end in ends[:, 0])
     return Estimate(float(mean[0]), float(stderr[0]), samples, reference, objective, ends=(low, high))
 

@@ -74,8 +74,8 @@ class Followed:
         said: dict[str, Any] = {"episode": episode, "objective": objective}
         rise = self.rise[~self.rise.isnan()]
         if len(rise) and bool((rise == rise[0]).all()):
-            ends = {"least": float(rise[0]) - self.largest_range, "most": float(rise[0]) + self.largest_range}
-            rises = bounded_state_mean(self.rise, **said, **ends)
+            least, most = float(rise[0]) - self.largest_range, float(rise[0]) + self.largest_range
+            rises = bounded_state_mean(self.rise, **said, least=least, most=most)
         else:
             rises = state_mean(self.rise, **said)
         found = {
