@@ -34,7 +34,7 @@ def beside_truth(slices: Mapping[str, xr.Dataset], theme: Theme = "light", uirev
         ...      "actor_place": ("component", [-1.0]), "actor_q": 0.0, "actor_true": 0.0,
         ...      "optimum_place": (("optimum", "component"), [[0.0]]), "optimum_q": ("optimum", [1.0]),
         ...      "optimum_true": ("optimum", [0.2])}, coords={"x": x})
-        >>> [trace.y.tolist() for trace in beside_truth({"1,000 steps": one}).data][:2]
+        >>> [np.asarray(trace.y).tolist() for trace in beside_truth({"1,000 steps": one}).data][:2]
         [[0.0, 1.0, 0.5], [0.0, 0.2, 0.1]]
     """
     line = all("y" not in one["true"].dims for one in slices.values())
