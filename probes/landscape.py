@@ -11,8 +11,8 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape import LocalOptima, follow, gap, local_optima
-from gradlab.landscape.evaluation_mode import in_evaluation
 from gradlab.landscape.training.summaries import landscape_numbers
 from gradlab.measurement import Measurement
 from probes import memory

@@ -1,6 +1,6 @@
-"""Curvature of the critic: mixed partials M, action curvature μ, their ratio, the policy's sensitivity, and traces."""
+"""Curvature of the critic: mixed partials M, action curvature μ, their ratio, and what they predict of the policy."""
 
-from gradlab.curvature.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 from gradlab.curvature.sensitivity import Sensitivity, sensitivity
+from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 
 __all__ = ["Sensitivity", "hutchinson_frobenius", "hutchinson_trace", "hutchinson_variance", "sensitivity"]

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.curvature import derivatives
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.evaluation_mode import in_evaluation
+from gradlab.hessians.at_actions import second_derivatives
+from gradlab.hessians.exact import policy_jacobian
 
 _RESAMPLES = 200
 
@@ -117,40 +119,16 @@ def sensitivity(
     """
     if not agent.policy.continuous:
         raise GradlabError("agent: its actions are discrete; there is no action curvature")
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise GradlabError(f"scale: {scale}; expected a positive length in action units, or None for exact derivatives")
     if critic is not None and not -len(agent.critics) <= critic < len(agent.critics):
         raise GradlabError(f"critic: {critic}, but this agent has critics 0 to {len(agent.critics) - 1}")
     states = agent.observations(obs).double()
-    double = agent.snapshot(double=True)
+    double = in_evaluation(agent).snapshot(double=True)
     with torch.no_grad():
         at = double.action(states) if act is None else torch.as_tensor(act).to(states)
     if at.shape != (len(states), agent.action_size):
         raise GradlabError(f"act: shape {tuple(at.shape)}; expected {(len(states), agent.action_size)}")
 
-    try:
-        double.q(states[:1], at[:1], critic=critic)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise GradlabError(
-            f"critic: cannot be evaluated in float64 ({reason}); make it a module, not a function around one"
-        ) from error
-
-    if scale is None:
-        if derivatives.piecewise_linear(double, states, critic):
-            raise GradlabError(
-                "critic: piecewise linear (as ReLU networks are), so its exact second derivatives are zero almost "
-                "everywhere and say nothing; pass scale=0.1 or another length in action units"
-            )
-        hessian, mixed = derivatives.exact(double, states, at, critic)
-    else:
-        relative = _feature_scale(states) if obs_scale is None else torch.as_tensor(obs_scale).to(states)
-        if relative.shape != states.shape[1:] or not bool((relative > 0).all()):
-            raise GradlabError(f"obs_scale: expected {states.shape[1]} positive numbers, one per observation feature")
-        hessian, mixed = derivatives.at_scale(double, states, at, critic, scale, relative)
-    if not bool(torch.isfinite(hessian).all() and torch.isfinite(mixed).all()):
-        raise GradlabError("critic: NaN or infinite second derivatives; has it diverged?")
-
+    hessian, mixed = second_derivatives(double, states, at, scale, critic=critic, obs_scale=obs_scale)
     eigenvalues = torch.linalg.eigvalsh(hessian)
     largest = eigenvalues[:, -1]
     # Rounding must not make a flat direction a curved one.
@@ -164,7 +142,7 @@ def sensitivity(
         mixed_partial=strength,
         curvature=-largest,
         ratio=torch.where(valid, strength / -largest, torch.full_like(strength, math.nan)),
-        policy_jacobian=torch.linalg.matrix_norm(derivatives.policy_jacobian(double, states), ord=2),
+        policy_jacobian=torch.linalg.matrix_norm(policy_jacobian(double, states), ord=2),
         valid=valid,
         interior=(room > margin).all(-1),
         eigenvalues=eigenvalues,
@@ -172,21 +150,6 @@ def sensitivity(
         mixed_hessian=mixed,
         scale=scale,
     )
-
-
-def _feature_scale(obs: Tensor) -> Tensor:
-    """Standard deviations [n] of the features, not below a tenth of their median over the features that vary.
-
-    A nearly constant feature would otherwise get a step so short that one kink crossed looks like a huge slope.
-    """
-    if len(obs) < 2:
-        return torch.ones_like(obs[0])
-    spread = obs.std(0)
-    varies = spread > 1e-8 * obs.abs().amax(0).clamp_min(1e-8)
-    if not bool(varies.any()):
-        return torch.ones_like(spread)
-    typical = spread[varies].median()
-    return torch.where(varies, spread.clamp_min(0.1 * typical), typical)
 
 
 def median(values: Tensor, seed: int = 0) -> Estimate:

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradlab.arguments import real_number, real_tensor, shown
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.state_means import optima_mean
+from gradlab.statistics.state_means import optima_mean
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.evaluation_mode import in_evaluation
-from gradlab.landscape.state_means import bounded_state_mean, state_mean, state_share
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
 from gradlab.landscape.unseen_optima.hill_numbers import effective_number
+from gradlab.statistics.state_means import bounded_state_mean, state_mean, state_share
 
 
 @dataclass(frozen=True)

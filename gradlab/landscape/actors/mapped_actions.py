@@ -13,10 +13,10 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_tensor, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.evaluation_mode import in_evaluation
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
+from gradlab.statistics.state_means import state_mean, state_share
 
 #: Distances, and rows of Q, held at once.
 _DISTANCES, _ROWS = 1 << 24, 1 << 17

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.lines.breakpoints import segment_breakpoints
 from gradlab.landscape.surface import check_critic
 

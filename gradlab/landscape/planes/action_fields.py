@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.shown import shown_critics, values, values_and_gradients
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.arguments import real_number
-from gradlab.curvature import sensitivity
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
+from gradlab.hessians import second_derivatives
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, normal_pair
 from gradlab.landscape.surface import check_critic
@@ -65,7 +65,8 @@ def curvature_plane(
         if 2 * scale >= float((high - low).min()):
             raise GradlabError(f"scale: {scale:g}; a step both ways does not fit into the action box; give a shorter")
         at = actor.clamp(low + scale, high - scale)
-    hessian = sensitivity(agent, obs, scale, act=at, critic=index).action_hessian
+    double = agent.snapshot(double=True)
+    hessian = second_derivatives(double, double.observations(obs), at, scale, critic=index).action
     if size == 1:
         line = torch.ones_like(actor)[:, None]
         kind, marks = "top curvature", {"actor": actor}

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, normal_pair

@@ -14,7 +14,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.shown import shown_critics, values_and_gradients
 from gradlab.landscape.planes.state_planes import StatePlane
 

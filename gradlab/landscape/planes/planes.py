@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.planes.action_fields import plane_axes
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.surface import check_critic

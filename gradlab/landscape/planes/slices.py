@@ -15,7 +15,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import shown as printed
 from gradlab.arguments import switch, whole_number
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.optima_planes import optima_plane
 from gradlab.landscape.planes.plane_geometry import extent

@@ -9,7 +9,7 @@ import xarray as xr
 
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.state_means import state_mean, state_share
+from gradlab.statistics.state_means import state_mean, state_share
 
 #: Most blocks; with more, each is shorter, and the interval hardly so.
 _BLOCKS = 10

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
-from gradlab.landscape.state_means import episode_numbers
+from gradlab.statistics.state_means import episode_numbers
 
 if TYPE_CHECKING:
     from gradlab.landscape.standing.standing import Gap

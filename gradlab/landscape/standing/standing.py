@@ -11,7 +11,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.matching_optima import check_optima
 from gradlab.landscape.optima import local_optima

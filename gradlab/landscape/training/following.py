@@ -12,7 +12,7 @@ from torch import Tensor
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.state_means import bounded_state_mean, count_mean, state_mean, state_share
+from gradlab.statistics.state_means import bounded_state_mean, count_mean, state_mean, state_share
 
 if TYPE_CHECKING:
     from gradlab.landscape.found import LocalOptima

@@ -10,15 +10,15 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.standing.standing import Gap, gap
-from gradlab.landscape.state_means import optima_mean
 from gradlab.landscape.training.following import Followed, follow
 from gradlab.landscape.training.summaries import landscape_numbers
 from gradlab.landscape.unseen_optima.second_look import unseen_share
 from gradlab.simulation.states import States
+from gradlab.statistics.state_means import optima_mean
 
 #: Relative persistences at which optima are counted; evenly on a logarithm.
 THRESHOLDS = tuple(10 ** (step / 4) for step in range(-12, 1))

@@ -9,8 +9,8 @@ from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.standing.standing import Gap
-from gradlab.landscape.state_means import episode_numbers, optima_mean, state_mean, state_share
 from gradlab.landscape.unseen_optima.missed import unseen
+from gradlab.statistics.state_means import episode_numbers, optima_mean, state_mean, state_share
 
 
 def landscape_numbers(

@@ -13,11 +13,10 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
-from gradlab.landscape.state_means import count_mean, state_mean, state_share
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.compared_optima import below_threshold, counting_optima, unmatched
 from gradlab.landscape.truncated.surrogate_agents import (
@@ -29,6 +28,7 @@ from gradlab.landscape.truncated.surrogate_agents import (
     surrogate_agent,
     uniform_actions,
 )
+from gradlab.statistics.state_means import count_mean, state_mean, state_share
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
-from gradlab.landscape.state_means import bounded_state_mean, count_mean, state_share
 from gradlab.landscape.truncated.surrogate_agents import (
     ROWS,
     check_actions,
@@ -26,6 +25,7 @@ from gradlab.landscape.truncated.surrogate_agents import (
     surrogate_agent,
     uniform_actions,
 )
+from gradlab.statistics.state_means import bounded_state_mean, count_mean, state_share
 
 #: Rounds of ascent, and steps in each.
 _ROUNDS, _STEPS = 5, 25

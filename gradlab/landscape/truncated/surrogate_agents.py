@@ -11,7 +11,7 @@ from torch.quasirandom import SobolEngine
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.surface import callable_surface, check_critic
 
 #: Rows of which a graph, or a path of ascent, is held at once.

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
-from gradlab.landscape.state_means import bounded_state_mean
 from gradlab.landscape.truth.verdicts import Verdict
 from gradlab.statistics.by_episode import EpisodeSums
+from gradlab.statistics.state_means import bounded_state_mean
 
 if TYPE_CHECKING:
     from gradlab.landscape.truth.phantoms import PhantomOptima

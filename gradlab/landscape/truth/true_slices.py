@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.slices import slice_plane
 from gradlab.references.simulator import SimulatorReference

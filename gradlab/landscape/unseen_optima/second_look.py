@@ -13,7 +13,7 @@ from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.landscape.found import LocalOptima
-from gradlab.landscape.state_means import state_mean
+from gradlab.statistics.state_means import state_mean
 
 #: Normal quantile of two-sided 95 %.
 _QUANTILE = 1.959964

@@ -8,9 +8,9 @@ from torch import nn
 
 from gradlab.agent import Agent
 from gradlab.curvature import sensitivity
-from gradlab.curvature.derivatives import piecewise_linear
 from gradlab.curvature.sensitivity import median, share
 from gradlab.errors import GradlabError
+from gradlab.hessians import piecewise_linear
 from gradlab.worlds import LinearQuadratic
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from gradlab import landscape
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.landscape.evaluation_mode import in_evaluation
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape.training.report import measure_landscape
 from gradlab.landscape.truth.true_slices import true_slice
 from gradlab.references import SimulatorReference

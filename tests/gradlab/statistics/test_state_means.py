@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradlab.errors import GradlabError
-from gradlab.landscape.state_means import bounded_state_mean, count_mean, optima_mean, state_mean, state_share
+from gradlab.statistics.state_means import bounded_state_mean, count_mean, optima_mean, state_mean, state_share
 
 
 def test_means_leave_out_states_without_a_number():

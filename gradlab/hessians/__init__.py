@@ -1,0 +1,13 @@
+"""Second derivatives of Q: exact, at a stated scale, and matrix-free."""
+
+from gradlab.hessians.at_actions import second_derivatives
+from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
+from gradlab.hessians.piecewise import piecewise_linear
+
+__all__ = [
+    "hutchinson_frobenius",
+    "hutchinson_trace",
+    "hutchinson_variance",
+    "piecewise_linear",
+    "second_derivatives",
+]
