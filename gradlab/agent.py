@@ -194,13 +194,19 @@ class Agent:
 
     # What it computes --------------------------------------------------------------------------------------
 
-    def observations(self, obs: Any) -> Tensor:
+    def observations(self, obs: Any, *, images: bool = False) -> Tensor:
         """``obs`` as a tensor [B, n] on the agent's device and in its dtype.
+
+        Args:
+            obs: the observations.
+            images: whether observations of more than one dimension each are taken too, [B, ...].
 
         Raises:
             GradlabError: the shape is not [B, n], n is not the agent's, or a value is not finite.
         """
         tensor = torch.as_tensor(obs).to(dtype=self.dtype, device=self.device)
+        if images and tensor.ndim > 2 and len(tensor):
+            return tensor
         if tensor.ndim != 2 or tensor.shape[0] == 0:
             raise GradlabError(
                 f"observations: shape {tuple(tensor.shape)}; expected [states, {self.obs_size or 'n'}], not empty"
@@ -302,7 +308,7 @@ class Agent:
                 "give action_low and action_high one number per coordinate"
             )
         shape = act.shape[:-1]
-        rows_obs = obs.expand(*shape, obs.shape[-1]).reshape(-1, obs.shape[-1])
+        rows_obs = obs.expand(*shape, *obs.shape[1:]).reshape(-1, *obs.shape[1:])
         rows_act = act.reshape(-1, act.shape[-1])
         chunks = zip(rows_obs.split(_ROWS), rows_act.split(_ROWS), strict=True)
         values = torch.cat([evaluate(critic, name, o, a, self.quantiles) for o, a in chunks])

@@ -1,6 +1,14 @@
 """Curvature of the critic: mixed partials M, action curvature μ, their ratio, and what they predict of the policy."""
 
-from gradlab.curvature.sensitivity import Sensitivity, sensitivity
+from gradlab.curvature.measured import Sensitivity
+from gradlab.curvature.sensitivity import sensitivity, sensitivity_by_critic
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 
-__all__ = ["Sensitivity", "hutchinson_frobenius", "hutchinson_trace", "hutchinson_variance", "sensitivity"]
+__all__ = [
+    "Sensitivity",
+    "hutchinson_frobenius",
+    "hutchinson_trace",
+    "hutchinson_variance",
+    "sensitivity",
+    "sensitivity_by_critic",
+]

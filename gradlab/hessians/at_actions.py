@@ -10,15 +10,22 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-from gradlab.hessians import differences, exact
+from gradlab.hessians import differences, exact, state_gradients
 from gradlab.hessians.piecewise import piecewise_linear
 
 
 class SecondDerivatives(NamedTuple):
-    """∇²_aa Q [B, p, p], symmetric, and ∇²_as Q [B, p, n], float64."""
+    """Second derivatives at B states.
+
+    Attributes:
+        action: ∇²_aa Q [B, p, p], symmetric.
+        mixed: ∇²_as Q [B, p, n]; None where it was refused.
+        refused: why, in a line.
+    """
 
     action: Tensor
-    mixed: Tensor
+    mixed: Tensor | None
+    refused: str = ""
 
 
 def second_derivatives(
@@ -30,44 +37,62 @@ def second_derivatives(
     critic: int | None = None,
     obs_scale: Any = None,
 ) -> SecondDerivatives:
-    """∇²_aa Q and ∇²_as Q, exact or at a stated scale.
+    """∇²_aa Q and ∇²_as Q, exact or at a stated scale, in the dtype of what is given.
 
     Args:
-        agent: in float64 and evaluation mode.
-        obs: observations [B, n], float64.
-        act: actions [B, p], float64.
+        agent: in evaluation mode, and in float64 where a scale is given.
+        obs: observations [B, n], or images [B, channels, height, width], whose mixed part is refused.
+        act: actions [B, p].
         scale: None for exact derivatives, otherwise the step of central differences of ∇_a Q in action units.
         critic: index of one critic instead of the one the actor follows.
         obs_scale: step in each observation feature relative to ``scale``, [n]; ``feature_scale(obs)`` by default.
 
     Raises:
-        GradlabError: exact derivatives of a piecewise-linear critic are asked for, the critic cannot be evaluated in
-            float64 or is not finite, or a scale is none.
+        GradlabError: exact derivatives of a piecewise-linear critic are asked for, states of a batch interact, the
+            critic cannot be evaluated in this dtype or is not finite, or a scale is none.
+
+    Example:
+        >>> q = lambda obs, act: (obs * act).sum(-1) - act.square().sum(-1)
+        >>> agent = Agent(torch.nn.Linear(1, 1), [q], [-1.0], [1.0])
+        >>> found = second_derivatives(agent, torch.ones(1, 1), torch.zeros(1, 1))
+        >>> found.action.item(), found.mixed.item()
+        (-2.0, 1.0)
     """
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise GradlabError(f"scale: {scale}; expected a positive length in action units, or None for exact derivatives")
     try:
-        agent.q(obs[:1], act[:1], critic=critic)
+        state_gradients.refuse_interaction(agent, obs, act, critic)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise GradlabError(
-            f"critic: cannot be evaluated in float64 ({reason}); make it a module, not a function around one"
+            f"critic: cannot be evaluated in {obs.dtype} ({reason}); make it a module, not a function around one"
         ) from error
+    refused = state_gradients.refusal(obs)
+    mixed: Tensor | None = None
     if scale is None:
         if piecewise_linear(agent, obs, critic):
             raise GradlabError(
                 "critic: piecewise linear (as ReLU networks are), so its exact second derivatives are zero almost "
                 "everywhere and say nothing; pass scale=0.1 or another length in action units"
             )
-        found = SecondDerivatives(*exact.exact(agent, obs, act, critic))
+        refused = refused or state_gradients.blocked(agent, obs, act, critic)
+        hessian, *rest = exact.exact(agent, obs, act, critic, by_state=not refused)
+        mixed = rest[0] if rest else None
     else:
-        relative = feature_scale(obs) if obs_scale is None else torch.as_tensor(obs_scale).to(obs)
-        if relative.shape != obs.shape[1:] or not bool((relative > 0).all()):
-            raise GradlabError(f"obs_scale: expected {obs.shape[1]} positive numbers, one per observation feature")
-        found = SecondDerivatives(*differences.at_scale(agent, obs, act, critic, scale, relative))
-    if not all(bool(torch.isfinite(part).all()) for part in found):
+        hessian = differences.by_action(agent, obs, act, critic, scale)
+        if not refused:
+            steps = scale * _relative_steps(obs, obs_scale)
+            mixed = differences.by_state(agent, obs, act, critic, steps)
+    if not bool(torch.isfinite(hessian).all()) or (mixed is not None and not bool(torch.isfinite(mixed).all())):
         raise GradlabError("critic: NaN or infinite second derivatives; has it diverged?")
-    return found
+    return SecondDerivatives(hessian, mixed, refused)
+
+
+def _relative_steps(obs: Tensor, obs_scale: Any) -> Tensor:
+    relative = feature_scale(obs) if obs_scale is None else torch.as_tensor(obs_scale).to(obs)
+    if relative.shape != obs.shape[1:] or not bool((relative > 0).all()):
+        raise GradlabError(f"obs_scale: expected {obs.shape[1]} positive numbers, one per observation feature")
+    return relative
 
 
 def feature_scale(obs: Tensor) -> Tensor:

@@ -12,37 +12,54 @@ _ROWS = 8_192
 
 
 def action_gradient(agent: Agent, obs: Tensor, act: Tensor, critic: int | None) -> Tensor:
-    """∇_a Q, detached: obs [N, n], act [N, p] → [N, p]; zero where Q does not depend on the action."""
+    """∇_a Q, detached: obs [N, ...], act [N, p] → [N, p]; zero where Q does not depend on the action."""
     # A chunk at a time, so that only its graph is held.
     chunks = zip(obs.split(_ROWS), act.split(_ROWS), strict=True)
     return torch.cat([agent.action_gradient(o, a, critic=critic) for o, a in chunks])
 
 
-def at_scale(
-    agent: Agent, obs: Tensor, act: Tensor, critic: int | None, scale: float, obs_scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    """∇²_aa Q [B, p, p] and ∇²_as Q [B, p, n] by central differences of ∇_a Q along coordinates.
+def by_action(agent: Agent, obs: Tensor, act: Tensor, critic: int | None, scale: float) -> Tensor:
+    """∇²_aa Q [B, p, p] by central differences of ∇_a Q along the action's coordinates, symmetrised.
 
-    H_aa e_j = [∇_a Q(s, a + δe_j) − ∇_a Q(s, a − δe_j)] / 2δ, symmetrised, and the same in the state with steps
-    δ·obs_scale_j: second derivatives averaged over a segment of length 2δ, which for a piecewise-linear critic
-    count the kinks crossed.
+    H e_j = [∇_a Q(s, a + δe_j) − ∇_a Q(s, a − δe_j)] / 2δ: second derivatives averaged over a segment of length 2δ,
+    which for a piecewise-linear critic count the kinks crossed.
+
+    Args:
+        agent: in float64.
+        obs: observations [B, ...], float64.
+        act: actions [B, p], float64.
+        critic: as in ``Agent.q``.
+        scale: the step δ, in the critic's action units.
+    """
+    states, size = act.shape
+    moves = scale * torch.eye(size, dtype=act.dtype, device=act.device)[:, None]
+    moved = torch.stack([act + moves, act - moves])  # [2, p, B, p]
+    where = obs.expand(2, size, *obs.shape).reshape(-1, *obs.shape[1:])
+    gradient = action_gradient(agent, where, moved.reshape(-1, size), critic).reshape(2, size, states, size)
+    hessian = ((gradient[0] - gradient[1]) / (2 * scale)).permute(1, 2, 0)
+    return (hessian + hessian.mT) / 2
+
+
+def by_state(agent: Agent, obs: Tensor, act: Tensor, critic: int | None, steps: Tensor) -> Tensor:
+    """∇²_as Q [B, p, n] by central differences of ∇_a Q along the observation's features.
 
     Args:
         agent: in float64.
         obs: observations [B, n], float64.
         act: actions [B, p], float64.
         critic: as in ``Agent.q``.
-        scale: the step δ, in the critic's action units.
-        obs_scale: steps in the observation's features relative to δ, [n].
+        steps: the step in each feature, [n].
     """
-    (states, n), p = obs.shape, act.shape[1]
-    eye = torch.eye(p + n, dtype=act.dtype, device=act.device)
-    steps = scale * torch.cat([torch.ones_like(act[0]), obs_scale])
-    moves = steps[:, None] * eye
-    points = torch.cat([act, obs], -1)
-    both = torch.stack([points + moves[:, None], points - moves[:, None]])  # [2, p + n, B, p + n]
-    rows = both.reshape(-1, p + n)
-    gradient = action_gradient(agent, rows[:, p:], rows[:, :p], critic).reshape(2, p + n, states, p)
-    slope = ((gradient[0] - gradient[1]) / (2 * steps[:, None, None])).permute(1, 2, 0)  # [B, p, p + n]
-    hessian = slope[:, :, :p]
-    return (hessian + hessian.mT) / 2, slope[:, :, p:]
+    (states, n), size = obs.shape, act.shape[1]
+    moves = torch.diag(steps)[:, None]
+    moved = torch.stack([obs + moves, obs - moves])  # [2, n, B, n]
+    where = act.expand(2, n, states, size).reshape(-1, size)
+    gradient = action_gradient(agent, moved.reshape(-1, n), where, critic).reshape(2, n, states, size)
+    return ((gradient[0] - gradient[1]) / (2 * steps[:, None, None])).permute(1, 2, 0)
+
+
+def at_scale(
+    agent: Agent, obs: Tensor, act: Tensor, critic: int | None, scale: float, obs_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """∇²_aa Q [B, p, p] and ∇²_as Q [B, p, n], with steps ``scale`` in the action and ``scale``·``obs_scale`` [n]."""
+    return by_action(agent, obs, act, critic, scale), by_state(agent, obs, act, critic, scale * obs_scale)

@@ -22,7 +22,7 @@ def piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> bool:
     generator = torch.Generator().manual_seed(0)
     states = obs[torch.randint(len(obs), (_PROBES,), generator=generator).to(obs.device)]
     # Actions vary at one state too, or a critic linear in the action alone would look piecewise linear.
-    states = torch.cat([states, obs[:1].expand(_PROBES, -1)])
+    states = torch.cat([states, obs[:1].expand(_PROBES, *obs.shape[1:])])
     share = torch.rand(len(states), agent.action_size, generator=generator, dtype=torch.float64).to(obs)
     act = agent.action_low + share * (agent.action_high - agent.action_low)
     weights = torch.randn(act.shape, generator=generator, dtype=torch.float64).to(act)

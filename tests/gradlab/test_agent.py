@@ -54,15 +54,18 @@ def test_a_critic_that_ignores_the_action_has_no_gradient_and_no_optimum():
 
 def test_a_method_of_a_module_is_a_critic_in_float64_too():
     critic = Critic()
-    by_module, by_method = (sensitivity(make_agent(each), OBS) for each in (critic, critic.forward))
+    by_module, by_method = (sensitivity(make_agent(each), OBS, 0.1) for each in (critic, critic.forward))
     assert torch.equal(by_module.ratio, by_method.ratio)
     assert critic.layer.weight.dtype == torch.float32
 
 
 def test_a_function_around_a_module_is_refused_where_float64_is_needed():
     critic = Critic()
-    with pytest.raises(GradlabError, match="cannot be evaluated in float64"):
-        sensitivity(make_agent(lambda obs, act: critic(obs, act)), OBS)
+    agent = make_agent(lambda obs, act: critic(obs, act))
+    with pytest.raises(GradlabError, match="cannot be evaluated in torch.float64"):
+        sensitivity(agent, OBS, 0.1)
+    # Exact derivatives are in the model's own dtype.
+    assert torch.equal(sensitivity(agent, OBS).curvature, sensitivity(make_agent(critic), OBS).curvature)
 
 
 def test_a_reference_that_does_not_fit_together_is_refused():

@@ -1,0 +1,67 @@
+"""Whether a critic can be differentiated by the state, told by probing it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradlab.agent import Agent
+from gradlab.errors import GradlabError
+
+#: States that a critic is probed at.
+_PROBES = 16
+
+
+def refusal(obs: Tensor) -> str:
+    """Why ∂/∂s of these observations [B, ...] means nothing, or nothing to say."""
+    if obs.ndim == 2:
+        return ""
+    return (
+        f"observations: of shape {tuple(obs.shape[1:])}, as images are; a derivative by single pixels bounds no motion "
+        "of the state, so that only the action's part is given"
+    )
+
+
+def blocked(agent: Agent, obs: Tensor, act: Tensor, critic: int | None) -> str:
+    """Why ∂Q/∂s is not to be had by differentiating, or nothing to say.
+
+    At one action Q differs between states, and yet its gradient by the state is zero at all of them: somewhere on the
+    way the graph is cut, as by features that are computed without gradients for the actor and the critic to share.
+    """
+    few = obs[:_PROBES]
+    # States beside those seen, for one alone shows no difference.
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(few.shape, generator=generator, dtype=torch.float64).to(few)
+    few = torch.cat([few, few + 0.1 * noise * (1 + few.abs())])
+    with torch.enable_grad():
+        s = few.detach().requires_grad_()
+        value = agent.q(s, act[:1].detach().expand(len(few), -1), critic=critic)
+        slope = None
+        if value.requires_grad:
+            (slope,) = torch.autograd.grad(value.sum(), s, allow_unused=True)
+    # A critic that ignores the state is no blocked one.
+    differs = bool((value.detach() != value.detach()[0]).any())
+    if not differs or (slope is not None and bool((slope != 0).any())):
+        return ""
+    return (
+        "critic: no gradient reaches the state, though Q depends on it (are its features computed without gradients, "
+        "as a shared extractor's are?); pass scale=0.1 to differentiate by finite differences instead"
+    )
+
+
+def refuse_interaction(agent: Agent, obs: Tensor, act: Tensor, critic: int | None) -> None:
+    """Refuse critics whose value at one state depends on which others are evaluated with it.
+
+    Raises:
+        GradlabError: it does.
+    """
+    few = slice(min(len(obs), _PROBES))
+    together = agent.q(obs[few], act[few], critic=critic).detach()
+    twice = agent.q(obs[:1].repeat(2, *[1] * (obs.ndim - 1)), act[:1].repeat(2, 1), critic=critic).detach()
+    # Matrix products of other sizes round otherwise.
+    tolerance = 1e3 * torch.finfo(together.dtype).eps * together.abs().max().clamp_min(1.0)
+    if bool((together[0] - twice[0]).abs() > tolerance):
+        raise GradlabError(
+            "critic: the states of a batch interact (does a layer normalise over the batch without running "
+            "statistics?); derivatives at one state do not exist"
+        )
