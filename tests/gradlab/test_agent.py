@@ -62,7 +62,7 @@ def test_a_method_of_a_module_is_a_critic_in_float64_too():
 def test_a_function_around_a_module_is_refused_where_float64_is_needed():
     critic = Critic()
     agent = make_agent(lambda obs, act: critic(obs, act))
-    with pytest.raises(GradlabError, match="cannot be evaluated in torch.float64"):
+    with pytest.raises(GradlabError, match=r"cannot be evaluated in torch\.float64"):
         sensitivity(agent, OBS, 0.1)
     # Exact derivatives are in the model's own dtype.
     assert torch.equal(sensitivity(agent, OBS).curvature, sensitivity(make_agent(critic), OBS).curvature)
