@@ -3,8 +3,10 @@
     python examples/make_checkpoints.py [FOLDER] [--only NAME …]
 
 On Reacher-v5 TD3 is saved at three steps of one run, DDPG and SAC at the end of theirs; TD3 on HalfCheetah-v5 is
-saved on its way, at some steps; SAC on InvertedPendulum-v5 at the end, TD3 at three steps. Every run starts from its
-own seed, so that one can be made alone. Reacher takes about two minutes on one core, HalfCheetah about ten.
+saved on its way, at some steps; SAC on InvertedPendulum-v5 at the end, TD3 at three steps; TD3 on Pendulum-v1 at six.
+TD3 on Reacher, HalfCheetah and Pendulum is also trained with SiLU, whose critics have second derivatives. Every run
+starts from its own seed, so that one can be made alone. Reacher takes about two minutes on one core, HalfCheetah about
+ten.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import nn
 
 #: Episodes that a checkpoint's return, as the README gives it, is averaged over.
 EVALUATED = 10
@@ -39,23 +42,30 @@ class Run:
     environment: str
     steps: tuple[int, ...]
     seed: int = 1
+    activation: type[nn.Module] = nn.ReLU
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The beginning of its files' names, such as `td3_reacher`."""
-        return f"{self.algorithm.__name__}_{self.environment.split('-')[0]}".lower()
+        kind = "" if self.activation is nn.ReLU else f"_{self.activation.__name__}"
+        return f"{self.algorithm.__name__}{kind}_{self.environment.split('-')[0]}".lower()
 
     def file(self, step: int) -> str:
         """The file the checkpoint at a step is saved in."""
         return f"{self.name}_{step}.zip"
+
+    def named_settings(self) -> str:
+        """What differs from the library's defaults, for the README."""
+        activation = [] if self.activation is nn.ReLU else [self.activation.__name__]
+        return ", ".join([*activation, *(f"{name}={value:,}" for name, value in self.settings.items())])
 
     def learner(self) -> OffPolicyAlgorithm:
         """The library's learner with small networks and, where the policy is deterministic, exploration noise."""
         learner = self.algorithm(
             "MlpPolicy",
             self.environment,
-            policy_kwargs={"net_arch": [64, 64]},
+            policy_kwargs={"net_arch": [64, 64], "activation_fn": self.activation},
             seed=self.seed,
             device="cpu",
             **self.settings,
@@ -66,6 +76,8 @@ class Run:
         return learner
 
 
+PENDULUM = (1_000, 2_000, 3_000, 5_000, 8_000, 12_000)
+
 #: Random actions for longer than the library's 100 steps: with fewer, HalfCheetah learns to slide on its back.
 RUNS = (
     Run(TD3, "Reacher-v5", (1_000, 3_000, 6_000)),
@@ -74,12 +86,16 @@ RUNS = (
     Run(TD3, "HalfCheetah-v5", (10_000, 50_000), settings={"learning_starts": 5_000}),
     Run(SAC, "InvertedPendulum-v5", (5_000,)),
     Run(TD3, "InvertedPendulum-v5", (1_000, 3_000, 10_000)),
+    Run(TD3, "Pendulum-v1", PENDULUM),
+    Run(TD3, "Pendulum-v1", PENDULUM, activation=nn.SiLU),
+    Run(TD3, "Reacher-v5", (1_000, 3_000, 6_000), activation=nn.SiLU),
+    Run(TD3, "HalfCheetah-v5", (10_000, 50_000), activation=nn.SiLU, settings={"learning_starts": 5_000}),
 )
 
 README = """# Checkpoints
 
 Real, short Stable-Baselines3 runs, made by `python examples/make_checkpoints.py tests/checkpoints`
-with networks of two layers of 64 and ReLU, and otherwise the library's defaults (exploration noise
+with networks of two layers of 64 and ReLU (SiLU where named), and otherwise the library's defaults (exploration noise
 N(0, 0.1²) for TD3 and DDPG) but for the settings named. Written by
 {versions}.
 Replay buffers are not saved, and `system_info.txt`, which describes the machine, is left out. The return is the mean
@@ -135,7 +151,7 @@ def main(folder: Path, only: Sequence[str] = ()) -> None:
             print(f"{run.name}: saved at {', '.join(map(str, run.steps))}")
     rows = [
         f"| `{run.file(step)}` | {run.algorithm.__name__} | {run.environment} | {step:,} | {run.seed} "
-        f"| {', '.join(f'{name}={value:,}' for name, value in run.settings.items())} "
+        f"| {run.named_settings()} "
         f"| {returned(run, folder / run.file(step))} |"
         for run in RUNS
         for step in run.steps

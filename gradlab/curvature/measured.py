@@ -191,7 +191,7 @@ def of_derivatives(
     return Sensitivity(
         mixed_partial=strength,
         mixed_frobenius=nothing if mixed is None else torch.linalg.matrix_norm(mixed),
-        curvature=-largest,
+        curvature=0.0 - largest,  # never −0
         ratio=torch.where(valid, strength / -largest, nothing),
         condition=torch.where(valid, least / largest, nothing),
         policy_jacobian=nothing if exact_jacobian is None else spectral_norm(exact_jacobian),
