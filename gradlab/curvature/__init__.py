@@ -1,17 +1,25 @@
 """Curvature of the critic: mixed partials M, action curvature μ, their ratio, and what they predict of the policy."""
 
+from gradlab.curvature import losses
 from gradlab.curvature.fields import curvature_field, curvature_field_over_states
 from gradlab.curvature.measured import Sensitivity
+from gradlab.curvature.regularity import FieldRegularity, field_regularity
 from gradlab.curvature.sensitivity import sensitivity, sensitivity_by_critic
+from gradlab.curvature.supremum import LargestSeen, largest_seen
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 
 __all__ = [
+    "FieldRegularity",
+    "LargestSeen",
     "Sensitivity",
     "curvature_field",
     "curvature_field_over_states",
+    "field_regularity",
     "hutchinson_frobenius",
     "hutchinson_trace",
     "hutchinson_variance",
+    "largest_seen",
+    "losses",
     "sensitivity",
     "sensitivity_by_critic",
 ]
