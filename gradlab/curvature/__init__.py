@@ -4,17 +4,20 @@ from gradlab.curvature import losses
 from gradlab.curvature.fields import curvature_field, curvature_field_over_states
 from gradlab.curvature.measured import Sensitivity
 from gradlab.curvature.regularity import FieldRegularity, field_regularity
+from gradlab.curvature.roughness import FieldRoughness, field_roughness
 from gradlab.curvature.sensitivity import sensitivity, sensitivity_by_critic
 from gradlab.curvature.supremum import LargestSeen, largest_seen
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 
 __all__ = [
     "FieldRegularity",
+    "FieldRoughness",
     "LargestSeen",
     "Sensitivity",
     "curvature_field",
     "curvature_field_over_states",
     "field_regularity",
+    "field_roughness",
     "hutchinson_frobenius",
     "hutchinson_trace",
     "hutchinson_variance",

@@ -46,21 +46,12 @@ def gradient_volatility(along: xr.Dataset, critic: str | None = None, objective:
         >>> found["volatility"].value, round(found["reversal_share"].value, 2)
         (1.0, 0.16)
     """
-    if along.attrs.get("states") != "trajectory":
-        raise GradlabError("along: no trajectory; give what gradient_field_over_states has of observations [T, n]")
-    labels = [str(label) for label in along["critic"].values]
-    critic = critic or ("followed" if "followed" in labels else labels[0])
-    if critic not in labels:
-        raise GradlabError(f"critic: {critic!r} is none of {', '.join(map(repr, labels))}")
-    steps = along.sizes["step"]
-    if steps < 16:
-        raise GradlabError(f"along: {steps} steps; give at least 16, or there is no interval")
-    one = along.sel(critic=critic)
+    one = one_critic(along, critic)
     angle, change, norm = (torch.as_tensor(one[name].values).double() for name in ("angle", "change", "norm"))
     total = norm + torch.cat([norm[1:], norm.new_full((1,), math.nan)])
     # With episodes, a NaN change keeps steps of different episodes apart.
     relative = change / torch.where(total > 0, total, torch.nan)
-    member = _blocks(one)
+    member = samples_along(one)
     means = {
         "norm": norm,
         "change": change,
@@ -77,8 +68,26 @@ def gradient_volatility(along: xr.Dataset, critic: str | None = None, objective:
     return {**found, "reversal_share": state_share(reversed_, member, objective=objective)}
 
 
-def _blocks(along: xr.Dataset) -> torch.Tensor:
-    """Which sample each step belongs to, [T]."""
+def one_critic(along: xr.Dataset, critic: str | None) -> xr.Dataset:
+    """One critic's part of a trajectory's dataset; what the actor follows, or else the first, when None.
+
+    Raises:
+        GradlabError: as ``gradient_volatility`` raises.
+    """
+    if along.attrs.get("states") != "trajectory":
+        raise GradlabError("along: no trajectory; give what gradient_field_over_states has of observations [T, n]")
+    labels = [str(label) for label in along["critic"].values]
+    critic = critic or ("followed" if "followed" in labels else labels[0])
+    if critic not in labels:
+        raise GradlabError(f"critic: {critic!r} is none of {', '.join(map(repr, labels))}")
+    steps = along.sizes["step"]
+    if steps < 16:
+        raise GradlabError(f"along: {steps} steps; give at least 16, or there is no interval")
+    return along.sel(critic=critic)
+
+
+def samples_along(along: xr.Dataset) -> torch.Tensor:
+    """Which sample each step of a trajectory belongs to, [T]: its episode, or a block of successive steps."""
     steps = along.sizes["step"]
     if "episode" in along:
         member: torch.Tensor = torch.unique(torch.as_tensor(along["episode"].values), return_inverse=True)[1]
