@@ -3,6 +3,7 @@
 from gradlab.curvature import losses
 from gradlab.curvature.fields import curvature_field, curvature_field_over_states
 from gradlab.curvature.measured import Sensitivity
+from gradlab.curvature.observed import ObservedSmoothness, observed_smoothness
 from gradlab.curvature.regularity import FieldRegularity, field_regularity
 from gradlab.curvature.roughness import FieldRoughness, field_roughness
 from gradlab.curvature.sensitivity import sensitivity, sensitivity_by_critic
@@ -13,6 +14,7 @@ __all__ = [
     "FieldRegularity",
     "FieldRoughness",
     "LargestSeen",
+    "ObservedSmoothness",
     "Sensitivity",
     "curvature_field",
     "curvature_field_over_states",
@@ -23,6 +25,7 @@ __all__ = [
     "hutchinson_variance",
     "largest_seen",
     "losses",
+    "observed_smoothness",
     "sensitivity",
     "sensitivity_by_critic",
 ]
