@@ -1,9 +1,11 @@
 """Curvature of the critic: mixed partials M, action curvature μ, their ratio, and what they predict of the policy."""
 
 from gradlab.curvature import losses
+from gradlab.curvature.along_runs import AlongRuns, predictions_along
 from gradlab.curvature.fields import curvature_field, curvature_field_over_states
 from gradlab.curvature.measured import Sensitivity
 from gradlab.curvature.observed import ObservedSmoothness, observed_smoothness
+from gradlab.curvature.predictions import Predictions, sensitivity_predictions
 from gradlab.curvature.regularity import FieldRegularity, field_regularity
 from gradlab.curvature.roughness import FieldRoughness, field_roughness
 from gradlab.curvature.sensitivity import sensitivity, sensitivity_by_critic
@@ -11,10 +13,12 @@ from gradlab.curvature.supremum import LargestSeen, largest_seen
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 
 __all__ = [
+    "AlongRuns",
     "FieldRegularity",
     "FieldRoughness",
     "LargestSeen",
     "ObservedSmoothness",
+    "Predictions",
     "Sensitivity",
     "curvature_field",
     "curvature_field_over_states",
@@ -26,6 +30,8 @@ __all__ = [
     "largest_seen",
     "losses",
     "observed_smoothness",
+    "predictions_along",
     "sensitivity",
     "sensitivity_by_critic",
+    "sensitivity_predictions",
 ]
