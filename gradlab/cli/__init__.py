@@ -11,6 +11,7 @@ from rich.console import Console
 from gradlab.cli.analyze import analyze
 from gradlab.cli.bias import bias
 from gradlab.cli.calibrate import calibrate
+from gradlab.cli.curvature import curvature
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
 from gradlab.cli.landscape import landscape
@@ -32,6 +33,7 @@ app.command()(dashboard)
 app.command()(analyze)
 app.command()(bias)
 app.command()(landscape)
+app.command()(curvature)
 app.command()(calibrate)
 
 

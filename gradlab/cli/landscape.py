@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +16,6 @@ from gradlab.errors import GradlabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rich.console import Console
 
     from gradlab.adapters.checkpoint import Checkpoint
     from gradlab.cli.landscape_document import Surveyed
@@ -70,6 +66,7 @@ def landscape(
     from gradlab.cli.bias_document import TASK_IS_TOLD
     from gradlab.cli.landscape_document import document, print_surveyed
     from gradlab.cli.opened import opened
+    from gradlab.cli.stages import link, stages
 
     console = screen()
     for option, folder in (("--markdown", markdown and markdown.parent), ("--pictures", pictures)):
@@ -85,16 +82,16 @@ def landscape(
     saved = opened(checkpoints, env)
     console.print(TASK_IS_TOLD, markup=False, soft_wrap=True)
     settings = Settings(states, episodes, starts, threshold, radius, horizon, truth, seed)
-    with _bar(console, len(saved) * (3 + truth)) as step:
+    with stages(console, len(saved) * (3 + truth)) as step:
         found = survey(saved, settings, step)
     print_surveyed(console, found)
     drawn: list[tuple[str, Path]] = []
     if pictures is not None:
-        with _bar(console, 2 * len(saved) + 2) as step:
+        with stages(console, 2 * len(saved) + 2) as step:
             drawn = draw(saved, found, settings, pictures, step)
     if markdown is not None:
         command = f"gradlab {shlex.join(sys.argv[1:])}"
-        links = [(caption, _link(path, markdown.parent)) for caption, path in drawn]
+        links = [(caption, link(path, markdown.parent)) for caption, path in drawn]
         text = document(found, command, threshold=threshold, radius=radius, starts=starts, pictures=links)
         markdown.write_text(text, encoding="utf-8")
         console.print(f"Written to {markdown}", markup=False, soft_wrap=True)
@@ -176,28 +173,3 @@ def _before(saved: list[tuple[Checkpoint, str, Simulator]], checkpoint: Checkpoi
         if its == task and other.algorithm == checkpoint.algorithm and other.step < checkpoint.step
     ]
     return max(earlier, key=lambda other: other.step, default=None)
-
-
-def _link(path: Path, folder: Path) -> str:
-    """A link from a document in ``folder`` to ``path``."""
-    import os
-
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-
-
-@contextmanager
-def _bar(console: Console, steps: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar that is told what comes next; without a terminal nothing shows."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=steps)
-        begun = False
-
-        def step(what: str) -> None:
-            nonlocal begun
-            bar.update(task, description=what, advance=int(begun))
-            begun = True
-
-        yield step

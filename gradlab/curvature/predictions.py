@@ -164,6 +164,8 @@ def sensitivity_predictions(
     double = in_evaluation(agent).snapshot(double=True)
     at = double.action(states).detach() if act is None else torch.as_tensor(act).to(states)
     geometry = sensitivity(agent, states, scale, act=at, critic=critic, **options)
+    if geometry.mixed_hessian is None:
+        raise GradlabError(f"there is no ∂/∂s to predict from: {geometry.refused}")
     width = double.action_high - double.action_low
     margin = 1e-3 * width if scale is None else torch.full_like(width, scale)
     free = torch.minimum(at - double.action_low, double.action_high - at) > margin

@@ -9,8 +9,8 @@ from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.hessians.exact import row
 
-#: Points at which a critic is probed for being piecewise linear.
-_PROBES = 32
+#: States that a critic is probed at, and random actions at each.
+_STATES, _ACTIONS = 16, 16
 
 
 def piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> bool:
@@ -20,9 +20,8 @@ def piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> bool:
     of (a, s) is exactly zero everywhere while ∇_a Q is not the same everywhere.
     """
     generator = torch.Generator().manual_seed(0)
-    states = obs[torch.randint(len(obs), (_PROBES,), generator=generator).to(obs.device)]
-    # Actions vary at one state too, or a critic linear in the action alone would look piecewise linear.
-    states = torch.cat([states, obs[:1].expand(_PROBES, *obs.shape[1:])])
+    chosen = torch.randint(len(obs), (_STATES,), generator=generator).to(obs.device)
+    states = obs[chosen].repeat_interleave(_ACTIONS, 0)
     share = torch.rand(len(states), agent.action_size, generator=generator, dtype=torch.float64).to(obs)
     act = agent.action_low + share * (agent.action_high - agent.action_low)
     weights = torch.randn(act.shape, generator=generator, dtype=torch.float64).to(act)
@@ -31,13 +30,16 @@ def piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> bool:
         value = agent.q(s, a, critic=critic)
         if not value.requires_grad:
             return False
-        (gradient,) = torch.autograd.grad(value.sum(), a, create_graph=True, materialize_grads=True)
+        gradient, by_state = torch.autograd.grad(value.sum(), (a, s), create_graph=True, materialize_grads=True)
         if not bool(torch.isfinite(gradient).all()):
             raise GradlabError("critic: NaN or infinite action gradients; has it diverged?")
-        along = (gradient * weights).sum(-1)
-        by_action, by_state = row(along, a, s)
-    bent = bool((by_action != 0).any() or (by_state != 0).any())
-    slopes = gradient.detach()[_PROBES:]
-    spread = (slopes.amax(0) - slopes.amin(0)).max()
-    changes = spread > 1e3 * torch.finfo(slopes.dtype).eps * slopes.abs().max()
-    return not bent and bool(changes)
+        second = row((gradient * weights).sum(-1), a, s)
+    if any(bool((part != 0).any()) for part in second):
+        return False
+    slopes = gradient.detach().reshape(_STATES, _ACTIONS, -1)
+    if bool((by_state != 0).any()):
+        # Of a critic whose graph reaches the state, slopes that differ between states alone are pieces, too; of one
+        # that computes its features without gradients they may be a smooth function of the state.
+        slopes = slopes.reshape(1, _STATES * _ACTIONS, -1)
+    spread = (slopes.amax(1) - slopes.amin(1)).max()
+    return bool(spread > 1e3 * torch.finfo(slopes.dtype).eps * slopes.abs().max())

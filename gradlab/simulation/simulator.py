@@ -117,6 +117,12 @@ class Simulator:
         """Digest of this environment, in the states that are visited in it: by it those of others are refused."""
         return environment_digest(self._lanes, self.honoured)
 
+    @property
+    def time_step(self) -> float | None:
+        """Seconds from one step to the next, where the environment says so (``dt``, as MuJoCo's tasks do)."""
+        step = getattr(self._env.unwrapped, "dt", None)
+        return float(step) if isinstance(step, (int, float)) and step > 0 else None
+
     # The agent it is asked about ---------------------------------------------------------------------------
 
     def pilot(self, agent: Agent) -> Agent:

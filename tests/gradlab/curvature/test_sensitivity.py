@@ -300,3 +300,19 @@ def test_steps_in_nearly_constant_features_are_not_tiny():
     features = torch.stack([*spread[:3], 0.1 * typical, typical])
     found = sensitivity(agent, obs, 0.1)
     torch.testing.assert_close(found.mixed_hessian, brute_force(agent, obs, 0.1, features)[1], atol=1e-9, rtol=1e-9)
+
+
+def test_pieces_that_differ_between_states_alone_are_pieces():
+    def by_state(obs, act):
+        return (act * torch.relu(obs[:, :1]).sign()).sum(-1) + obs.sum(-1) * 0 + torch.relu(obs).sum(-1)
+
+    def bilinear(obs, act):
+        return (act * obs[:, :1]).sum(-1)
+
+    def features_without_gradients(obs, act):
+        return (act * obs[:, :1].detach().tanh()).sum(-1)
+
+    obs = states(64, 5)
+    for critic, expected in ((by_state, True), (bilinear, False), (features_without_gradients, False)):
+        agent = Agent(actor_of(5, 1), [critic], [-1.0], [1.0])
+        assert piecewise_linear(agent, obs, None) is expected
