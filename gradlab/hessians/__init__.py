@@ -3,11 +3,15 @@
 from gradlab.hessians.at_actions import second_derivatives
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 from gradlab.hessians.piecewise import piecewise_linear
+from gradlab.hessians.products import HessianProducts, hessian_products, matrix_products
 
 __all__ = [
+    "HessianProducts",
+    "hessian_products",
     "hutchinson_frobenius",
     "hutchinson_trace",
     "hutchinson_variance",
+    "matrix_products",
     "piecewise_linear",
     "second_derivatives",
 ]

@@ -1,0 +1,252 @@
+"""Products with the critic's Hessians at many states at once, without forming one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+from gradlab.agent import Agent
+from gradlab.arguments import real_number
+from gradlab.errors import GradlabError
+from gradlab.hessians.piecewise import piecewise_linear
+from gradlab.hessians.points import Points, points
+
+#: Vectors [N, B, ·] → products [N, B, ·], both of whatever lengths the matrix has.
+Product = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class HessianProducts:
+    """Products of ∇²_aa Q and ∇²_as Q with N vectors at each of B states; made by ``hessian_products``.
+
+    Attributes:
+        states: number of states B.
+        action_size: p.
+        obs_size: n.
+        scale: the step δ of central differences, in the critic's action units; None where products are exact.
+        linear: whether products are linear in the vector. Those of a piecewise-linear critic at a scale are not: along
+            each direction they count the kinks that a step in it crosses.
+    """
+
+    states: int
+    action_size: int
+    obs_size: int
+    scale: float | None
+    linear: bool
+    _along: Callable[[Tensor, Tensor | None, bool], Tensor]
+    _select: Callable[[slice], HessianProducts]
+
+    def action(self, vectors: Tensor) -> Tensor:
+        """∇²_aa Q v: vectors [N, B, p] → [N, B, p], float64.
+
+        Raises:
+            GradlabError: shapes do not fit, or a product is not finite.
+        """
+        return self._checked(vectors, self.action_size, True, False)
+
+    def mixed(self, vectors: Tensor) -> Tensor:
+        """∇²_as Q v: vectors [N, B, n] → [N, B, p], float64; raises as ``action``."""
+        return self._checked(vectors, self.obs_size, False, False)
+
+    def mixed_transposed(self, vectors: Tensor) -> Tensor:
+        """∇²_sa Q w: vectors [N, B, p] → [N, B, n], float64; raises as ``action``."""
+        return self._checked(vectors, self.action_size, True, True)
+
+    def at(self, states: slice) -> HessianProducts:
+        """The products at some of the states."""
+        return self._select(states)
+
+    def _checked(self, vectors: Tensor, length: int, of_action: bool, by_state: bool) -> Tensor:
+        if vectors.ndim != 3 or vectors.shape[1:] != (self.states, length):
+            raise GradlabError(
+                f"vectors: shape {tuple(vectors.shape)}; expected [vectors, {self.states}, {length}], each at each state"
+            )
+        kept = vectors.detach().double()
+        found = self._along(kept, None, by_state) if of_action else self._along(kept[..., :0], kept, by_state)
+        if not bool(torch.isfinite(found).all()):
+            bad = (~torch.isfinite(found)).any(-1).any(0).nonzero().flatten().tolist()
+            raise GradlabError(f"critic: NaN or infinite second derivatives in state(s) {bad[:5]}; has it diverged?")
+        return found
+
+
+def hessian_products(
+    agent: Agent,
+    obs: Any,
+    act: Any = None,
+    scale: float | None = None,
+    *,
+    critic: int | None = None,
+    obs_scale: Any = None,
+) -> HessianProducts:
+    """Products with ∇²_aa Q, ∇²_as Q and its transpose, at B states at once and without a p×p matrix.
+
+    Exact ones differentiate ∇Q along the vector (forward over reverse; B. Pearlmutter 1994, *Fast exact multiplication
+    by the Hessian*), which costs about two gradients. At a scale δ they are central differences of ∇Q along v,
+
+        ∇²_aa Q v ≈ ‖v‖ [∇_a Q(s, a + δ v/‖v‖) − ∇_a Q(s, a − δ v/‖v‖)] / 2δ
+
+    and in the state the same with steps of length δ in units of ``obs_scale``: along a coordinate it is the column that
+    ``second_derivatives`` gives. Actions that a step takes out of the box are evaluated there. Rows are chunked by the
+    critic's size, so that memory stays near 128 MB beside the vectors.
+
+    Args:
+        agent: the agent; measured on a float64 snapshot.
+        obs: observations [B, n].
+        act: actions [B, p] in the critic's own coordinates; the actor's own when None.
+        scale: None for exact products, otherwise the step δ in action units.
+        critic: index of one critic instead of the one the actor follows.
+        obs_scale: step in each observation feature relative to ``scale``, [n]; ``feature_scale(obs)`` by default.
+
+    Raises:
+        GradlabError: exact products of a piecewise-linear critic are asked for, actions are discrete, a shape does not
+            fit, or the critic is not finite.
+
+    Example:
+        >>> class Critic(torch.nn.Module):
+        ...     def forward(self, obs, act):
+        ...         return -2 * act.square().sum(-1) + 3 * obs[:, 0] * act[:, 0]
+        >>> H = hessian_products(Agent(torch.nn.Linear(2, 1), [Critic()], [-1.0], [1.0]), torch.zeros(1, 2))
+        >>> one = torch.ones(1, 1, 1)
+        >>> H.action(one).item(), H.mixed_transposed(one).flatten().tolist()
+        (-4.0, [3.0, 0.0])
+    """
+    step = None if scale is None else real_number("scale", scale, above=0.0)
+    at = points(agent, obs, act, critic=critic, obs_scale=obs_scale, exact=step is None)
+    if step is None:
+        return _of(at, None, True)
+    return _of(at, step, not piecewise_linear(at.agent, at.obs, critic))
+
+
+def matrix_products(action: Tensor, mixed: Tensor | None = None) -> HessianProducts:
+    """The same products from matrices at hand, ∇²_aa Q [B, p, p] and, if any, ∇²_as Q [B, p, n].
+
+    Raises:
+        GradlabError: shapes do not fit.
+
+    Example:
+        >>> matrix_products(torch.eye(2)[None]).action(torch.ones(1, 1, 2)).tolist()
+        [[[1.0, 1.0]]]
+    """
+    if action.ndim != 3 or action.shape[1] != action.shape[2]:
+        raise GradlabError(f"action: shape {tuple(action.shape)}; expected square matrices [B, p, p]")
+    H = action.detach().double()
+    other = H[:, :, :0] if mixed is None else mixed.detach().to(H)
+    if other.ndim != 3 or other.shape[:2] != H.shape[:2]:
+        raise GradlabError(f"mixed: shape {tuple(other.shape)}; expected matrices {[*H.shape[:2]]} by n")
+
+    def along(by_action: Tensor, by_state: Tensor | None, transposed: bool) -> Tensor:
+        if by_state is not None:
+            return torch.einsum("bij,kbj->kbi", other, by_state)
+        return torch.einsum("bji,kbj->kbi", other if transposed else H.mT, by_action)
+
+    def select(states: slice) -> HessianProducts:
+        return matrix_products(H[states], other[states])
+
+    return HessianProducts(len(H), H.shape[1], other.shape[2], None, True, along, select)
+
+
+def _of(at: Points, scale: float | None, linear: bool) -> HessianProducts:
+    def along(by_action: Tensor, by_state: Tensor | None, transposed: bool) -> Tensor:
+        vectors = by_action if by_state is None else by_state
+        return _chunked(at, vectors.to(at.obs), by_state is not None, transposed, scale)
+
+    def select(states: slice) -> HessianProducts:
+        return _of(at.at(states), scale, linear)
+
+    return HessianProducts(len(at.obs), at.act.shape[1], at.obs.shape[1], scale, linear, along, select)
+
+
+def _chunked(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale: float | None) -> Tensor:
+    """Products [N, B, ·] a chunk of vectors and states at a time."""
+    count, states = vectors.shape[:2]
+    length = at.obs.shape[1] if by_state else at.act.shape[1]
+    found = vectors.new_empty(count, states, length)
+    rows = at.rows_at_a_time
+    per_state = min(count, rows)
+    width = max(1, rows // max(per_state, 1))
+    product = _exact if scale is None else _differences
+    for start in range(0, states, width):
+        some = slice(start, start + width)
+        for first in range(0, count, per_state):
+            these = slice(first, first + per_state)
+            found[these, some] = product(at.at(some), vectors[these, some], in_state, by_state, scale)
+    return found
+
+
+def _gradient(at: Points, obs: Tensor, act: Tensor, by_state: bool) -> Tensor:
+    """∇_s Q or ∇_a Q, as a function that ``torch.func`` can differentiate once more."""
+
+    def total(s: Tensor, a: Tensor) -> Tensor:
+        return at.agent.q(s, a, critic=at.critic).sum()
+
+    found: Tensor = grad(total, argnums=0 if by_state else 1)(obs, act)
+    return found
+
+
+def _exact(at: Points, vectors: Tensor, in_state: bool, by_state: bool, _: float | None) -> Tensor:
+    def moved(x: Tensor) -> Tensor:
+        return _gradient(at, x if in_state else at.obs, at.act if in_state else x, by_state)
+
+    def along(vector: Tensor) -> Tensor:
+        found: Tensor = jvp(moved, (at.obs if in_state else at.act,), (vector,))[1]
+        return found
+
+    try:
+        # One evaluation of Q for all vectors; without it the graph to the critic's parameters would be kept.
+        with torch.no_grad():
+            products: Tensor = vmap(along)(vectors)
+            return products.detach()
+    except (RuntimeError, NotImplementedError):
+        return _exact_by_reverse(at, vectors, in_state, by_state)
+
+
+@torch.enable_grad()
+def _exact_by_reverse(at: Points, vectors: Tensor, in_state: bool, by_state: bool) -> Tensor:
+    """The same with backward passes alone, for a critic whose operations ``torch.func`` cannot follow.
+
+    ∇²_xy Q v = ∇_x (∇_y Q · v), with a row for each vector and state.
+    """
+    count = len(vectors)
+    s, a = (x.repeat(count, 1).requires_grad_() for x in (at.obs, at.act))
+    value = at.agent.q(s, a, critic=at.critic)
+    of = s if by_state else a
+    if not value.requires_grad:
+        return torch.zeros_like(of).reshape(count, len(at.obs), -1)
+    (gradient,) = torch.autograd.grad(value.sum(), s if in_state else a, create_graph=True, materialize_grads=True)
+    along = (gradient * vectors.reshape(len(s), -1)).sum()
+    if not along.requires_grad:
+        return torch.zeros_like(of).reshape(count, len(at.obs), -1)
+    (found,) = torch.autograd.grad(along, of, materialize_grads=True)
+    return found.detach().reshape(count, len(at.obs), -1)
+
+
+def _differences(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale: float | None) -> Tensor:
+    assert scale is not None
+    count, states = vectors.shape[:2]
+    units = at.obs_scale if in_state else torch.ones_like(at.act[0])
+    length = (vectors / units).norm(dim=-1, keepdim=True)
+    # The zero vector has no direction, and the product zero.
+    move = scale * vectors / torch.where(length > 0, length, 1.0)
+    sides = torch.stack([move, -move])
+    still = torch.zeros_like(sides[..., :1])
+    s = (at.obs + (sides if in_state else still)).reshape(-1, at.obs.shape[1])
+    a = (at.act + (still if in_state else sides)).reshape(-1, at.act.shape[1])
+    plus, minus = first_derivative(at, s, a, by_state).reshape(2, count, states, -1)
+    return (plus - minus) * length / (2 * scale)
+
+
+@torch.enable_grad()
+def first_derivative(at: Points, obs: Tensor, act: Tensor, by_state: bool = False) -> Tensor:
+    """∇_a Q, or ∇_s Q, at rows [N, n] and [N, p] → [N, p] or [N, n], detached; zero where Q does not depend on it."""
+    s, a = obs.detach().requires_grad_(), act.detach().requires_grad_()
+    value = at.agent.q(s, a, critic=at.critic)
+    of = s if by_state else a
+    if not value.requires_grad:
+        return torch.zeros_like(of)
+    (found,) = torch.autograd.grad(value.sum(), of, materialize_grads=True)
+    return found.detach()
