@@ -1,17 +1,27 @@
 """Second derivatives of Q: exact, at a stated scale, and matrix-free."""
 
 from gradlab.hessians.at_actions import second_derivatives
-from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
+from gradlab.hessians.hutchinson import (
+    hutchinson_frobenius,
+    hutchinson_trace,
+    hutchinson_variance,
+    hutchplusplus_trace,
+)
 from gradlab.hessians.piecewise import piecewise_linear
+from gradlab.hessians.probing import Probed, squared_frobenius, traces
 from gradlab.hessians.products import HessianProducts, hessian_products, matrix_products
 
 __all__ = [
     "HessianProducts",
+    "Probed",
     "hessian_products",
     "hutchinson_frobenius",
     "hutchinson_trace",
     "hutchinson_variance",
+    "hutchplusplus_trace",
     "matrix_products",
     "piecewise_linear",
     "second_derivatives",
+    "squared_frobenius",
+    "traces",
 ]

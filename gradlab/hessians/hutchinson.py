@@ -1,19 +1,20 @@
-"""Hutchinson's estimates of a Hessian's trace and Frobenius norm from Hessian–vector products."""
+"""One Hessian's trace and Frobenius norm from its products with random vectors: Hutchinson's estimates and Hutch++."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.hessians.points import own_generator
+from gradlab.hessians.probing import Probed, forms, probed, remainder
+from gradlab.hessians.products import Product
+from gradlab.hessians.rounds import Probes, blocks, check_kind, probing_vectors, wanted
 
-#: Laws of the probing vectors v; both have E vvᵀ = I.
-Probes = Literal["rademacher", "gaussian"]
 #: Vectors [N, p] → H v, [N, p].
 Products = Callable[[Tensor], Tensor]
 
@@ -24,6 +25,9 @@ def hutchinson_trace(
     *,
     probes: int = 64,
     kind: Probes = "rademacher",
+    error: float | None = None,
+    relative: bool = False,
+    most: int = 4096,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     """The mean over probes v of vᵀHv, which is tr H in expectation.
@@ -35,8 +39,12 @@ def hutchinson_trace(
     Args:
         hessian: H, [p, p]; or its products, vectors [N, p] → [N, p], in float64.
         size: p, where products are given.
-        probes: number of independent vectors v.
+        probes: number of independent vectors v; in the first round, where an error is wanted.
         kind: "rademacher" (signs; never worse) or "gaussian".
+        error: standard error wanted: rounds, each doubling the number of probes, are drawn until it is reached; None
+            to draw ``probes`` and stop. Intervals are then a little short, as ``traces`` says.
+        relative: whether the error is relative to the estimate's magnitude.
+        most: probes never exceeded; where they do not reach the error, the estimate's ``caveat`` says so.
         generator: source of the randomness; one of its own, freshly seeded, when None.
 
     Returns:
@@ -50,8 +58,9 @@ def hutchinson_trace(
         >>> print(hutchinson_trace(H, probes=8))  # signs make no error on a diagonal
         -4 ± 0 (n=8)
     """
-    vectors, products = _probe(hessian, size, probes, kind, generator)
-    return _mean((vectors * products).sum(-1))
+    product, length = _product(hessian, size)
+    want, source = wanted(probes, error, relative, most), own_generator(generator)
+    return _estimate(probed(forms(product, (1, length), kind, source), want), error)
 
 
 def hutchinson_frobenius(
@@ -60,6 +69,9 @@ def hutchinson_frobenius(
     *,
     probes: int = 64,
     kind: Probes = "rademacher",
+    error: float | None = None,
+    relative: bool = False,
+    most: int = 4096,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     """The mean over probes v of ‖Hv‖², which is ‖H‖_F² in expectation.
@@ -72,6 +84,9 @@ def hutchinson_frobenius(
         size: likewise.
         probes: likewise.
         kind: likewise.
+        error: likewise.
+        relative: likewise.
+        most: likewise.
         generator: likewise.
 
     Raises:
@@ -82,8 +97,61 @@ def hutchinson_frobenius(
         >>> (torch.ones(2) @ H).square().sum(), hutchinson_frobenius(H, probes=4).value
         (tensor(0.), 2.0)
     """
-    _, products = _probe(hessian, size, probes, kind, generator)
-    return _mean(products.square().sum(-1))
+    check_kind(kind)
+    product, length = _product(hessian, size)
+    want, source = wanted(probes, error, relative, most), own_generator(generator)
+
+    def draw(count: int) -> Tensor:
+        vectors = [probing_vectors(kind, (some, 1, length), source) for some in blocks(count, 1, length)]
+        return torch.cat([product(some).square().sum(-1) for some in vectors])
+
+    return _estimate(probed(draw, want), error)
+
+
+def hutchplusplus_trace(
+    hessian: Tensor | Products,
+    size: int | None = None,
+    *,
+    probes: int = 96,
+    sketch: int | None = None,
+    kind: Probes = "rademacher",
+    error: float | None = None,
+    relative: bool = False,
+    most: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Estimate:
+    """Tr H by Hutch++: exactly on the range of a random sketch of H, by Hutchinson's estimator on what is left.
+
+    There is no error where the rank of H is at most ``sketch``; ``traces`` gives the formula. H need not be symmetric.
+    Source: Meyer, Musco, Musco & Woodruff 2021, "Hutch++: optimal stochastic trace estimation", algorithm 1.
+
+    Args:
+        hessian: as in ``hutchinson_trace``.
+        size: likewise.
+        probes: products with H, 2·sketch of them for the sketch.
+        sketch: number of random directions that H is sketched with; a third of ``probes`` or less, when None.
+        kind: as in ``hutchinson_trace``.
+        error: likewise.
+        relative: likewise.
+        most: likewise.
+        generator: likewise.
+
+    Returns:
+        The estimate, whose samples are the probes of the remainder.
+
+    Raises:
+        GradlabError: as in ``hutchinson_trace``, or no probe is left beside the sketch.
+
+    Example:
+        >>> u = torch.linspace(-1, 1, 50).double()
+        >>> found = hutchplusplus_trace(torch.outer(u, u), probes=12)  # of rank one
+        >>> abs(found.value - float(u @ u)) < 1e-9, found.stderr < 1e-9
+        (True, True)
+    """
+    product, length = _product(hessian, size)
+    want, source = wanted(probes, error, relative, most), own_generator(generator)
+    draw, spent = remainder(product, (1, length), kind, source, want, sketch)
+    return _estimate(probed(draw, want, spent), error)
 
 
 def hutchinson_variance(hessian: Tensor, kind: Probes = "rademacher") -> float:
@@ -103,53 +171,45 @@ def hutchinson_variance(hessian: Tensor, kind: Probes = "rademacher") -> float:
         >>> hutchinson_variance(H), hutchinson_variance(H, "gaussian")
         (16.0, 36.0)
     """
-    _check(kind)
+    check_kind(kind)
     matrix = _square(hessian)
     symmetric = (matrix + matrix.T) / 2
     total = float(symmetric.square().sum())
     return 2 * (total if kind == "gaussian" else total - float(symmetric.diagonal().square().sum()))
 
 
-def _probe(
-    hessian: Tensor | Products, size: int | None, probes: int, kind: Probes, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Probing vectors and their products with H, both [probes, p], float64."""
-    _check(kind)
+def _product(hessian: Tensor | Products, size: int | None) -> tuple[Product, int]:
+    """Products with vectors [N, 1, p], float64 and checked, and p."""
     if isinstance(hessian, Tensor):
         matrix = _square(hessian)
-        return _probe(lambda vectors: vectors @ matrix.T.to(vectors), len(matrix), probes, kind, generator)
-    if size is None or size < 1 or probes < 1:
-        raise GradlabError(f"hutchinson: size {size}, probes {probes}; give both, at least 1, where H is a function")
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
-    if kind == "gaussian":
-        vectors = torch.randn(probes, size, generator=generator, dtype=torch.float64, device=generator.device)
-    else:
-        vectors = torch.randint(0, 2, (probes, size), generator=generator, device=generator.device).double() * 2 - 1
-    result = hessian(vectors).detach().to(vectors)
-    if result.shape != vectors.shape:
-        raise GradlabError(
-            f"hutchinson: products have shape {tuple(result.shape)}; expected {tuple(vectors.shape)}, one a probe"
-        )
-    if not bool(torch.isfinite(result).all()):
-        bad = int((~torch.isfinite(result)).any(-1).sum())
-        raise GradlabError(f"hutchinson: {bad} of {probes} products are NaN or infinite; has the critic diverged?")
-    return vectors, result
+        return lambda vectors: vectors.to(matrix) @ matrix.T, len(matrix)
+    if size is None or size < 1:
+        raise GradlabError(f"hutchinson: size {size}; give it, at least 1, where H is a function")
+
+    def product(vectors: Tensor) -> Tensor:
+        result = hessian(vectors[:, 0]).detach().to(vectors)
+        count = len(vectors)
+        if result.shape != (count, size):
+            raise GradlabError(
+                f"hutchinson: products have shape {tuple(result.shape)}; expected {(count, size)}, one a probe"
+            )
+        if not bool(torch.isfinite(result).all()):
+            bad = int((~torch.isfinite(result)).any(-1).sum())
+            raise GradlabError(f"hutchinson: {bad} of {count} products are NaN or infinite; has the critic diverged?")
+        return result[:, None]
+
+    return product, size
 
 
-def _mean(values: Tensor) -> Estimate:
-    count = len(values)
-    stderr = float(values.std()) / math.sqrt(count) if count > 1 else math.nan
-    return Estimate(float(values.mean()), stderr, count)
-
-
-def _check(kind: str) -> None:
-    if kind not in ("rademacher", "gaussian"):
-        raise GradlabError(f"hutchinson: kind is {kind!r}; choose 'rademacher' or 'gaussian'")
+def _estimate(found: Probed, error: float | None) -> Estimate:
+    if found.reached is not False:
+        return found.mean
+    return replace(found.mean, caveat=f"the error wanted, {error:g}, was not reached in {found.products} products")
 
 
 def _square(matrix: Tensor) -> Tensor:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise GradlabError(f"hutchinson: H has shape {tuple(matrix.shape)}; expected a square matrix")
+    if not bool(torch.isfinite(matrix).all()):
+        raise GradlabError("hutchinson: H has NaN or infinite entries; has the critic diverged?")
     return matrix.detach().double()

@@ -64,7 +64,7 @@ class HessianProducts:
     def _checked(self, vectors: Tensor, length: int, of_action: bool, by_state: bool) -> Tensor:
         if vectors.ndim != 3 or vectors.shape[1:] != (self.states, length):
             raise GradlabError(
-                f"vectors: shape {tuple(vectors.shape)}; expected [vectors, {self.states}, {length}], each at each state"
+                f"vectors: shape {tuple(vectors.shape)}; expected [vectors, {self.states}, {length}], one a state"
             )
         kept = vectors.detach().double()
         found = self._along(kept, None, by_state) if of_action else self._along(kept[..., :0], kept, by_state)
@@ -229,15 +229,15 @@ def _differences(at: Points, vectors: Tensor, in_state: bool, by_state: bool, sc
     assert scale is not None
     count, states = vectors.shape[:2]
     units = at.obs_scale if in_state else torch.ones_like(at.act[0])
-    length = (vectors / units).norm(dim=-1, keepdim=True)
+    length: Tensor = (vectors / units).norm(dim=-1, keepdim=True)
     # The zero vector has no direction, and the product zero.
     move = scale * vectors / torch.where(length > 0, length, 1.0)
     sides = torch.stack([move, -move])
     still = torch.zeros_like(sides[..., :1])
     s = (at.obs + (sides if in_state else still)).reshape(-1, at.obs.shape[1])
     a = (at.act + (still if in_state else sides)).reshape(-1, at.act.shape[1])
-    plus, minus = first_derivative(at, s, a, by_state).reshape(2, count, states, -1)
-    return (plus - minus) * length / (2 * scale)
+    found = first_derivative(at, s, a, by_state).reshape(2, count, states, -1)
+    return (found[0] - found[1]) * length / (2 * scale)
 
 
 @torch.enable_grad()
