@@ -1,6 +1,7 @@
 """Second derivatives of Q: exact, at a stated scale, and matrix-free."""
 
 from gradlab.hessians.at_actions import second_derivatives
+from gradlab.hessians.extremes import ExtremeEigenvalues, SpectralNorms, extreme_eigenvalues, spectral_norms
 from gradlab.hessians.hutchinson import (
     hutchinson_frobenius,
     hutchinson_trace,
@@ -12,8 +13,11 @@ from gradlab.hessians.probing import Probed, squared_frobenius, traces
 from gradlab.hessians.products import HessianProducts, hessian_products, matrix_products
 
 __all__ = [
+    "ExtremeEigenvalues",
     "HessianProducts",
     "Probed",
+    "SpectralNorms",
+    "extreme_eigenvalues",
     "hessian_products",
     "hutchinson_frobenius",
     "hutchinson_trace",
@@ -22,6 +26,7 @@ __all__ = [
     "matrix_products",
     "piecewise_linear",
     "second_derivatives",
+    "spectral_norms",
     "squared_frobenius",
     "traces",
 ]
