@@ -11,11 +11,13 @@ from gradlab.hessians.hutchinson import (
 from gradlab.hessians.piecewise import piecewise_linear
 from gradlab.hessians.probing import Probed, squared_frobenius, traces
 from gradlab.hessians.products import HessianProducts, hessian_products, matrix_products
+from gradlab.hessians.smoothing import SmoothedDerivatives, smoothed_second_derivatives
 
 __all__ = [
     "ExtremeEigenvalues",
     "HessianProducts",
     "Probed",
+    "SmoothedDerivatives",
     "SpectralNorms",
     "extreme_eigenvalues",
     "hessian_products",
@@ -26,6 +28,7 @@ __all__ = [
     "matrix_products",
     "piecewise_linear",
     "second_derivatives",
+    "smoothed_second_derivatives",
     "spectral_norms",
     "squared_frobenius",
     "traces",
