@@ -9,6 +9,7 @@ from gradlab.hessians.hutchinson import (
     hutchplusplus_trace,
 )
 from gradlab.hessians.piecewise import piecewise_linear
+from gradlab.hessians.plateau import StepPlateau, step_plateau
 from gradlab.hessians.probing import Probed, squared_frobenius, traces
 from gradlab.hessians.products import HessianProducts, hessian_products, matrix_products
 from gradlab.hessians.smoothing import SmoothedDerivatives, smoothed_second_derivatives
@@ -19,6 +20,7 @@ __all__ = [
     "Probed",
     "SmoothedDerivatives",
     "SpectralNorms",
+    "StepPlateau",
     "extreme_eigenvalues",
     "hessian_products",
     "hutchinson_frobenius",
@@ -31,5 +33,6 @@ __all__ = [
     "smoothed_second_derivatives",
     "spectral_norms",
     "squared_frobenius",
+    "step_plateau",
     "traces",
 ]

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vmap
 
 from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
+from gradlab.hessians.along import difference_along, exact_along
 from gradlab.hessians.piecewise import piecewise_linear
 from gradlab.hessians.points import Points, points
 
@@ -141,8 +141,8 @@ def matrix_products(action: Tensor, mixed: Tensor | None = None) -> HessianProdu
 
     def along(by_action: Tensor, by_state: Tensor | None, transposed: bool) -> Tensor:
         if by_state is not None:
-            return torch.einsum("bij,kbj->kbi", other, by_state)
-        return torch.einsum("bji,kbj->kbi", other if transposed else H.mT, by_action)
+            return torch.einsum("bij,kbj->kbi", other, by_state.to(H))
+        return torch.einsum("bji,kbj->kbi", other if transposed else H.mT, by_action.to(H))
 
     def select(states: slice) -> HessianProducts:
         return matrix_products(H[states], other[states])
@@ -161,6 +161,12 @@ def _of(at: Points, scale: float | None, linear: bool) -> HessianProducts:
     return HessianProducts(len(at.obs), at.act.shape[1], at.obs.shape[1], scale, linear, along, select)
 
 
+def _product(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale: float | None) -> Tensor:
+    if scale is None:
+        return exact_along(at, vectors, in_state, by_state)
+    return difference_along(at, vectors, in_state, by_state, scale)
+
+
 def _chunked(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale: float | None) -> Tensor:
     """Products [N, B, ·] a chunk of vectors and states at a time."""
     count, states = vectors.shape[:2]
@@ -169,84 +175,9 @@ def _chunked(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale:
     rows = at.rows_at_a_time
     per_state = min(count, rows)
     width = max(1, rows // max(per_state, 1))
-    product = _exact if scale is None else _differences
     for start in range(0, states, width):
         some = slice(start, start + width)
         for first in range(0, count, per_state):
             these = slice(first, first + per_state)
-            found[these, some] = product(at.at(some), vectors[these, some], in_state, by_state, scale)
+            found[these, some] = _product(at.at(some), vectors[these, some], in_state, by_state, scale)
     return found
-
-
-def _gradient(at: Points, obs: Tensor, act: Tensor, by_state: bool) -> Tensor:
-    """∇_s Q or ∇_a Q, as a function that ``torch.func`` can differentiate once more."""
-
-    def total(s: Tensor, a: Tensor) -> Tensor:
-        return at.agent.q(s, a, critic=at.critic).sum()
-
-    found: Tensor = grad(total, argnums=0 if by_state else 1)(obs, act)
-    return found
-
-
-def _exact(at: Points, vectors: Tensor, in_state: bool, by_state: bool, _: float | None) -> Tensor:
-    def moved(x: Tensor) -> Tensor:
-        return _gradient(at, x if in_state else at.obs, at.act if in_state else x, by_state)
-
-    def along(vector: Tensor) -> Tensor:
-        found: Tensor = jvp(moved, (at.obs if in_state else at.act,), (vector,))[1]
-        return found
-
-    try:
-        # One evaluation of Q for all vectors; without it the graph to the critic's parameters would be kept.
-        with torch.no_grad():
-            products: Tensor = vmap(along)(vectors)
-            return products.detach()
-    except (RuntimeError, NotImplementedError):
-        return _exact_by_reverse(at, vectors, in_state, by_state)
-
-
-@torch.enable_grad()
-def _exact_by_reverse(at: Points, vectors: Tensor, in_state: bool, by_state: bool) -> Tensor:
-    """The same with backward passes alone, for a critic whose operations ``torch.func`` cannot follow.
-
-    ∇²_xy Q v = ∇_x (∇_y Q · v), with a row for each vector and state.
-    """
-    count = len(vectors)
-    s, a = (x.repeat(count, 1).requires_grad_() for x in (at.obs, at.act))
-    value = at.agent.q(s, a, critic=at.critic)
-    of = s if by_state else a
-    if not value.requires_grad:
-        return torch.zeros_like(of).reshape(count, len(at.obs), -1)
-    (gradient,) = torch.autograd.grad(value.sum(), s if in_state else a, create_graph=True, materialize_grads=True)
-    along = (gradient * vectors.reshape(len(s), -1)).sum()
-    if not along.requires_grad:
-        return torch.zeros_like(of).reshape(count, len(at.obs), -1)
-    (found,) = torch.autograd.grad(along, of, materialize_grads=True)
-    return found.detach().reshape(count, len(at.obs), -1)
-
-
-def _differences(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale: float | None) -> Tensor:
-    assert scale is not None
-    count, states = vectors.shape[:2]
-    units = at.obs_scale if in_state else torch.ones_like(at.act[0])
-    length: Tensor = (vectors / units).norm(dim=-1, keepdim=True)
-    # The zero vector has no direction, and the product zero.
-    move = scale * vectors / torch.where(length > 0, length, 1.0)
-    sides = torch.stack([move, -move])
-    still = torch.zeros_like(sides[..., :1])
-    s = (at.obs + (sides if in_state else still)).reshape(-1, at.obs.shape[1])
-    a = (at.act + (still if in_state else sides)).reshape(-1, at.act.shape[1])
-    found = first_derivative(at, s, a, by_state).reshape(2, count, states, -1)
-    return (found[0] - found[1]) * length / (2 * scale)
-
-
-@torch.enable_grad()
-def first_derivative(at: Points, obs: Tensor, act: Tensor, by_state: bool = False) -> Tensor:
-    """∇_a Q, or ∇_s Q, at rows [N, n] and [N, p] → [N, p] or [N, n], detached; zero where Q does not depend on it."""
-    s, a = obs.detach().requires_grad_(), act.detach().requires_grad_()
-    value = at.agent.q(s, a, critic=at.critic)
-    of = s if by_state else a
-    if not value.requires_grad:
-        return torch.zeros_like(of)
-    (found,) = torch.autograd.grad(value.sum(), of, materialize_grads=True)
-    return found.detach()

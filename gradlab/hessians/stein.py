@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gradlab.errors import GradlabError
+from gradlab.hessians.along import first_derivative
 from gradlab.hessians.points import Points
-from gradlab.hessians.products import first_derivative
 
 #: Groups that draws are dealt into.
 GROUPS = 16

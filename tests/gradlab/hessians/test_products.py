@@ -9,6 +9,7 @@ from torch import nn
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.hessians import hessian_products, matrix_products
+from gradlab.policies import Softmax
 from gradlab.worlds import LinearQuadratic
 
 
@@ -96,7 +97,7 @@ def test_exact_products_are_those_of_the_matrices(name):
 
 
 def test_chunks_do_not_change_products(monkeypatch):
-    agent, obs = agent_of(CRITICS["SiLU"]), normal(9, 5)
+    agent, obs = agent_of(CRITICS["SiLU"]), normal(9, 5).float().double()
     v = normal(7, 9, 3)
     for scale in (None, 0.01):
         whole = hessian_products(agent, obs, scale=scale).action(v)
@@ -107,7 +108,7 @@ def test_chunks_do_not_change_products(monkeypatch):
 
 
 def test_one_critic_instead_of_the_one_followed():
-    agent, obs = agent_of(CRITICS["Tanh, the smaller of two"]), normal(4, 5)
+    agent, obs = agent_of(CRITICS["Tanh, the smaller of two"]), normal(4, 5).float().double()
     for critic in (0, 1):
         action, _ = blocks(agent, obs, critic)
         v = normal(2, 4, 3)
@@ -116,7 +117,7 @@ def test_one_critic_instead_of_the_one_followed():
 
 
 def test_differences_tend_to_the_exact_products_as_the_square_of_the_scale():
-    agent, obs = agent_of(CRITICS["SiLU"]), normal(6, 5)
+    agent, obs = agent_of(CRITICS["SiLU"]), normal(6, 5).float().double()
     v, w = normal(3, 6, 3, seed=1), normal(3, 6, 5, seed=2)
     exact = hessian_products(agent, obs)
     for product, vectors in (("action", v), ("mixed", w), ("mixed_transposed", v)):
@@ -130,7 +131,7 @@ def test_differences_tend_to_the_exact_products_as_the_square_of_the_scale():
 
 
 def test_at_scale_on_a_relu_critic_is_the_difference_along_the_vector():
-    agent, obs = agent_of([Net(5, 3, nn.ReLU)]), normal(6, 5)
+    agent, obs = agent_of([Net(5, 3, nn.ReLU)]), normal(6, 5).float().double()
     double, act, features = agent.snapshot(double=True), agent.snapshot(double=True).action(obs).detach(), obs.std(0)
     H = hessian_products(agent, obs, scale=0.2)
     assert not H.linear
@@ -163,7 +164,7 @@ def test_columns_of_a_regulator_are_its_hessians():
 
 
 def test_blocked_state_gradients_and_a_critic_without_action_give_zeros():
-    agent, obs = agent_of([BlockedState(5, 3, nn.SiLU)]), normal(4, 5)
+    agent, obs = agent_of([BlockedState(5, 3, nn.SiLU)]), normal(4, 5).float().double()
     H = hessian_products(agent, obs)
     assert not H.mixed(normal(2, 4, 5)).any()
     assert not H.mixed_transposed(normal(2, 4, 3)).any()
@@ -178,13 +179,36 @@ def test_blocked_state_gradients_and_a_critic_without_action_give_zeros():
     assert not H.mixed(normal(2, 4, 5)).any()
 
 
+def test_batch_normalisation_is_taken_in_evaluation_mode():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.norm, self.outer = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 1)
+            nn.init.normal_(self.norm.running_mean, generator=generator)
+
+        def forward(self, obs, act):
+            return self.outer(self.norm(self.inner(torch.cat([obs, act], -1))).tanh())
+
+    generator = torch.Generator().manual_seed(0)
+    critic = Normalised()
+    agent, obs = agent_of([critic]), normal(6, 5).float()
+    before = {name: value.clone() for name, value in critic.state_dict().items()}
+    v = normal(2, 6, 3)
+    found = hessian_products(agent, obs).action(v)
+    assert all(torch.equal(before[name], value) for name, value in critic.state_dict().items())
+    critic.eval()
+    action, _ = blocks(agent, obs)
+    torch.testing.assert_close(found, torch.einsum("bij,kbj->kbi", action, v))
+    critic.train()
+
+
 def test_the_zero_vector_has_the_zero_product():
     H = hessian_products(agent_of(CRITICS["SiLU"]), normal(4, 5), scale=0.1)
     assert not H.action(torch.zeros(1, 4, 3)).any()
 
 
 def test_the_live_agent_is_untouched():
-    agent, obs = agent_of([Net(5, 3, nn.SiLU)]), normal(4, 5)
+    agent, obs = agent_of([Net(5, 3, nn.SiLU)]), normal(4, 5).float().double()
     agent.critics[0].train()
     before = torch.random.get_rng_state()
     hessian_products(agent, obs).action(normal(2, 4, 3))
@@ -194,7 +218,7 @@ def test_the_live_agent_is_untouched():
 
 
 def test_wrong_input_is_refused_in_one_line():
-    agent, obs = agent_of(CRITICS["SiLU"]), normal(4, 5)
+    agent, obs = agent_of(CRITICS["SiLU"]), normal(4, 5).float().double()
 
     class Diverged(nn.Module):
         def forward(self, obs, act):
@@ -204,7 +228,9 @@ def test_wrong_input_is_refused_in_one_line():
         def forward(self, obs, act):
             return (act - act.detach()).abs().pow(1.5).sum(-1)
 
+    discrete = Agent(nn.Linear(5, 3), [nn.Bilinear(5, 3, 1)], [0.0] * 3, [1.0] * 3, policy=Softmax())
     for match, call in [
+        ("discrete", lambda: hessian_products(discrete, obs)),
         (r"piecewise linear.*scale=", lambda: hessian_products(agent_of([Net(5, 3, nn.ReLU)]), obs)),
         ("scale: -1", lambda: hessian_products(agent, obs, scale=-1)),
         ("scale: nan", lambda: hessian_products(agent, obs, scale=math.nan)),

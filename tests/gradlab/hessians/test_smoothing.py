@@ -203,7 +203,7 @@ def test_a_regulator_has_no_noise_from_gradients():
     assert found.valid.all()
     assert found.ratio.value.tolist() == pytest.approx([world.sensitivity_ratio()] * 5, rel=1e-9)
     assert found.ratio.stderr.max() < 1e-9
-    assert found.draws == 256
+    assert found.draws == 512
     by_values = smoothed_second_derivatives(
         world.agent(), obs, 0.5, source="values", draws=20_000, generator=generator()
     )
