@@ -1,4 +1,4 @@
-"""Second derivatives of Q: exact, at a stated scale, and matrix-free."""
+"""Second derivatives of Q: exact, at a stated scale or over a range of scales, smoothed, and matrix-free."""
 
 from gradlab.hessians.at_actions import second_derivatives
 from gradlab.hessians.extremes import ExtremeEigenvalues, SpectralNorms, extreme_eigenvalues, spectral_norms
