@@ -1,6 +1,7 @@
 """Curvature of the critic: mixed partials M, action curvature μ, their ratio, and what they predict of the policy."""
 
 from gradlab.curvature import losses
+from gradlab.curvature.alarms import Alarm, Alarms, volatility_alarms
 from gradlab.curvature.along_runs import AlongRuns, predictions_along
 from gradlab.curvature.fields import curvature_field, curvature_field_over_states
 from gradlab.curvature.measured import Sensitivity
@@ -13,6 +14,8 @@ from gradlab.curvature.supremum import LargestSeen, largest_seen
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
 
 __all__ = [
+    "Alarm",
+    "Alarms",
     "AlongRuns",
     "FieldRegularity",
     "FieldRoughness",
@@ -34,4 +37,5 @@ __all__ = [
     "sensitivity",
     "sensitivity_by_critic",
     "sensitivity_predictions",
+    "volatility_alarms",
 ]
