@@ -12,6 +12,7 @@ from gradlab.curvature.roughness import FieldRoughness, field_roughness
 from gradlab.curvature.sensitivity import sensitivity, sensitivity_by_critic
 from gradlab.curvature.supremum import LargestSeen, largest_seen
 from gradlab.hessians.hutchinson import hutchinson_frobenius, hutchinson_trace, hutchinson_variance
+from gradlab.inference.rank_correlation import OverTraining, rank_correlation, rank_correlation_over_training
 
 __all__ = [
     "Alarm",
@@ -21,6 +22,7 @@ __all__ = [
     "FieldRoughness",
     "LargestSeen",
     "ObservedSmoothness",
+    "OverTraining",
     "Predictions",
     "Sensitivity",
     "curvature_field",
@@ -34,6 +36,8 @@ __all__ = [
     "losses",
     "observed_smoothness",
     "predictions_along",
+    "rank_correlation",
+    "rank_correlation_over_training",
     "sensitivity",
     "sensitivity_by_critic",
     "sensitivity_predictions",
