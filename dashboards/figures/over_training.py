@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
+from dashboards.figures.log_ticks import log_ticks
 from dashboards.style import Theme, axis, drawing, layout, muted, rgba
 from gradlab.estimate import Estimate
 
@@ -18,7 +20,7 @@ SENSITIVITY = (
     ("high_frequency_share", "fast power", "linear"),
 )
 _COLORS = ("#0072b2", "#d55e00", "#00875f", "#b5548b")
-_GAP, _ROW_GAP = 0.055, 0.14
+_GAP, _ROW_GAP = 0.06, 0.1
 
 
 def over_training(
@@ -63,28 +65,27 @@ def over_training(
                 theme, domain=[left, left + width], anchor=f"y{number}", nticks=5,
                 **({"title": {**title, "text": "training step"}} if row == len(rows) - 1 else {}),
             )  # fmt: skip
-            power = {"exponentformat": "power", "dtick": "D1"} if scale == "log" else {"rangemode": "tozero"}
+            drawn = {kind: _series(steps, name, log=scale == "log") for kind, steps in those.items()}
             extra[f"yaxis{number}"] = axis(
                 theme, domain=[top - height, top], anchor=f"x{number}", type=scale,
-                **({"exponentformat": "power", "nticks": 6} if scale == "log" else power),
+                **(_log_range(drawn.values()) if scale == "log" else {"rangemode": "tozero"}),
             )  # fmt: skip
             words = f"<b>{task}</b>: {label}" if column == 0 else label
             notes.append(
                 {"text": words, "xref": "paper", "yref": "paper", "x": left, "y": top, "xanchor": "left",
                  "yanchor": "bottom", "showarrow": False, "font": {"size": 11}}
             )  # fmt: skip
-            for kind, steps in those.items():
-                drawn = _series(steps, name, log=scale == "log")
+            for kind, points in drawn.items():
                 color = _COLORS[kinds.index(kind) % len(_COLORS)]
                 place = {"type": "scatter", "xaxis": f"x{number}", "yaxis": f"y{number}", "legendgroup": kind}
-                traces += _line(drawn, kind, color, place, shown=kind not in known)
+                traces += _line(points, kind, color, place, shown=kind not in known)
                 known.add(kind)
     whole = layout(
         theme,
         uirevision=uirevision,
         margin={"l": 44, "r": 12, "t": 64, "b": 44},
         annotations=notes,
-        legend={"orientation": "h", "x": 0, "y": 1 + 40 / (330 * max(len(rows), 1)), "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "y": 1 + 26 / (250 * max(len(rows), 1)), "yanchor": "bottom"},
         **extra,
     )
     return drawing({"data": traces, "layout": whole})
@@ -103,6 +104,17 @@ def _series(
         low, high = (one.value if end != end or abs(end) == float("inf") else end for end in (low, high))
         found.append((step, one.value, max(low, 1e-3 * one.value) if log else low, high))
     return found
+
+
+def _log_range(lines: Iterable[list[tuple[int, float, float, float]]]) -> dict[str, Any]:
+    """Range and ticks of a logarithmic axis that holds the lines and, where these are not far wider, the bands."""
+    points = [one for line in lines for one in line]
+    if not points:
+        return {}
+    low, high = min(one[1] for one in points) / 2, max(one[1] for one in points) * 2
+    low = max(min(one[2] for one in points), low / 5) / 1.2
+    high = min(max(one[3] for one in points), high * 5) * 1.2
+    return {"range": [math.log10(low), math.log10(high)], **log_ticks(low, high)}
 
 
 def _line(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dashboards.figures.log_ticks import log_ticks
 from dashboards.style import Theme, axis, drawing, layout, look, muted, rgba
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def predicted_and_seen(
              "hovertemplate": "M/μ %{x:.3g}<br>‖∂π/∂s‖ %{y:.3g}<extra></extra>"}
         )  # fmt: skip
         span = [math.log10(end) for end in ends]
-        whole = {"type": "log", "range": span, "dtick": 1, "exponentformat": "power"}
+        whole = {"type": "log", "range": span, **log_ticks(*ends, most=5)}
         extra[f"xaxis{number}"] = axis(
             theme, domain=[left, left + width], anchor=f"y{number}", **whole,
             **({"title": {**title, "text": "M/μ"}} if index + columns >= len(checkpoints) else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from gradlab.cli.bias_document import TASK_IS_TOLD, markdown_table
-from gradlab.cli.landscape_document import cell
+from gradlab.cli.landscape_document import cell as landscape_cell
 from gradlab.inference.rank_correlation import OverTraining, rank_correlation_over_training
 
 if TYPE_CHECKING:
@@ -69,6 +70,25 @@ _TRAINING = {
 }
 #: A rank correlation of fewer checkpoints says nothing.
 _FEWEST = 4
+
+
+def cell(estimate: Estimate | None) -> str:
+    """A value with its 95 % interval; three digits where the interval is so narrow that more would say nothing.
+
+    Example:
+        >>> from gradlab.estimate import Estimate
+        >>> cell(Estimate(121.748, 0.0001, 32)), cell(Estimate(0.0, 0.0, 1, scale="share")), cell(None)
+        ('122', '0 % (no interval)', '–')
+    """
+    if estimate is None or estimate.samples == 0 or not math.isfinite(estimate.value):
+        return "–"
+    low, high = estimate.interval()
+    if math.isnan(low):
+        value = f"{estimate.value:.0%}".replace("%", " %") if estimate.scale == "share" else f"{estimate.value:.3g}"
+        return f"{value} (no interval)"
+    if estimate.scale != "share" and high - low <= 0.005 * abs(estimate.value):
+        return f"{estimate.value:.3g}"
+    return landscape_cell(estimate)
 
 
 @dataclass(frozen=True)
@@ -205,7 +225,8 @@ A piecewise-linear critic (ReLU) has no second derivatives: they are zero almost
 differences of ∇_a Q over ± {scale} in the critic's action units, and over ± {scale} standard deviations of each
 feature; those called *exact* are of smooth critics alone. Observations are in the units the agent takes.
 
-Brackets are 95 % intervals; they hold over episodes, the independent samples. Medians over states, where nothing else
+Brackets are 95 % intervals; they hold over episodes, the independent samples. They are left out where they are within
+half a percent: a policy that comes to rest visits one state over and over. Medians over states, where nothing else
 is said. – is a number that there is not.
 """
 

@@ -14,7 +14,7 @@ from gradlab.agent import Agent
 from gradlab.curvature.measured import Sensitivity
 from gradlab.curvature.sensitivity import At, sensitivity
 from gradlab.evaluation_mode import in_evaluation
-from gradlab.hessians.at_actions import feature_scale
+from gradlab.hessians.differences import feature_scale
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.over_states import gradient_field_over_states
 from gradlab.landscape.planes.planes import Plane

@@ -15,6 +15,11 @@ from gradlab.estimate import Estimate
 from gradlab.hessians.at_actions import SecondDerivatives
 from gradlab.statistics.medians import median, share
 
+NO_MATRICES = (
+    "sensitivity: of so many actions no matrices are formed; pass matrices=True to form them, or use "
+    "gradlab.hessians.hessian_products"
+)
+
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -22,7 +27,7 @@ class Sensitivity:
 
     Attributes:
         mixed_partial: M = ‖∇²_as Q‖₂, the largest singular value, [B]; NaN where it was refused.
-        mixed_frobenius: ‖∇²_as Q‖_F, [B].
+        mixed_frobenius: ‖∇²_as Q‖_F, [B]; NaN of many actions.
         curvature: μ = −λ_max(∇²_aa Q), [B]; positive where Q has a strict maximum's shape in every action direction.
         ratio: M/μ, [B]; NaN where the action Hessian is not negative definite, for there it bounds nothing.
         condition: λ_min/λ_max of ∇²_aa Q, [B], at least 1; NaN where it is not negative definite.
@@ -30,9 +35,9 @@ class Sensitivity:
         valid: whether ∇²_aa Q is negative definite, [B], bool.
         interior: whether the action is farther from every face of the box than the scale, so that no evaluation left
             the box; farther than 10⁻³ of the width when exact. [B], bool.
-        eigenvalues: of ∇²_aa Q, ascending, [B, p].
-        action_hessian: ∇²_aa Q, [B, p, p].
-        mixed_hessian: ∇²_as Q, [B, p, n]; None where it was refused.
+        eigenvalues: of ∇²_aa Q, ascending, [B, p]; of many actions the lowest and the highest alone, [B, 2].
+        action_hessian: ∇²_aa Q, [B, p, p]; None of many actions, whose matrices are never formed.
+        mixed_hessian: ∇²_as Q, [B, p, n]; None where it was refused, and of many actions.
         jacobian: ∂π/∂s, [B, p, n]; None of images.
         actions: where it was measured, in the critic's units, [B, p].
         scale: the length δ at which second derivatives were taken, in the critic's action units; None when exact.
@@ -51,7 +56,7 @@ class Sensitivity:
     valid: Tensor
     interior: Tensor
     eigenvalues: Tensor
-    action_hessian: Tensor
+    action_hessian: Tensor | None
     mixed_hessian: Tensor | None
     jacobian: Tensor | None
     actions: Tensor
@@ -77,9 +82,9 @@ class Sensitivity:
         The first singular vectors of ∇²_as Q; their sign makes the state's largest component positive.
 
         Raises:
-            GradlabError: ∂/∂s was refused.
+            GradlabError: ∂/∂s was refused, or no matrices were formed.
         """
-        left, _, right = torch.linalg.svd(self._mixed(), full_matrices=False)
+        left, _, right = torch.linalg.svd(self.matrices()[1], full_matrices=False)
         state, action = right[:, 0], left[..., 0]
         largest = state.gather(1, state.abs().argmax(-1, keepdim=True))
         sign = torch.where(largest < 0, -1.0, 1.0).to(state)
@@ -110,6 +115,8 @@ class Sensitivity:
             (0.5, 5.0)
         """
         hessian, mixed, jacobian = self.action_hessian, self.mixed_hessian, self.jacobian
+        if hessian is None:
+            raise GradlabError(NO_MATRICES)
         p = hessian.shape[-1]
         u_a = _units("act", act, p, hessian)
         if not bool((u_a > 0).all()):
@@ -148,7 +155,7 @@ class Sensitivity:
             "policy_jacobian": self.policy_jacobian,
         }
         needs_state = {"mixed_partial", "mixed_frobenius", "ratio", "ratio_interior", "ratio_saturated"}
-        if self.mixed_hessian is None:
+        if self.refused:
             medians = {name: values for name, values in medians.items() if name not in needs_state}
         if self.jacobian is None:
             del medians["policy_jacobian"]
@@ -161,10 +168,17 @@ class Sensitivity:
         }
         return {**found, **{name: share(mask) for name, mask in shares.items()}}
 
-    def _mixed(self) -> Tensor:
-        if self.mixed_hessian is None:
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """∇²_aa Q [B, p, p] and ∇²_as Q [B, p, n].
+
+        Raises:
+            GradlabError: there are none: ∂/∂s was refused, or there are too many actions.
+        """
+        if self.refused:
             raise GradlabError(f"there is no ∂/∂s: {self.refused}")
-        return self.mixed_hessian
+        if self.action_hessian is None or self.mixed_hessian is None:
+            raise GradlabError(NO_MATRICES)
+        return self.action_hessian, self.mixed_hessian
 
 
 def of_derivatives(
@@ -179,33 +193,50 @@ def of_derivatives(
 ) -> Sensitivity:
     """``Sensitivity`` out of second derivatives [B, p, p] and [B, p, n] and the actor's Jacobian [B, p, n]."""
     # Rounding of the derivatives, in their own dtype, must not make a flat direction a curved one.
-    unit = 64 * torch.finfo(found.action.dtype).eps
+    rounding = 64 * torch.finfo(found.action.dtype).eps
     hessian = found.action.double()
-    eigenvalues = torch.linalg.eigvalsh(hessian)
-    least, largest = eigenvalues[:, 0], eigenvalues[:, -1]
-    valid = largest < -unit * eigenvalues.abs().amax(-1)
-    nothing = torch.full_like(largest, math.nan)
     mixed = None if found.mixed is None else found.mixed.double()
-    strength = nothing if mixed is None else spectral_norm(mixed)
+    nothing = torch.full((len(hessian),), math.nan, dtype=torch.float64, device=hessian.device)
+    shape = {"actions": actions.double(), "interior": interior, "scale": scale, "at": at, "critic": critic}
+    return of_spectra(
+        torch.linalg.eigvalsh(hessian),
+        nothing if mixed is None else spectral_norm(mixed),
+        rounding,
+        jacobian,
+        mixed_frobenius=nothing if mixed is None else torch.linalg.matrix_norm(mixed),
+        action_hessian=hessian,
+        mixed_hessian=mixed,
+        refused=found.refused,
+        **shape,
+    )
+
+
+def of_spectra(
+    eigenvalues: Tensor, mixed_partial: Tensor, rounding: Tensor | float, jacobian: Tensor | None, **rest: Any
+) -> Sensitivity:
+    """``Sensitivity`` out of eigenvalues of ∇²_aa Q, ascending [B, k], M [B], and the actor's Jacobian.
+
+    Args:
+        eigenvalues: all of them, or the lowest and the highest.
+        mixed_partial: M.
+        rounding: error of the highest eigenvalue, relative to the largest in size; a number or [B].
+        jacobian: ∂π/∂s [B, p, n], or None.
+        rest: the other attributes.
+    """
+    least, largest = eigenvalues[:, 0], eigenvalues[:, -1]
+    valid = largest < -rounding * eigenvalues.abs().amax(-1)
+    nothing = torch.full_like(largest, math.nan)
     exact_jacobian = None if jacobian is None else jacobian.double()
     return Sensitivity(
-        mixed_partial=strength,
-        mixed_frobenius=nothing if mixed is None else torch.linalg.matrix_norm(mixed),
+        mixed_partial=mixed_partial,
         curvature=0.0 - largest,  # never −0
-        ratio=torch.where(valid, strength / -largest, nothing),
+        ratio=torch.where(valid, mixed_partial / -largest, nothing),
         condition=torch.where(valid, least / largest, nothing),
         policy_jacobian=nothing if exact_jacobian is None else spectral_norm(exact_jacobian),
         valid=valid,
-        interior=interior,
         eigenvalues=eigenvalues,
-        action_hessian=hessian,
-        mixed_hessian=mixed,
         jacobian=exact_jacobian,
-        actions=actions.double(),
-        scale=scale,
-        at=at,
-        critic=critic,
-        refused=found.refused,
+        **rest,
     )
 
 

@@ -163,14 +163,12 @@ def sensitivity_predictions(
     seen = None if observed is None else _shaped("observed", observed, (len(states),)).cpu().double()
     double = in_evaluation(agent).snapshot(double=True)
     at = double.action(states).detach() if act is None else torch.as_tensor(act).to(states)
-    geometry = sensitivity(agent, states, scale, act=at, critic=critic, **options)
-    if geometry.mixed_hessian is None:
-        raise GradlabError(f"there is no ∂/∂s to predict from: {geometry.refused}")
+    hessian, mixed = sensitivity(agent, states, scale, act=at, critic=critic, matrices=True, **options).matrices()
     width = double.action_high - double.action_low
     margin = 1e-3 * width if scale is None else torch.full_like(width, scale)
     free = torch.minimum(at - double.action_low, double.action_high - at) > margin
 
-    strength, curvature, valid, predicted = _reduced(geometry.action_hessian, geometry.mixed_hessian, free)
+    strength, curvature, valid, predicted = _reduced(hessian, mixed, free)
     actor = policy_jacobian(double, states)
     actor_norm = torch.linalg.matrix_norm(actor, ord=2)
     lengths = torch.linalg.matrix_norm(predicted) * torch.linalg.matrix_norm(actor)

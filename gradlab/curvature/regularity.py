@@ -125,7 +125,7 @@ def field_regularity(
     member = episode_numbers(episode, len(states))
     double = in_evaluation(agent).snapshot(double=True)
     at = double.action(states).detach() if act is None else _rows("act", act, states, agent.action_size)
-    geometry = sensitivity(agent, states, scale, act=at, critic=critic)
+    geometry = sensitivity(agent, states, scale, act=at, critic=critic, matrices=True)
     generator = torch.Generator().manual_seed(seed)
     here = action_gradient(double, states, at, critic)
 
@@ -147,7 +147,7 @@ def field_regularity(
     return FieldRegularity(
         change / draws,
         consistency,
-        _hinge(geometry.action_hessian, delta, generator),
+        _hinge(geometry.matrices()[0], delta, generator),
         geometry.valid,
         geometry.mixed_partial,
         member,

@@ -9,12 +9,17 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor, shown
-from gradlab.curvature.measured import Sensitivity, of_derivatives
+from gradlab.curvature.measured import Sensitivity, of_derivatives, of_spectra
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians.at_actions import second_derivatives
 from gradlab.hessians.exact import policy_jacobian
+from gradlab.hessians.extremes import extreme_eigenvalues, spectral_norms
+from gradlab.hessians.products import hessian_products
 from gradlab.landscape.optima import local_optima
+
+#: Actions up to which the matrices of second derivatives are formed.
+MATRICES = 64
 
 #: Where curvature is measured: at the actor's action, or at the best local optimum of Q(s, ·).
 At = Literal["actor", "optimum"]
@@ -28,6 +33,7 @@ def sensitivity(
     act: At | Tensor | None = None,
     critic: int | None = None,
     obs_scale: Tensor | None = None,
+    matrices: bool | None = None,
 ) -> Sensitivity:
     """M, μ and M/μ of the critic at the actor's actions, next to the actor's own Jacobian.
 
@@ -48,6 +54,9 @@ def sensitivity(
         obs_scale: step in each observation feature relative to ``scale``, [n]; by default the feature's standard
             deviation over ``obs``, but at least a tenth of the median of those; that median for a feature that does not
             vary, and 1 for a single state. It sets where Q is looked at, not the units of the result.
+        matrices: whether ∇²_aa Q and ∇²_as Q are formed. By default they are, but for exact derivatives of more than
+            64 actions: there M and the extreme eigenvalues are found by Lanczos from products with them, in float64,
+            to 1e-8 of their size.
 
     Raises:
         GradlabError: exact derivatives of a piecewise-linear critic are asked for, states of a batch interact, actions
@@ -68,20 +77,45 @@ def sensitivity(
         raise GradlabError(f"critic: {critic}, but this agent has critics 0 to {len(agent.critics) - 1}")
     agent = in_evaluation(agent)
     states = agent.observations(obs, images=True)
-    if scale is not None:
+    if scale is not None or not _of_one_dtype(agent):
         agent, states = agent.snapshot(double=True), states.double()
     at, where = _actions(agent, states, act, critic)
-    found = second_derivatives(agent, states, at, scale, critic=critic, obs_scale=obs_scale)
     margin = 1e-3 * (agent.action_high - agent.action_low) if scale is None else scale
     room = torch.minimum(at - agent.action_low, agent.action_high - at)
-    return of_derivatives(
-        found,
-        None if found.mixed is None and states.ndim > 2 else policy_jacobian(agent, states),
-        at,
-        (room > margin).all(-1),
-        scale=scale,
-        at=where,
-        critic="followed" if critic is None else f"critic {critic % len(agent.critics)}",
+    shape: dict[str, Any] = {
+        "actions": at.double(),
+        "interior": (room > margin).all(-1),
+        "scale": scale,
+        "at": where,
+        "critic": "followed" if critic is None else f"critic {critic % len(agent.critics)}",
+    }
+    # Differences take as many gradients as there are coordinates, whatever is made of them.
+    many = scale is None and agent.action_size > MATRICES and states.ndim == 2
+    if matrices is False or (matrices is None and many):
+        return _matrix_free(agent, states, scale, critic, obs_scale, shape)
+    found = second_derivatives(agent, states, at, scale, critic=critic, obs_scale=obs_scale)
+    jacobian = None if states.ndim > 2 else policy_jacobian(agent, states)
+    return of_derivatives(found, jacobian, **shape)
+
+
+def _matrix_free(
+    agent: Agent, obs: Tensor, scale: float | None, critic: int | None, obs_scale: Tensor | None, shape: dict[str, Any]
+) -> Sensitivity:
+    """M and the extreme eigenvalues from products, with Lanczos's own bound on their error taken for rounding."""
+    products = hessian_products(agent, obs, shape["actions"], scale, critic=critic, obs_scale=obs_scale)
+    generator = torch.Generator().manual_seed(0)
+    ends = extreme_eigenvalues(products, generator=generator)
+    strength = spectral_norms(products, generator=generator)
+    size = torch.maximum(ends.lowest.abs(), ends.highest.abs()).clamp_min(torch.finfo(torch.float64).tiny)
+    return of_spectra(
+        torch.stack([ends.lowest, ends.highest], -1),
+        strength.value,
+        ends.highest_error / size + 64 * torch.finfo(torch.float64).eps,
+        policy_jacobian(agent, obs),
+        mixed_frobenius=torch.full_like(strength.value, torch.nan),
+        action_hessian=None,
+        mixed_hessian=None,
+        **shape,
     )
 
 
@@ -111,6 +145,13 @@ def sensitivity_by_critic(agent: Agent, obs: Any, scale: float | None = None, **
         for i in range(len(agent.critics))
     }
     return {"followed": followed, **alone}
+
+
+def _of_one_dtype(agent: Agent) -> bool:
+    """Whether actor and critics can be evaluated on the same numbers without a cast."""
+    modules = [getattr(critic, "__self__", critic) for critic in agent.critics]
+    critics = [module for module in modules if isinstance(module, torch.nn.Module)]
+    return all(parameter.dtype == agent.dtype for module in critics for parameter in module.parameters())
 
 
 def _actions(agent: Agent, obs: Tensor, act: At | Tensor | None, critic: int | None) -> tuple[Tensor, str]:

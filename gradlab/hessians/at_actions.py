@@ -11,7 +11,8 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.hessians import differences, exact, state_gradients
-from gradlab.hessians.piecewise import piecewise_linear
+from gradlab.hessians.differences import feature_scale
+from gradlab.hessians.piecewise import refuse_piecewise_linear
 
 
 class SecondDerivatives(NamedTuple):
@@ -26,6 +27,16 @@ class SecondDerivatives(NamedTuple):
     action: Tensor
     mixed: Tensor | None
     refused: str = ""
+
+    def with_state(self) -> Tensor:
+        """∇²_as Q, or one line on why there is none.
+
+        Raises:
+            GradlabError: it was refused.
+        """
+        if self.mixed is None:
+            raise GradlabError(f"there is no ∂/∂s: {self.refused}")
+        return self.mixed
 
 
 def second_derivatives(
@@ -70,11 +81,7 @@ def second_derivatives(
     refused = state_gradients.refusal(obs)
     mixed: Tensor | None = None
     if scale is None:
-        if piecewise_linear(agent, obs, critic):
-            raise GradlabError(
-                "critic: piecewise linear (as ReLU networks are), so its exact second derivatives are zero almost "
-                "everywhere and say nothing; pass scale=0.1 or another length in action units"
-            )
+        refuse_piecewise_linear(agent, obs, critic)
         refused = refused or state_gradients.blocked(agent, obs, act, critic)
         hessian, *rest = exact.exact(agent, obs, act, critic, by_state=not refused)
         mixed = rest[0] if rest else None
@@ -93,22 +100,3 @@ def _relative_steps(obs: Tensor, obs_scale: Any) -> Tensor:
     if relative.shape != obs.shape[1:] or not bool((relative > 0).all()):
         raise GradlabError(f"obs_scale: expected {obs.shape[1]} positive numbers, one per observation feature")
     return relative
-
-
-def feature_scale(obs: Tensor) -> Tensor:
-    """Standard deviations [n] of the features, not below a tenth of their median over the features that vary.
-
-    A nearly constant feature would otherwise get a step so short that one kink crossed looks like a huge slope.
-
-    Example:
-        >>> feature_scale(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
-        tensor([1.4142, 1.4142])
-    """
-    if len(obs) < 2:
-        return torch.ones_like(obs[0])
-    spread = obs.std(0)
-    varies = spread > 1e-8 * obs.abs().amax(0).clamp_min(1e-8)
-    if not bool(varies.any()):
-        return torch.ones_like(spread)
-    typical = spread[varies].median()
-    return torch.where(varies, spread.clamp_min(0.1 * typical), typical)

@@ -63,3 +63,22 @@ def at_scale(
 ) -> tuple[Tensor, Tensor]:
     """∇²_aa Q [B, p, p] and ∇²_as Q [B, p, n], with steps ``scale`` in the action and ``scale``·``obs_scale`` [n]."""
     return by_action(agent, obs, act, critic, scale), by_state(agent, obs, act, critic, scale * obs_scale)
+
+
+def feature_scale(obs: Tensor) -> Tensor:
+    """Standard deviations [n] of the features, not below a tenth of their median over the features that vary.
+
+    A nearly constant feature would otherwise get a step so short that one kink crossed looks like a huge slope.
+
+    Example:
+        >>> feature_scale(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+        tensor([1.4142, 1.4142])
+    """
+    if len(obs) < 2:
+        return torch.ones_like(obs[0])
+    spread = obs.std(0)
+    varies = spread > 1e-8 * obs.abs().amax(0).clamp_min(1e-8)
+    if not bool(varies.any()):
+        return torch.ones_like(spread)
+    typical = spread[varies].median()
+    return torch.where(varies, spread.clamp_min(0.1 * typical), typical)

@@ -43,3 +43,16 @@ def piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> bool:
         slopes = slopes.reshape(1, _STATES * _ACTIONS, -1)
     spread = (slopes.amax(1) - slopes.amin(1)).max()
     return bool(spread > 1e3 * torch.finfo(slopes.dtype).eps * slopes.abs().max())
+
+
+def refuse_piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> None:
+    """Refuse a critic whose exact second derivatives say nothing.
+
+    Raises:
+        GradlabError: it is piecewise linear.
+    """
+    if piecewise_linear(agent, obs, critic):
+        raise GradlabError(
+            "critic: piecewise linear (as ReLU networks are), so its exact second derivatives are zero almost "
+            "everywhere and say nothing; pass scale=0.1 or another length in action units"
+        )

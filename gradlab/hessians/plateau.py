@@ -155,7 +155,7 @@ def step_plateau(
     first, count = real_number("longest", longest, above=0.0), whole_number("steps", steps, 3)
     at = points(agent, obs, act, critic=critic, obs_scale=obs_scale)
     given = second_derivatives(at.agent, at.obs, at.act, stated, critic=critic, obs_scale=at.obs_scale)
-    seen, size_seen = _extremes(*given)
+    seen, size_seen = _extremes(given.action, given.with_state())
     kinked = piecewise_linear(at.agent, at.obs, critic)
     ladder = first * 0.5 ** torch.arange(min(count, _SHOWN) if kinked else count, dtype=at.obs.dtype)
     states = len(at.obs)

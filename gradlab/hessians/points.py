@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
-from gradlab.hessians.at_actions import feature_scale
-from gradlab.hessians.piecewise import piecewise_linear
+from gradlab.hessians.differences import feature_scale
+from gradlab.hessians.piecewise import refuse_piecewise_linear
 
 #: Numbers that a chunk of rows may hold in activations (128 MB in float64).
 _NUMBERS = 2**24
@@ -95,19 +95,6 @@ def points(
     if exact:
         refuse_piecewise_linear(double, states, critic)
     return found
-
-
-def refuse_piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> None:
-    """Refuse a critic whose exact second derivatives say nothing.
-
-    Raises:
-        GradlabError: it is piecewise linear.
-    """
-    if piecewise_linear(agent, obs, critic):
-        raise GradlabError(
-            "critic: piecewise linear (as ReLU networks are), so its exact second derivatives are zero almost "
-            "everywhere and say nothing; pass scale=0.1 or another length in action units"
-        )
 
 
 def own_generator(generator: torch.Generator | None) -> torch.Generator:

@@ -278,3 +278,34 @@ def test_wrong_places_and_units_are_refused_in_one_line():
         with pytest.raises(GradlabError, match=match) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_of_many_actions_no_matrices_are_formed():
+    agent, obs = agent_of([Critic(5, 70, width=40)], act=70), states(4)
+    found, formed = sensitivity(agent, obs), sensitivity(agent, obs, matrices=True)
+    assert found.action_hessian is None
+    assert found.mixed_hessian is None
+    assert formed.action_hessian.shape == (4, 70, 70)
+    for name in ("mixed_partial", "curvature", "policy_jacobian", "ratio"):
+        torch.testing.assert_close(getattr(found, name), getattr(formed, name), equal_nan=True, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.eigenvalues, formed.eigenvalues[:, [0, -1]], rtol=1e-6, atol=1e-9)
+    assert torch.equal(found.valid, formed.valid)
+    for call in (found.matrices, found.directions, lambda: found.in_units(name="x")):
+        with pytest.raises(GradlabError, match="no matrices are formed"):
+            call()
+    # Differences at a scale are matrices anyway, and few actions may be asked for without them.
+    assert sensitivity(agent, obs, 0.1).action_hessian is not None
+    few = agent_of([Critic(5, 3)])
+    torch.testing.assert_close(
+        sensitivity(few, obs, matrices=False).mixed_partial, sensitivity(few, obs).mixed_partial, rtol=1e-6, atol=1e-9
+    )
+
+
+def test_a_negative_definite_hessian_of_many_actions_is_told():
+    weights = torch.linspace(1, 3, 70, dtype=torch.float64)
+    agent = agent_of([lambda s, a: -(a.square() * weights).sum(-1) + (a[:, :5] * s).sum(-1)], act=70)
+    found = sensitivity(agent, states(3))
+    assert bool(found.valid.all())
+    assert found.curvature.tolist() == pytest.approx([2.0] * 3)
+    assert found.condition.tolist() == pytest.approx([3.0] * 3)
+    assert found.ratio.tolist() == pytest.approx([0.5] * 3)

@@ -48,7 +48,7 @@ def case(activation):
 
 def test_all_ways_agree_on_a_silu_critic():
     agent, double, obs, act = case(nn.SiLU)
-    action, mixed = second_derivatives(double, obs, act)
+    action, mixed, _ = second_derivatives(double, obs, act)
     lowest, highest = torch.linalg.eigvalsh(action)[:, 0], torch.linalg.eigvalsh(action)[:, -1]
     M = torch.linalg.matrix_norm(mixed, ord=2)
     close = {"rtol": 1e-5, "atol": 1e-6}
@@ -89,7 +89,7 @@ def test_all_ways_agree_on_a_silu_critic():
 
 def test_values_alone_agree_within_their_intervals():
     agent, double, obs, act = case(nn.SiLU)
-    action, mixed = second_derivatives(double, obs[:10], act[:10])
+    action, mixed, _ = second_derivatives(double, obs[:10], act[:10])
     found = smoothed_second_derivatives(agent, obs[:10], 0.02, source="values", draws=4_000, generator=generator())
     z = torch.cat(
         [
@@ -109,7 +109,7 @@ def test_a_relu_critic_exact_is_refused_and_at_a_scale_is_brute_force():
     with pytest.raises(GradlabError, match="piecewise linear"):
         hessian_products(agent, obs)
     scale, features = 0.1, obs.std(0)
-    action, mixed = second_derivatives(double, obs, act, scale)
+    action, mixed, _ = second_derivatives(double, obs, act, scale)
     products = hessian_products(agent, obs, scale=scale)
     columns = torch.eye(P, dtype=torch.float64)[:, None].expand(-1, STATES, -1)
     square = products.action(columns).permute(1, 2, 0)

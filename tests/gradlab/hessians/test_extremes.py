@@ -129,7 +129,7 @@ def test_chunks_of_states_change_nothing(monkeypatch):
 def test_a_smooth_critic_exact_and_at_a_scale(size):
     agent, obs = agent_of(nn.SiLU, 10, size), normal(4, 10)
     double = agent.snapshot(double=True)
-    action, mixed = second_derivatives(double, obs, double.action(obs).detach())
+    action, mixed, _ = second_derivatives(double, obs, double.action(obs).detach())
     dense, norms = torch.linalg.eigvalsh(action), torch.linalg.matrix_norm(mixed, ord=2)
     for scale, tolerance in ((None, 1e-7), (1e-3, 1e-5)):
         products = hessian_products(agent, obs, scale=scale)

@@ -45,7 +45,7 @@ def agent_of(critic, obs=5, act=3):
 def test_a_smooth_critic_has_a_plateau_at_its_exact_derivatives(activation):
     agent, obs = agent_of(Net(activation)), normal(60, 5).float().double()  # as the agent takes them
     double = agent.snapshot(double=True)
-    action, mixed = second_derivatives(double, obs, double.action(obs).detach())
+    action, mixed, _ = second_derivatives(double, obs, double.action(obs).detach())
     M, mu = torch.linalg.matrix_norm(mixed, ord=2), -torch.linalg.eigvalsh(action)[:, -1]
     used = []
     for tolerance in (1e-2, 1e-4, 1e-6):
@@ -76,7 +76,7 @@ def test_what_was_looked_at_is_kept():
     act = double.action(obs).detach()
     assert found.ladder.tolist() == pytest.approx([0.4 * 0.5**k for k in range(len(found.ladder))])
     for k, step in enumerate(found.ladder.tolist()):
-        action, mixed = second_derivatives(double, obs, act, step)
+        action, mixed, _ = second_derivatives(double, obs, act, step)
         seen = ~found.curvature_at[k].isnan()
         assert torch.equal(seen, found.scale <= step)
         torch.testing.assert_close(found.curvature_at[k][seen], -torch.linalg.eigvalsh(action)[seen, -1])

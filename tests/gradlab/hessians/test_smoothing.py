@@ -231,7 +231,7 @@ def test_without_smoothing_it_is_the_exact_derivative_of_a_smooth_critic():
     agent = Agent(actor, [Net(nn.SiLU)], [-1.0] * P, [1.0] * P)
     obs = normal(8, N)
     double = agent.snapshot(double=True)
-    action, mixed = second_derivatives(double, obs, double.action(obs).detach())
+    action, mixed, _ = second_derivatives(double, obs, double.action(obs).detach())
     errors = []
     for scale in (4e-2, 2e-2, 1e-3):
         found = smoothed_second_derivatives(agent, obs, scale, generator=generator())
