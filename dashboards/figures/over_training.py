@@ -62,12 +62,12 @@ def over_training(
             number = "" if index == 0 else str(index + 1)
             left = column * (width + _GAP)
             extra[f"xaxis{number}"] = axis(
-                theme, domain=[left, left + width], anchor=f"y{number}", nticks=5,
+                theme, domain=[left, min(left + width, 1.0)], anchor=f"y{number}", nticks=5,
                 **({"title": {**title, "text": "training step"}} if row == len(rows) - 1 else {}),
             )  # fmt: skip
             drawn = {kind: _series(steps, name, log=scale == "log") for kind, steps in those.items()}
             extra[f"yaxis{number}"] = axis(
-                theme, domain=[top - height, top], anchor=f"x{number}", type=scale,
+                theme, domain=[max(top - height, 0.0), top], anchor=f"x{number}", type=scale,
                 **(_log_range(drawn.values()) if scale == "log" else {"rangemode": "tozero"}),
             )  # fmt: skip
             words = f"<b>{task}</b>: {label}" if column == 0 else label

@@ -69,11 +69,11 @@ def predicted_and_seen(
         span = [math.log10(end) for end in ends]
         whole = {"type": "log", "range": span, **log_ticks(*ends, most=5)}
         extra[f"xaxis{number}"] = axis(
-            theme, domain=[left, left + width], anchor=f"y{number}", **whole,
+            theme, domain=[left, min(left + width, 1.0)], anchor=f"y{number}", **whole,
             **({"title": {**title, "text": "M/μ"}} if index + columns >= len(checkpoints) else {}),
         )  # fmt: skip
         extra[f"yaxis{number}"] = axis(
-            theme, domain=[bottom, bottom + height], anchor=f"x{number}", **whole,
+            theme, domain=[max(bottom, 0.0), min(bottom + height, 1.0)], anchor=f"x{number}", **whole,
             **({"title": {**title, "text": "‖∂π/∂s‖"}} if index % columns == 0 else {}),
         )  # fmt: skip
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,14 +33,17 @@ def draw(found: Sequence[Curved], folder: Path, scale: float, step: Callable[[st
     drawn: list[tuple[str, Path]] = []
     runs = runs_of(found)
     step("drawing numbers over training")
-    series = {those[0].title: {one.step: one.numbers for one in those} for those in runs.values() if len(those) > 1}
+    # Two runs of a kind, such as two seeds, are told apart by their files' name.
+    kinds = Counter(those[0].title for those in runs.values())
+    names = {run: those[0].title + f" ({run})" * (kinds[those[0].title] > 1) for run, those in runs.items()}
+    series = {names[run]: {one.step: one.numbers for one in those} for run, those in runs.items() if len(those) > 1}
     if series:
         path = folder / "curvature_over_training.png"
         write_picture(over_training(series), path, width=_WIDTH, height=250 * len({one.task for one in found}) + 80)
         drawn.append((_TRAINING, path))
     step("drawing predictions")
     path = folder / "curvature_predictions.png"
-    last = {those[-1].label: those[-1].report.along.predictions for those in runs.values()}
+    last = {f"{names[run]}, {those[-1].step:,}": those[-1].report.along.predictions for run, those in runs.items()}
     write_picture(predicted_and_seen(last), path, width=_WIDTH, height=300 * ((len(last) + 2) // 3) + 40)
     drawn.append((_PREDICTIONS.format(scale=f"{scale:g}"), path))
     return drawn
