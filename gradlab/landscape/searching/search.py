@@ -82,11 +82,7 @@ def search(surface: Surface, known: list[Tensor], effort: Effort, value_range: T
     highest = _highest(climb.state, climb.value, count)
     span = highest - lowest if value_range is None else value_range.to(lowest).expand(count)
     rounding = 8 * torch.finfo(lowest.dtype).eps * torch.maximum(highest.abs(), lowest.abs())
-    flat = (climb.gradient == 0).all(-1)
-    at = climb.take(flat)
-    flat[flat.clone()] = plateaus.level(
-        surface, at.state, at.point, at.value, radius=2 * effort.radius, rounding=rounding[at.state]
-    )
+    flat = plateaus.level(surface, climb, radius=2 * effort.radius, span=span, rounding=rounding)
 
     climb = _settle(
         surface, climb, flat, torch.maximum(_least(lowest, climb), 1e-5 * effort.tolerance * span)[climb.state], effort
