@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from gradlab.landscape.searching.ascent import feasible
+from gradlab.landscape.searching.ridges import on_ridge, rotated_polls
 from gradlab.landscape.searching.stationary import STATIONARY, goldstein
 from gradlab.landscape.surface import Surface
 
 #: A value within this share of what gradients' differences predict counts as quadratic.
 _QUADRATIC = 0.25
-#: Least curvature, as a share of the greatest, that counts as curved.
-_CURVED = 1e-4
+#: Least curvature, as a share of the greatest, that counts as curved, and below which it may be a bent ridge's.
+_CURVED, _BENT = 1e-4, 0.02
+#: What the longest gradient would rise over the scale, times this, is level along a ridge.
+_LEVEL = 1e-5
 
 
 class Certificate(IntEnum):
@@ -28,6 +31,12 @@ class Certificate(IntEnum):
     * ``CORNER``: no coordinate is free to move, and every gradient within h points out of the box.
     * ``UNCERTIFIED``: none of these. It may be an optimum all the same: one that is level in some direction, or
       narrower than h.
+
+    On a ridge, straight or bent, nothing is a strict optimum, though where it is bent all polls are lower. So a kink,
+    and a smooth top whose least curvature is below 2 % of its greatest, is certified only if ascent from polls at
+    distance h does not end at the same height h/2√p away or further, nor higher than that on both sides; "the same" is
+    but for rounding, or 0.001 % of what the longest gradient would rise over h. A bent ridge that is kinked across in
+    some directions and smooth in others may pass all the same, as ascent returns to it slowly.
     """
 
     UNCERTIFIED = 0
@@ -70,7 +79,7 @@ def certify(surface: Surface, state: Tensor, point: Tensor, *, scale: float, see
     out = ((point <= 0) & (gradient < 0)) | ((point >= 1) & (gradient > 0))
     always = out & (gradients.sign() == gradient.sign()[:, None]).all(1)
     corner = always.all(-1)
-    smooth = _curves_down(point, value, gradient, stencil, values, gradients, ~out, rounding, scale)
+    smooth, bent = _curves_down(point, value, gradient, stencil, values, gradients, ~out, rounding, scale)
     smooth &= (always | ~out).all(-1) & ~corner
     longest = torch.maximum(gradients.norm(dim=-1).amax(-1), gradient.norm(dim=-1))
     tiny = torch.finfo(longest.dtype).tiny
@@ -95,8 +104,13 @@ def certify(surface: Surface, state: Tensor, point: Tensor, *, scale: float, see
         stays &= ended.residual <= STATIONARY
         # Polls that a face kept where they were say nothing.
         polled = values[rest].masked_fill((stencil[rest] == point[rest, None]).all(-1), -torch.inf).amax(-1)
-        highest = torch.maximum(polled, _polled(surface, state[rest], point[rest], scale, seed))
+        highest = torch.maximum(polled, _rotated(surface, state[rest], point[rest], scale, seed))
         kink[rest] = stays & (highest < value[rest] - rounding[rest])
+    doubtful = (kink | smooth & bent).nonzero().flatten()
+    least = torch.maximum(rounding / 4, _LEVEL * longest * scale)[doubtful]
+    ridge = on_ridge(surface, state[doubtful], point[doubtful], value[doubtful], scale=scale, least=least, seed=seed)
+    kink[doubtful] &= ~ridge
+    smooth[doubtful] &= ~ridge
     kind = Certificate.SECOND_ORDER * smooth + Certificate.KINK * kink + Certificate.CORNER * corner
     return kind.to(torch.int8), residual
 
@@ -111,8 +125,11 @@ def _curves_down(
     free: Tensor,
     rounding: Tensor,
     scale: float,
-) -> Tensor:
-    """Which rows are smooth at ``scale`` with a negative definite Hessian on their free coordinates, [N]."""
+) -> tuple[Tensor, Tensor]:
+    """Which rows are smooth at ``scale`` with a negative definite Hessian on their free coordinates, [N].
+
+    And which of them are curved so little in some direction that they may lie on a bent ridge.
+    """
     size = point.shape[1]
     plus, minus = gradients[:, :size], gradients[:, size:]
     width = (stencil[:, :size] - stencil[:, size:]).diagonal(dim1=-2, dim2=-1)
@@ -138,17 +155,12 @@ def _curves_down(
     negative = eigenvalues[:, -1] < -least
     slope = (vectors.mT @ torch.where(free, gradient, 0.0).double()[..., None]).squeeze(-1)
     step = (slope / eigenvalues.clamp(max=-torch.finfo(torch.float64).tiny)).norm(dim=-1)
-    down: Tensor = usable & negative & (step <= scale)
-    return down
+    return usable & negative & (step <= scale), eigenvalues[:, -1] > -_BENT * eigenvalues.abs().amax(-1)
 
 
-def _polled(surface: Surface, state: Tensor, point: Tensor, scale: float, seed: int) -> Tensor:
+def _rotated(surface: Surface, state: Tensor, point: Tensor, scale: float, seed: int) -> Tensor:
     """The highest of 2p values at ``scale`` along a random rotation of the axes, [N]; unmoved polls do not count."""
-    size = point.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    normal = torch.randn(len(point), size, size, generator=generator, dtype=torch.float64)
-    basis = torch.linalg.qr(normal).Q.to(point)
-    polls = (point[:, None] + scale * torch.cat([basis, -basis], 1)).clamp(0, 1)
-    rows = state[:, None].expand(-1, 2 * size).reshape(-1)
-    values = surface.values(rows, polls.flatten(0, 1)).reshape(len(point), 2 * size)
+    polls = rotated_polls(point, scale, seed)
+    rows = state.repeat_interleave(polls.shape[1])
+    values = surface.values(rows, polls.flatten(0, 1)).reshape(polls.shape[:2])
     return values.masked_fill((polls == point[:, None]).all(-1), -torch.inf).amax(-1)

@@ -138,3 +138,59 @@ def test_optima_bring_their_certificates():
     ]
     assert all(float(residual.max()) <= 0.02 for residual in found.residual)
     assert found.certifying > 0
+
+
+def ring(a):
+    """A kinked ridge that is a circle of radius ½ in the first two coordinates, and kinked across all others."""
+    return -(a[..., :2].norm(dim=-1) - 0.5).abs() - a[..., 2:].abs().sum(-1)
+
+
+def smooth_ring(a):
+    return -(a[..., :2].square().sum(-1) - 0.25).square() - a[..., 2:].square().sum(-1)
+
+
+def sphere(a):
+    return -(a.norm(dim=-1) - 0.5).abs()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("angle", [0.0, 0.3, 0.8, 1.4])
+@pytest.mark.parametrize(
+    ("q", "size"),
+    [(ring, 2), (ring, 4), (smooth_ring, 2), (smooth_ring, 3), (sphere, 3), (sphere, 6)],
+    ids=["ring", "ring in 4", "smooth ring", "smooth ring in 3", "sphere in 3", "sphere in 6"],
+)
+def test_a_level_curved_ridge_is_not_certified(q, size, angle, dtype):
+    """Its chords lead down, so that every poll is lower; but there is a curve of equal maxima through the point."""
+    action = [0.5 * math.cos(angle), 0.5 * math.sin(angle), *[0.0] * (size - 2)]
+    assert kind_of(q, action, dtype)[0] is Certificate.UNCERTIFIED
+
+
+def test_a_level_ridge_that_snakes_is_not_certified():
+    for at in (-0.7, 0.1, 0.5):
+        action = [at, 0.3 * math.sin(3 * at)]
+        assert kind_of(lambda a: -(y(a) - 0.3 * (3 * x(a)).sin()).abs(), action)[0] is Certificate.UNCERTIFIED
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [2, 4, 6])
+def test_tops_that_fall_off_unevenly_keep_their_certificates(size, dtype):
+    """Slopes and curvatures from 1 down to 1/30, along axes turned at random: none is level in any direction."""
+    generator = torch.Generator().manual_seed(size)
+    for _ in range(8):
+        turn = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q
+        steep = 10 ** (-1.5 * torch.rand(size, generator=generator, dtype=torch.float64))
+
+        def roof(a, turn=turn, steep=steep):
+            return -(a @ turn.to(a) * steep.to(a)).abs().sum(-1)
+
+        def bowl(a, turn=turn, steep=steep):
+            return -((a @ turn.to(a)).square() * steep.to(a)).sum(-1)
+
+        assert kind_of(roof, [0.0] * size, dtype)[0] is Certificate.KINK
+        assert kind_of(bowl, [0.0] * size, dtype)[0] is Certificate.SECOND_ORDER
+
+
+def test_optima_found_on_a_ring_come_without_certificates():
+    found = local_optima(ring, -torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64))
+    assert found.certificate[0].unique().tolist() == [Certificate.UNCERTIFIED]
