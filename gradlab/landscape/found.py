@@ -38,6 +38,7 @@ class LocalOptima:
         reached: Q where the actor's own ascent ends, [S], be it an optimum or a plateau; None without an actor.
         certificate: how it is certified, [k_s], int8: a ``Certificate``, at a scale of twice the merging radius.
         residual: the certificate's, [k_s]: what is left of the gradient, as a share of the longest nearby.
+        width: of the action box, [p], in the critic's action units.
         starts: number of uniform starts a state.
         evaluations: rows of Q evaluated by the search for all states together, with and without gradients.
         certifying: rows evaluated for the certificates, beyond those.
@@ -57,6 +58,7 @@ class LocalOptima:
     visits: list[Tensor]
     certificate: list[Tensor]
     residual: list[Tensor]
+    width: Tensor
     starts: int
     evaluations: int
     certifying: int

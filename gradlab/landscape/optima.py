@@ -188,6 +188,7 @@ def _collect(
         visits=split(climbed[kept]),
         certificate=split(kind),
         residual=split(residual),
+        width=surface.width.to(device),
         starts=starts,
         evaluations=searched,
         certifying=surface.evaluations - searched,

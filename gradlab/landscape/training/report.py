@@ -99,12 +99,7 @@ def measure_landscape(
         control={
             **control.estimates(states.episode, objective),
             # As near as follow asks for, and nearer: a top that is almost level is found here and there on it.
-            "unseen_share": unseen_share(
-                optima,
-                again,
-                threshold=threshold,
-                radius=radius * float((agent.action_high - agent.action_low).min()),
-            ).mean(states.episode),
+            "unseen_share": unseen_share(optima, again, threshold=threshold, radius=radius).mean(states.episode),
         },
         optima=optima,
         standing=standing,

@@ -57,13 +57,13 @@ def unseen_share(
         first: the search in question.
         second: another of the same function at the same states.
         threshold: least persistence in the second search, as a share of its value range, of optima that count.
-        radius: distance in action units, along every coordinate, within which two optima are one.
+        radius: distance along every coordinate, as a share of the box's width, within which two optima are one.
 
     Returns:
         The share of each state, with its interval; ``mean()`` gives it over states.
 
     Raises:
-        GradlabError: the searches have not as many states, or an argument is no number of its kind.
+        GradlabError: the searches have not as many states or not the same box, or an argument is no number of its kind.
 
     Example:
         >>> from gradlab.landscape import local_optima
@@ -83,8 +83,11 @@ def unseen_share(
     sizes = {actions.shape[-1] for one in (first, second) for actions in one.actions}
     if len(sizes) > 1:
         raise GradlabError(f"searches: of {sorted(sizes)} action coordinates; give two of the same function")
-    known = pad_sequence([a.double() for a in first.actions], batch_first=True, padding_value=torch.inf)
-    found = pad_sequence([a.double() for a in second.actions], batch_first=True, padding_value=0.0)
+    width = first.width.double()
+    if not torch.allclose(width, second.width.to(width)):
+        raise GradlabError("searches: of boxes of different widths; give two of the same function on the same box")
+    known = pad_sequence([a.double() / width for a in first.actions], batch_first=True, padding_value=torch.inf)
+    found = pad_sequence([a.double() / width for a in second.actions], batch_first=True, padding_value=0.0)
     visits = pad_sequence([v.double() for v in second.visits], batch_first=True)
     persistence = pad_sequence([v.double() for v in second.persistence], batch_first=True, padding_value=-torch.inf)
     counts = persistence >= least * second.value_range[:, None].double()

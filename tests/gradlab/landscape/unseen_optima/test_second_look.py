@@ -58,9 +58,28 @@ def test_many_states_at_once_and_their_mean():
     assert sure.interval()[1] == pytest.approx(3.84 / (12 * 256), rel=0.01)
 
 
+@pytest.mark.parametrize("width", [[1.0, 1.0], [0.01, 0.01], [1000.0, 1.0], [0.02, 300.0]])
+def test_the_radius_is_a_share_of_the_width_of_the_box(width):
+    """Two hills 2 % of the box apart along one coordinate, in boxes of many sizes: one within 3 %, two within 1 %."""
+    width = torch.tensor(width, dtype=torch.float64)
+
+    def searched_hill(at):
+        return local_optima(lambda a: -(a / width - at).square().sum(-1), -width / 2, width / 2, starts=8)
+
+    for axis in (0, 1):
+        here = searched_hill(torch.zeros(2).double())
+        there = searched_hill(0.02 * torch.eye(2).double()[axis])
+        assert unseen_share(here, there).share.tolist() == [1.0]
+        assert unseen_share(here, there, radius=0.03).share.tolist() == [0.0]
+        assert unseen_share(here, searched_hill(0.005 * torch.eye(2).double()[axis])).share.tolist() == [0.0]
+
+
 def test_wrong_input():
     one, two = (local_optima(lambda a: a.sum(-1), [-1.0], [1.0], states=states, starts=4) for states in (1, 2))
     with pytest.raises(GradlabError, match="same states"):
         unseen_share(one, two)
     with pytest.raises(GradlabError, match="radius"):
         unseen_share(one, one, radius=-1.0)
+    wider = local_optima(lambda a: a.sum(-1), [-1.0], [2.0], starts=4)
+    with pytest.raises(GradlabError, match="the same box"):
+        unseen_share(one, wider)
