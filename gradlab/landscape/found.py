@@ -40,8 +40,9 @@ class LocalOptima:
         residual: the certificate's, [k_s]: what is left of the gradient, as a share of the longest nearby.
         width: of the action box, [p], in the critic's action units.
         starts: number of uniform starts a state.
-        evaluations: rows of Q evaluated by the search for all states together, with and without gradients.
-        certifying: rows evaluated for the certificates, beyond those.
+        evaluations: rows of Q computed by the search for all states together, with and without gradients. A function
+            is asked for as many actions in every state as in the one that needs most: all of them count.
+        certifying: rows computed for the certificates, beyond those.
     """
 
     actions: list[Tensor]

@@ -80,7 +80,8 @@ def local_optima(
     in the critic's own dtype; rises within rounding of it are level.
 
     Args:
-        q: an Agent; or a function of actions [S, k, p] → values [S, k], differentiable, for any k.
+        q: an Agent; or a function of actions [S, k, p] → values [S, k], differentiable, for any k. It is given actions
+            in the box's dtype, and answers in float32 or float64; where the two differ the search is in float32.
         low: observations [S, n] in the agent form; otherwise the lower corner of the action box, [p].
         high: upper corner of the action box, [p]; only with a function.
         states: number S of states that the function's first dimension stands for; only with a function.
@@ -99,7 +100,7 @@ def local_optima(
 
     Raises:
         GradlabError: an argument is out of its range, the box is unbounded or empty, values or gradients are not
-            finite, or shapes do not fit.
+            finite, shapes do not fit, or the dtype is integer, complex or of half precision.
 
     Example:
         >>> found = local_optima(lambda a: (9 * a).sin().sum(-1) + 0.4 * a.sum(-1), [-1.0], [1.0])

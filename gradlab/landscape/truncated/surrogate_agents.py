@@ -108,27 +108,17 @@ def function_agent(q: Callable[[Tensor], Tensor], low: Any, high: Any, states: i
         An agent with one critic, q, and an actor that stays at the box's centre; and its observations [S, 1].
 
     Raises:
-        GradlabError: the box is unbounded or empty, or ``states`` below one.
+        GradlabError: the box is unbounded or empty, ``states`` is below one, or q answers with another shape or dtype.
 
     Example:
         >>> agent, obs = function_agent(lambda a: a.sum(-1) * torch.tensor([[1.0], [2.0]]), [-1.0], [1.0], states=2)
         >>> agent.q(obs, torch.ones(2, 1))
         tensor([1., 2.])
     """
-    surface = callable_surface(q, states, low, high)  # checks the box
+    surface = callable_surface(q, states, low, high)
 
     def critic(rows: Tensor, act: Tensor) -> Tensor:
-        state = rows[:, 0].round().long()
-        counts = torch.bincount(state, minlength=states)
-        order = torch.argsort(state, stable=True)
-        place = torch.empty_like(state)
-        place[order] = torch.arange(len(state)) - (counts.cumsum(0) - counts)[state[order]]
-        # Empty places repeat the first row, so that q never sees an action outside the box.
-        grid = act.detach()[0].expand(states, int(counts.max()), -1).clone()
-        values = q(grid.index_put((state, place), act))
-        if values.shape != grid.shape[:2]:
-            raise GradlabError(f"q: answered {tuple(values.shape)} for actions {tuple(grid.shape)}; expected [S, k]")
-        return values[state, place]
+        return surface.rows(rows[:, 0].round().long(), act)
 
     agent = Agent(_Still((surface.low + surface.high) / 2), [critic], surface.low, surface.high)
     return agent, torch.arange(states, dtype=agent.dtype)[:, None]
