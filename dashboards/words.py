@@ -79,7 +79,14 @@ LANDSCAPE = {
     "relative_gap": Word("relative gap", "The gap as a share of the range of Q over the action box.", "share"),
     "best_basin_share": Word(
         "in best basin",
-        "Share of states where gradient ascent from the actor's action reaches the best optimum.",
+        "Share of states where gradient ascent from the actor's action reaches the best optimum; where the critic is "
+        "level there is none, and the state does not count.",
+        "share",
+    ),
+    "level_share": Word(
+        "critic level",
+        "Share of states where Q(s, ·) is the same at every action but for rounding: it tells the actor nothing, and "
+        "the gap is 0 by that alone.",
         "share",
     ),
     "boundary_share": Word("on boundary", "Share of states whose best action lies on the action box.", "share"),

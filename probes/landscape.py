@@ -94,7 +94,11 @@ class Landscape(Probe):
         optima = local_optima(agent, obs, starts=self.starts)
         scalars = landscape_numbers(optima, gap(agent, obs, optima, generator=generator), threshold=self.threshold)
         followed, note = self._follow(agent, obs, optima)
-        return Measurement({**scalars, **followed}, notes=(note,) if note else ())
+        level = scalars["level_share"].value
+        notes = [note, f"Q is level over the box of actions at {level:.0%} of the states: no action is best there"]
+        # Shares of states that are not level are no numbers where all are.
+        known = {name: estimate for name, estimate in {**scalars, **followed}.items() if estimate.samples}
+        return Measurement(known, notes=tuple(one for one in (notes if level else notes[:1]) if one))
 
     def _follow(self, agent: Agent, obs: Tensor, optima: LocalOptima) -> tuple[dict[str, Estimate], str]:
         """What became of the last measurement's optima, or why that is not known."""
@@ -107,5 +111,4 @@ class Landscape(Probe):
             last[1], optima, agent.action_low, agent.action_high, radius=self.radius, threshold=self.threshold
         )
         found = followed.estimates(objective=str(agent.objective))
-        # Where there is no optimum at any state, nothing has moved, and there is no number.
-        return {name: estimate for name, estimate in found.items() if estimate.samples}, ""
+        return found, ""

@@ -12,7 +12,7 @@ from dashboards.words import LANDSCAPE
 _ROWS = (
     ("optima", "births", "deaths"),
     ("gap", "own_fit", "basin_choice"),
-    ("best_basin_share", "relative_gap", "boundary_share", "actor_changed"),
+    ("best_basin_share", "relative_gap", "boundary_share", "actor_changed", "level_share"),
 )
 
 

@@ -15,8 +15,13 @@ from dashboards.words import Word, escape, samples
 
 _GAP = 0.17
 #: Light and dark, with their marks and dashes, in the order in which the lines of a panel are drawn.
-_COLORS = (("#0072b2", "#4dabf7"), ("#d55e00", "#ff8a4c"), ("#00875f", "#38d9a9"), ("#b5548b", "#e599c2"))
-_MARKS = (("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("triangle-up", "dashdot"))
+_COLORS = (
+    ("#0072b2", "#4dabf7"), ("#d55e00", "#ff8a4c"), ("#00875f", "#38d9a9"), ("#b5548b", "#e599c2"),
+    ("#7a6300", "#ffe066"),
+)  # fmt: skip
+_MARKS = (
+    ("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("triangle-up", "dashdot"), ("cross", "longdash"),
+)  # fmt: skip
 
 
 def panels(
@@ -44,7 +49,7 @@ def panels(
         for index, name in enumerate(names):
             color = _COLORS[index % len(_COLORS)][theme == "dark"]
             symbol, dash = _MARKS[index % len(_MARKS)]
-            mark = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲"}[symbol]
+            mark = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚"}[symbol]
             parts.append(f"<span style='color:{color}'>{mark}</span> {words[name].label}")
             if name in drawn:
                 traces += line(

@@ -135,13 +135,14 @@ def survey(
             seed=settings.seed,
         )
         truth: PhantomMeans | None = None
-        notes: tuple[str, ...] = ()
+        level = report.numbers["level_share"].value
+        notes = (f"the critic is level over the box of actions at {level:.0%} of the states",) if level else ()
         objective = ""
         if settings.truth:
             step(f"{name}: following optima in the simulator")
             reference = SimulatorReference(simulator, settings.horizon, seed=settings.seed)
             held = phantom_optima(agent, visited, reference, report.optima, threshold=settings.threshold)
-            truth, notes, objective = held.means(), held.notes, str(held.objective)
+            truth, notes, objective = held.means(), (*notes, *held.notes), str(held.objective)
         step(f"{name}: following optima over training")
         before = _before(saved, checkpoint, task)
         followed = {}

@@ -85,6 +85,7 @@ class Recorder:
                 "relative_gap": self._noisy(0.2 * np.exp(-step / 12_000) + 0.04, 0.02, 16),
                 "best_basin_share": self._noisy(0.7, 0.1, 16),
                 "boundary_share": self._noisy(0.3, 0.1, 16),
+                "level_share": self._noisy(0.1, 0.05, 16),
                 "actor_changed": self._noisy(0.2, 0.1, 16),
             }
         )

@@ -114,6 +114,20 @@ def test_nothing_of_the_agent_changes():
     assert not differences(before, digest(agent=measured))
 
 
+def test_a_constant_critic_is_said_to_be_one():
+    level = gradlab.Agent(agent().actor, [lambda obs, act: 0 * act.sum(-1) + 2.0], [-1.0], [1.0], obs_size=3)
+    found = probes.Landscape(states=5).measure(level, observations(), generator())
+    assert found.scalars["level_share"].value == 1.0
+    assert found.scalars["gap"].value == found.scalars["optima"].value == 0.0
+    # There is no best action to reach.
+    assert "best_basin_share" not in found.scalars
+    assert "Q is level over the box of actions at 100% of the states: no action is best there" in found.notes
+    usual = probes.Landscape(states=5).measure(agent(), observations(), generator())
+    assert usual.scalars["level_share"].value == 0.0
+    assert not any("level" in note for note in usual.notes)
+    assert usual.scalars.keys() <= found.scalars.keys() | EXISTING
+
+
 @pytest.mark.slow
 def test_births_and_deaths_are_streamed_from_the_background_process(tmp_path):
     live = agent()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradlab.estimate import Estimate
 from gradlab.inference.bounded import bounded_mean
-from gradlab.statistics.state_means import episode_numbers
+from gradlab.statistics.state_means import bounded_state_mean, episode_numbers
 
 if TYPE_CHECKING:
     from gradlab.landscape.standing.standing import Gap
@@ -35,8 +35,10 @@ class GapMeans:
         distance: of the distance to the best action, in action units.
         distance_share: of the same as a share of the box's diagonal.
         rank: of the rank of the actor's basin; 1 is the best.
-        reaches_best: share of states where ascent from π(s) reaches the best.
+        reaches_best: share of states where ascent from π(s) reaches the best, among those where Q is not level; NaN, of
+            no samples, where it is level at all.
         on_plateau: share of states where it ends on a plateau.
+        level: share of states where Q is level on the whole box, so that the gap is 0 and there is no best action.
     """
 
     gap: Estimate
@@ -49,6 +51,7 @@ class GapMeans:
     rank: Estimate
     reaches_best: Estimate
     on_plateau: Estimate
+    level: Estimate
 
 
 def gap_means(gap: Gap, episode: Any = None) -> GapMeans:
@@ -73,14 +76,18 @@ def gap_means(gap: Gap, episode: Any = None) -> GapMeans:
         "distance_share": (gap.distance_share.clamp(max=1.0), 0.0, 1.0),
         # A basin that is too shallow to count can lie below all that do.
         "rank": (gap.rank, 1.0, 1.0 + float(gap.optima.max())),
-        "reaches_best": (gap.reaches_best, 0.0, 1.0),
         "on_plateau": (gap.basin < 0, 0.0, 1.0),
+        "level": (gap.level, 0.0, 1.0),
     }
     values = torch.stack([part.double().cpu() for part, _, _ in numbers.values()], -1)
     low, high = (torch.tensor([float(number[i]) for number in numbers.values()]).double() for i in (1, 2))
     mean, stderr, ends, samples = bounded_mean(values, low, high, episode)
-    shares = ("reaches_best", "on_plateau")
+    shares = ("on_plateau", "level")
+    reaches = torch.where(gap.level, torch.nan, gap.reaches_best.double())
     return GapMeans(
+        reaches_best=replace(
+            bounded_state_mean(reaches, episode, objective=gap.objective, least=0.0, most=1.0), scale="share"
+        ),
         **{
             name: Estimate(
                 float(mean[i]),
@@ -92,5 +99,5 @@ def gap_means(gap: Gap, episode: Any = None) -> GapMeans:
                 caveat="" if name in shares else gap.caveat,
             )
             for i, name in enumerate(numbers)
-        }
+        },
     )

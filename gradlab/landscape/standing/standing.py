@@ -33,7 +33,7 @@ class Gap:
         gap: highest Q found − Q(s, π(s)), [B], in units of Q; never negative, as the actor's action is one of the
             points the search starts from. The search can miss the highest optimum, so this is a lower bound. For a
             stochastic policy π(s) is its mode.
-        relative: the same over the value range on the action box, [B], in [0, 1]; 0 where Q is constant.
+        relative: the same over the value range on the action box, [B], in [0, 1]; 0 where Q is level.
         own_fit: Q where the actor's own ascent ends − Q(s, π(s)), [B].
         basin_choice: highest Q found − Q where the actor's own ascent ends, [B].
         distance: Euclidean distance from π(s) to the best action found, [B], in the critic's action units.
@@ -44,7 +44,10 @@ class Gap:
         rank: of where that ascent ends, [B], integers from 1: one more than the optima of at least ``threshold`` of the
             range in persistence that are higher.
         reaches_best: whether ascent from π(s) reaches the highest value found, [B], bool; where it does, more training
-            on this critic closes the gap, elsewhere the actor is in the basin of a lower optimum.
+            on this critic closes the gap, elsewhere the actor is in the basin of a lower optimum. Where Q is level
+            there is no best: it says nothing then, and takes no part in the mean over states.
+        level: whether Q(s, ·) is level on the whole box but for rounding, [B], bool: the critic tells nothing of
+            actions there, and the gap and its parts are 0 by that alone.
         optima: how many optima count by that threshold, [B], integers.
         actor_value: Q(s, π(s)), [B].
         best_value: highest Q found, [B].
@@ -67,6 +70,7 @@ class Gap:
     basin: Tensor
     rank: Tensor
     reaches_best: Tensor
+    level: Tensor
     optima: Tensor
     actor_value: Tensor
     best_value: Tensor
@@ -158,6 +162,9 @@ def gap(
     span = optima.value_range.to(raw)
     away = optima.best_action.to(act) - act
     rounding = 16 * torch.finfo(raw.dtype).eps * torch.maximum(best_value.abs(), actor_value.abs())
+    level = torch.maximum(span, raw) <= rounding
+    # Of two roundings the one is easily the whole of the other.
+    raw, basin_choice = raw.masked_fill(level, 0.0), basin_choice.masked_fill(level, 0.0)
     expected, expected_stderr = raw, torch.zeros_like(raw)
     if agent.policy.stochastic:
         mean, expected_stderr = _expected_value(agent, states, critic, draws, generator)
@@ -173,6 +180,7 @@ def gap(
         basin=optima.actor,
         rank=1 + _counted(optima, threshold, reached + rounding),
         reaches_best=basin_choice <= rounding,
+        level=level,
         optima=_counted(optima, threshold, torch.full_like(raw, -torch.inf)),
         actor_value=actor_value,
         best_value=best_value,

@@ -23,7 +23,9 @@ def landscape_numbers(
     ``relative_`` in parts of each state's own range, which compare over training, as the range grows with the critic;
     ``best_basin_share`` is the share of states where ascent from the actor's action reaches the best optimum,
     ``boundary_share`` that of states whose best optimum lies on a face of the box, ``best_distance`` the distance from
-    the actor's action to it as a share of the box's diagonal, and ``value_range`` the range itself. ``missed`` and
+    the actor's action to it as a share of the box's diagonal, and ``value_range`` the range itself. ``level_share`` is
+    the share of states where Q is level on the whole box: there is no best action there, so that they do not count in
+    ``best_basin_share``, which is of no samples for a constant critic. ``missed`` and
     ``coverage`` are what ``unseen`` tells of the search: how many optima no start reached, and the chance that one more
     start would end at one that is known.
 
@@ -51,7 +53,7 @@ def landscape_numbers(
     means = standing.over_states(episode)
     span = standing.value_range.double()
     parts = torch.stack([standing.own_fit, standing.basin_choice], -1).double()
-    # A constant critic has no range and no gap.
+    # A level critic has no range and no gap.
     parts = torch.where(span[:, None] > 0, parts / span[:, None], torch.zeros_like(parts)).clamp(max=1.0)
     mean, stderr, ends, samples = bounded_mean(parts, torch.zeros(2), torch.ones(2), episode)
     own_fit, basin_choice = (
@@ -71,6 +73,7 @@ def landscape_numbers(
         "relative_own_fit": own_fit,
         "relative_basin_choice": basin_choice,
         "best_basin_share": means.reaches_best,
+        "level_share": means.level,
         "boundary_share": state_share(on_face, episode, objective=objective),
         "best_distance": means.distance_share,
         "value_range": state_mean(standing.value_range, episode, objective=objective, least=0),

@@ -215,3 +215,43 @@ def test_wrong_input_is_refused_in_one_line():
         with pytest.raises(GradlabError, match=match) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_level_critic_is_said_to_be_one():
+    """Two states of four level, one of them but for a last digit of float32: there is no best action to reach."""
+    slopes = torch.tensor([0.0, 1e-9, 1.0, 1.0])
+
+    def q(obs, act):
+        return 5.0 + slopes[obs[..., 0].round().long()] * act[..., 0].float()
+
+    actor = nn.Linear(1, 1)
+    nn.init.zeros_(actor.weight)
+    nn.init.constant_(actor.bias, 0.5)
+    found = gap(Agent(actor, [q], [-1.0], [1.0]), torch.arange(4.0)[:, None])
+    assert found.level.tolist() == [True, True, False, False]
+    assert found.gap.tolist() == pytest.approx([0.0, 0.0, 0.5, 0.5])
+    assert found.relative.tolist() == pytest.approx([0.0, 0.0, 0.25, 0.25])
+    assert found.optima.tolist() == [0, 0, 1, 1]
+    means = found.over_states()
+    assert means.level.value == 0.5
+    assert means.level.scale == "share"
+    assert (means.reaches_best.value, means.reaches_best.samples) == (1.0, 2)
+
+
+def test_of_a_critic_that_is_level_everywhere_no_best_is_reached():
+    agent = Agent(Aim([[0.3, 0.1]]), [lambda obs, act: 0 * act.sum(-1) - 3.5], [-1.0, -1.0], [1.0, 1.0])
+    means = gap(agent, table(1)).over_states()
+    assert means.level.value == 1.0
+    assert math.isnan(means.reaches_best.value)
+    assert means.reaches_best.samples == 0
+    # A gap that is small beside the values is a gap: the range is what counts.
+    small = Agent(Aim([[0.3, 0.1]]), [lambda obs, act: 1e-6 * act.sum(-1) - 3.5], [-1.0, -1.0], [1.0, 1.0])
+    assert gap(small, table(1)).level.tolist() == [False]
+
+
+def test_two_roundings_are_no_relative_gap():
+    """In float32 the range of a critic on 1000 with steps of a last digit is a rounding, and so is the gap."""
+    agent = Agent(nn.Linear(1, 1), [lambda obs, act: 1000 + 3e-5 * (9 * act[..., 0]).sin()], [-1.0], [1.0])
+    found = gap(agent, torch.zeros(3, 1))
+    assert found.level.tolist() == [True] * 3
+    assert found.gap.tolist() == found.relative.tolist() == found.basin_choice.tolist() == [0.0] * 3
