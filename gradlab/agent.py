@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlab.arguments import real_number
+from gradlab.arguments import real_number, shown
 from gradlab.critics import Critic, Reduction, check_reduction, evaluate, reduce, refuse_wrong_length
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
@@ -204,7 +204,15 @@ class Agent:
         Raises:
             GradlabError: the shape is not [B, n], n is not the agent's, or a value is not finite.
         """
-        tensor = torch.as_tensor(obs).to(dtype=self.dtype, device=self.device)
+        try:
+            tensor = torch.as_tensor(obs)
+        except (TypeError, ValueError, RuntimeError):
+            raise GradlabError(
+                f"observations: {shown(obs)}; give numbers [states, {self.obs_size or 'n'}], such as a tensor"
+            ) from None
+        if tensor.is_complex():
+            raise GradlabError("observations: the numbers are complex; give real ones")
+        tensor = tensor.to(dtype=self.dtype, device=self.device)
         if images and tensor.ndim > 2 and len(tensor):
             return tensor
         if tensor.ndim != 2 or tensor.shape[0] == 0:

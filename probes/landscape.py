@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.evaluation_mode import in_evaluation
@@ -64,14 +65,13 @@ class Landscape(Probe):
         radius: float = 0.1,
     ) -> None:
         super().__init__(every=every, states=states)
-        if starts < 1 or not 0 <= threshold <= 1 or not 0 < radius <= 1:
+        self.starts = whole_number("probe landscape: starts", starts, 1)
+        self.threshold = real_number("probe landscape: threshold", threshold, 0.0)
+        self.radius = real_number("probe landscape: radius", radius, above=0.0)
+        if self.threshold > 1 or self.radius > 1:
             raise GradlabError(
-                f"probe landscape: starts={starts}, threshold={threshold}, radius={radius}; expected at least one "
-                "start, a threshold from 0 to 1, and a radius above 0 up to 1"
+                f"probe landscape: threshold={self.threshold:g}, radius={self.radius:g}; expected shares, at most 1"
             )
-        self.starts = starts
-        self.threshold = threshold
-        self.radius = radius
         self._kept: Any = None
         self._token = uuid.uuid4().hex
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
 
@@ -60,10 +61,8 @@ class Probe(ABC):
     needs_observations: ClassVar[bool] = True
 
     def __init__(self, *, every: int, states: int) -> None:
-        if every < 1 or states < 1:
-            raise GradlabError(f"probe {self.name}: every={every} and states={states} must be at least 1")
-        self.every = every
-        self.states = states
+        self.every = whole_number(f"probe {self.name}: every", every, 1)
+        self.states = whole_number(f"probe {self.name}: states", states, 1)
 
     def refusal(self, agent: Agent) -> str | None:
         """Why this probe cannot measure this agent, in one line; None when it can."""

@@ -12,6 +12,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, real_tensor, whole_number
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import random_source
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.searching.certificates import certify
 from gradlab.landscape.searching.search import Effort, Ends, search
@@ -127,7 +128,10 @@ def local_optima(
         surface = callable_surface(q, states, low, high)
     if replay is not None:
         known["replay"] = surface.unit(_replayed(replay, surface))
-    seed = 0 if generator is None else int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+    seed = 0
+    if generator is not None:
+        source = random_source(generator)
+        seed = int(torch.randint(2**31, (1,), generator=source, device=source.device))
     span = None if value_range is None else _spanned(value_range, surface)
     ends = search(surface, list(known.values()), Effort(starts, steps, tolerance, radius, seed), span)
     device = q.device if isinstance(q, Agent) else torch.device("cpu")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import shown
+from gradlab.arguments import shown, whole_number
 from gradlab.errors import GradlabError
 
 #: Three digits or fewer: values of a critic agree in as many nearly everywhere.
@@ -149,6 +150,8 @@ def check_critic(agent: Agent, critic: int | None) -> None:
         raise GradlabError("agent: its actions are discrete; there is no landscape over an action box")
     if not agent.critics:
         raise GradlabError("agent: has no critic of (obs, act); a landscape needs one")
+    if critic is not None and (isinstance(critic, bool) or not isinstance(critic, (int, np.integer))):
+        raise GradlabError(f"critic: {shown(critic)}; give the index of one, 0 to {len(agent.critics) - 1}, or None")
     if critic is not None and not -len(agent.critics) <= critic < len(agent.critics):
         raise GradlabError(f"critic: {critic}, but this agent has critics 0 to {len(agent.critics) - 1}")
 
@@ -170,9 +173,8 @@ def callable_surface(q: ActionValue, states: int, low: Any, high: Any) -> Surfac
         raise GradlabError(
             f"q: {shown(q)}; give an Agent, or a function of actions [states, k, p] to values [states, k]"
         )
-    if states < 1:
-        raise GradlabError(f"states: {states}; expected at least one")
-    corners = [_corner(name, corner) for name, corner in (("low", low), ("high", high))]
+    states = whole_number("states", states, 1)
+    corners = [box_corner(name, corner) for name, corner in (("low", low), ("high", high))]
     given = torch.promote_types(corners[0].dtype, corners[1].dtype)
     bottom, top = (corner.to(given) for corner in corners)
     _check_box(bottom, top)
@@ -199,8 +201,16 @@ def callable_surface(q: ActionValue, states: int, low: Any, high: Any) -> Surfac
     return surface
 
 
-def _corner(name: str, value: Any) -> Tensor:
-    """A corner of the action box, [p], in float32 or float64."""
+def box_corner(name: str, value: Any) -> Tensor:
+    """A corner of the action box, [p], in float32 or float64; integers become the default dtype.
+
+    Raises:
+        GradlabError: it is no numbers, or of half precision, complex or bool.
+
+    Example:
+        >>> box_corner("low", [-1, -2])
+        tensor([-1., -2.])
+    """
     try:
         found = torch.atleast_1d(torch.as_tensor(value)).detach().cpu()
     except (TypeError, ValueError, RuntimeError):

@@ -153,7 +153,12 @@ def episode_numbers(episode: Any, states: int) -> Tensor | None:
 
 def _seen(values: Tensor, episode: Any) -> tuple[Tensor, Tensor]:
     """The numbers that are there, float64, and their episodes."""
-    if values.ndim != 1 or (episode is not None and torch.as_tensor(episode).shape != values.shape):
+    if episode is not None:
+        try:
+            episode = torch.as_tensor(episode)
+        except (TypeError, ValueError, RuntimeError):
+            raise GradlabError(f"episode: {shown(episode)}; give one whole number a state, [S]") from None
+    if values.ndim != 1 or (episode is not None and episode.shape != values.shape):
         got = "" if episode is None else f" and episodes {tuple(torch.as_tensor(episode).shape)}"
         raise GradlabError(f"means over states: values {tuple(values.shape)}{got}; give one of each a state, [S]")
     numbers = values.detach().cpu().double()

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_number
+from gradlab.arguments import real_number, real_tensor, shown, switch
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
 from gradlab.landscape.unseen_optima.hill_numbers import effective_number
@@ -119,12 +120,18 @@ def several_actors(
         >>> several_actors(agent, obs, [lambda obs: 0 * obs - 0.5, lambda obs: 0 * obs + 0.5])
         <SeveralActors: 9 states, wins 0.56, 0.44>
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     radius = real_number("radius", radius, 0.0)
     check_critic(agent, critic)
     states = agent.observations(obs)
-    if callable(actors) or len(actors) == 0:
+    conditioned = switch("conditioned", conditioned)
+    if callable(actors) or (isinstance(actors, (list, tuple)) and not actors):
         raise GradlabError("actors: none; give a list of functions of observations, such as [agent.action, other]")
+    if not isinstance(actors, (list, tuple)) or not all(callable(actor) for actor in actors):
+        raise GradlabError(f"actors: {shown(actors)}; give a list of functions of observations")
+    whole_index = isinstance(second, int) and not isinstance(second, bool)
+    if second is not None and not callable(second) and not whole_index:
+        raise GradlabError(f"second: {shown(second)}; give the index of a critic, or a function (obs, act) to values")
     actions = _propose(agent, states, actors, conditioned)
     with torch.no_grad():
         values = _finite(agent.q(states, actions, critic=critic), "critic")
@@ -190,7 +197,7 @@ def _judged(
             values = agent.q(states, actions, critic=second)
         else:
             rows = states.expand(len(actions), *states.shape).reshape(-1, states.shape[1])
-            values = torch.as_tensor(in_evaluation(second)(rows, actions.flatten(0, 1)))
+            values = real_tensor("second", in_evaluation(second)(rows, actions.flatten(0, 1))).detach()
             if values.numel() != actions[..., 0].numel():
                 raise GradlabError(
                     f"second: answered {tuple(values.shape)} for {len(rows)} rows; expected one value each"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_tensor, whole_number
+from gradlab.arguments import real_tensor, shown, switch, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
 from gradlab.statistics.state_means import state_mean, state_share
@@ -97,16 +97,16 @@ def mapping_gap(
         >>> found.nearest.tolist(), found.chosen.tolist(), round(found.mapping.value, 3)
         ([[1, 2]], [1], 0.1)
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     columns = _columns(agent, coordinates)
     table = _items(items, len(columns)).to(states)
-    count = whole_number("nearest", nearest, 1)
+    count, whole = whole_number("nearest", nearest, 1), switch("whole", whole)
     if count > len(table):
         raise GradlabError(f"nearest: {count} of {len(table)} items; choose among as many as there are, or fewer")
     with torch.no_grad():
-        asked = agent.action(states) if proto is None else torch.as_tensor(proto)
+        asked = agent.action(states) if proto is None else real_tensor("proto", proto)
         asked = check_actions("proto", agent, states, asked[None])[0]
         index, distance = nearest_items(asked[:, columns], table, count)
         proto_value = agent.q(states, asked, critic=critic)
@@ -153,11 +153,15 @@ def nearest_items(points: Tensor, items: Tensor, count: int = 1) -> tuple[Tensor
         >>> nearest_items(torch.tensor([[0.4]]), torch.tensor([[0.0], [1.0], [0.5]]), 2)[0]
         tensor([[2, 0]])
     """
-    if points.ndim != 2 or items.ndim != 2 or points.shape[1] != items.shape[1] or not 1 <= count <= len(items):
+    points, items = real_tensor("points", points), real_tensor("items", items)
+    count = whole_number("count", count, 1)
+    if points.ndim != 2 or items.ndim != 2 or points.shape[1] != items.shape[1] or not count <= len(items):
         raise GradlabError(
             f"nearest items: {count} of items {tuple(items.shape)} to points {tuple(points.shape)}; expected [S, d], "
             "[N, d] and from 1 to N of them"
         )
+    points = points if points.is_floating_point() else points.double()
+    items = items.to(points)
     indices, distances = [], []
     for some in points.split(max(1, _DISTANCES // len(items))):
         # The short cut by inner products loses half of the digits where points are near.
@@ -184,6 +188,8 @@ def _smallest(apart: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _columns(agent: Agent, coordinates: Sequence[int] | None) -> list[int]:
     size = agent.action_size
+    if not (coordinates is None or isinstance(coordinates, (list, tuple, range))):
+        raise GradlabError(f"coordinates: {shown(coordinates)}; give a list of action coordinates, or None for all")
     columns = list(range(size)) if coordinates is None else [whole_number("coordinates", c, 0) for c in coordinates]
     if not columns or len(set(columns)) != len(columns) or max(columns) >= size:
         raise GradlabError(f"coordinates: {columns}; expected different action coordinates of 0 to {size - 1}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
-from gradlab.arguments import real_number
+from gradlab.arguments import real_number, real_tensor, shown
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.landscape.actors.many_actors import SeveralActors
@@ -88,6 +88,9 @@ def failure_signatures(
         ['present', 'present']
     """
     same, alone = real_number("same", same), real_number("alone", alone)
+    if not isinstance(actors, SeveralActors):
+        raise GradlabError(f"actors: {shown(actors)}; give what several_actors measured")
+    errors, steps = _estimates("errors", errors), _moments(steps)
     found = []
     if len(actors.values) > 1:
         most = max(actors.win_share, key=lambda share: share.value)
@@ -119,7 +122,7 @@ def trend(steps: Sequence[float], measured: Sequence[Estimate]) -> Estimate:
         >>> round(grown.value, 6), grown.resolved
         (1.0, True)
     """
-    when = np.asarray(steps, dtype=np.float64)
+    when, measured = np.array(_moments(steps), dtype=np.float64), _estimates("measured", measured)
     value = np.array([each.value for each in measured], dtype=np.float64)
     error = np.array([each.stderr for each in measured], dtype=np.float64)
     if len(when) != len(value) or len(when) < 3 or not (np.diff(when) > 0).all():
@@ -145,3 +148,16 @@ def trend(steps: Sequence[float], measured: Sequence[Estimate]) -> Estimate:
     return Estimate(
         change, stderr * scale, samples, first.reference, first.objective, ends=(change - half, change + half)
     )
+
+
+def _moments(steps: Any) -> list[float]:
+    given = real_tensor("steps", steps)
+    if given.ndim != 1:
+        raise GradlabError(f"steps: {shown(steps)}; give a list of training steps")
+    return [float(step) for step in given.tolist()]
+
+
+def _estimates(name: str, given: Any) -> list[Estimate]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, Estimate) for each in given):
+        raise GradlabError(f"{name}: {shown(given)}; give a list of Estimates, one a training step")
+    return list(given)

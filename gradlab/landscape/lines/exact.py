@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_tensor
+from gradlab.arguments import real_tensor, shown
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.lines.breakpoints import segment_breakpoints
 from gradlab.landscape.surface import check_critic
 
@@ -94,11 +94,11 @@ def exact_optima(
         ([tensor([ 0.5000, -0.5000], dtype=torch.float64)], [tensor([ 0.0000, -0.5000], dtype=torch.float64)],
          [tensor([0.5000, 0.5000], dtype=torch.float64)])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     if isinstance(coordinate, bool) or not isinstance(coordinate, int) or not 0 <= coordinate < agent.action_size:
         raise GradlabError(
-            f"coordinate: {coordinate!r}; this agent's actions have coordinates 0 to {agent.action_size - 1}"
+            f"coordinate: {shown(coordinate)}; this agent's actions have coordinates 0 to {agent.action_size - 1}"
         )
     states = agent.observations(obs)
     if act is None:

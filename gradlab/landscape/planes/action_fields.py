@@ -11,8 +11,10 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import shown as printed
+from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.planes.shown import shown_critics, values, values_and_gradients
 
 
@@ -56,12 +58,11 @@ def field(
         >>> dict(picture.q.sizes), picture.gradient.sel(arrow_x=1.0, arrow_y=-1.0).values.ravel().tolist()
         ({'critic': 1, 'state': 1, 'y': 5, 'x': 5}, [-2.0, 2.0])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     shown = shown_critics(agent, critics)
     states = agent.observations(obs)
     axes = plane_axes(agent, plane)
-    if resolution < 2 or arrows < 2:
-        raise GradlabError(f"resolution and arrows: {resolution} and {arrows}; expected at least 2 of each")
+    resolution, arrows = whole_number("resolution", resolution, 2), whole_number("arrows", arrows, 2)
     with torch.no_grad():
         actor = agent.action(states).detach()
     fine = [_side(agent, axis, resolution) for axis in axes]
@@ -99,7 +100,9 @@ def plane_axes(agent: Agent, plane: Any) -> list[int]:
     pair = list(plane) if isinstance(plane, Sequence) and not isinstance(plane, str) else []
     whole = [axis for axis in pair if isinstance(axis, (int, np.integer)) and 0 <= axis < agent.action_size]
     if len(pair) != 2 or len(set(whole)) != 2:
-        raise GradlabError(f"plane: {plane}; expected two different action coordinates of 0 to {agent.action_size - 1}")
+        raise GradlabError(
+            f"plane: {printed(plane)}; expected two different action coordinates of 0 to {agent.action_size - 1}"
+        )
     return [int(axis) for axis in pair]
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians import second_derivatives
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, normal_pair
 from gradlab.landscape.surface import check_critic
@@ -53,7 +53,7 @@ def curvature_plane(
         >>> plane.curvature.tolist(), plane.directions[0].abs().argmax(-1).tolist()
         ([[-6.0, 2.0]], [1, 0])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     actor = actors_action(agent, obs)
     states, size = actor.shape

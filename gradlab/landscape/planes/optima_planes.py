@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import given_optima, measured_agent
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, normal_pair
@@ -54,11 +54,11 @@ def optima_plane(
         >>> plane.marks["best optimum"].round(decimals=2).abs(), plane.determined.tolist()  # all three on one line
         (tensor([[0.5000, 0.0000]], dtype=torch.float64), [[True, False]])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, None)
     actor = actors_action(agent, obs)
     states, size = actor.shape
-    threshold = real_number("threshold", threshold, 0.0)
+    threshold, optima = real_number("threshold", threshold, 0.0), given_optima("optima", optima)
     if len(optima.actions) != states or optima.best_action.shape[-1] != size:
         found = (len(optima.actions), optima.best_action.shape[-1])
         raise GradlabError(

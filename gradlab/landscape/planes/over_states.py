@@ -12,9 +12,9 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_tensor
+from gradlab.arguments import real_tensor, shown
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.planes.shown import shown_critics, values_and_gradients
 from gradlab.landscape.planes.state_planes import StatePlane
 
@@ -77,7 +77,7 @@ def gradient_field_over_states(
         >>> along.gradient.values.ravel().tolist(), along.volatility.values.ravel().tolist()
         ([0.5, 1.0, -2.0], [2.0, 2.0, nan])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     shown = shown_critics(agent, critics)
     on_plane = isinstance(states, StatePlane)
     obs = agent.observations(states.observations() if on_plane else states)
@@ -128,7 +128,10 @@ def _actions(agent: Agent, obs: Tensor, act: Any) -> Tensor:
 def _per_step(name: str, labels: Any, count: int) -> np.ndarray[Any, Any] | None:
     if labels is None:
         return None
-    found = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    try:
+        found = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise GradlabError(f"{name}: {shown(labels)}; give one a step, [T]") from None
     if found.shape != (count,):
         raise GradlabError(f"{name}: shape {found.shape} for {count} steps; give one each")
     return found

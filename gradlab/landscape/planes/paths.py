@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_tensor, whole_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.searching import ascent
 from gradlab.landscape.surface import agent_surface
 
@@ -39,13 +40,12 @@ def ascent_path(
         >>> ascent_path(agent, torch.zeros(1, 1), torch.tensor([[-1.0]]))[-1].round(decimals=3)
         tensor([[0.5000]])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     states = agent.observations(obs)
     surface = agent_surface(agent, states, critic)
-    if steps < 1:
-        raise GradlabError(f"steps: {steps}; expected at least one")
+    steps = whole_number("steps", steps, 1)
     with torch.no_grad():
-        begin = (agent.action(states) if start is None else torch.as_tensor(start).to(states)).detach()
+        begin = (agent.action(states) if start is None else real_tensor("start", start).to(states)).detach()
     if begin.shape != (len(states), surface.size):
         raise GradlabError(f"start: shape {tuple(begin.shape)}; expected {(len(states), surface.size)}")
     diagonal = surface.size**0.5

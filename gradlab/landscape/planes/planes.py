@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent, random_source
 from gradlab.landscape.planes.action_fields import plane_axes
 from gradlab.landscape.planes.plane_geometry import frame, inward
 from gradlab.landscape.surface import check_critic
@@ -59,7 +59,7 @@ def coordinate_plane(agent: Agent, obs: Any, pair: tuple[int, int] = (0, 1)) -> 
         >>> plane.axes, plane.directions[0].tolist()
         (('action 3', 'action 1'), [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, None)
     axes = plane_axes(agent, pair)
     actor = actors_action(agent, obs)
@@ -88,7 +88,7 @@ def random_plane(agent: Agent, obs: Any, *, generator: torch.Generator | None = 
         >>> round(float(u @ u), 6), round(abs(float(u @ v)), 6)
         (1.0, 0.0)
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, None)
     actor = actors_action(agent, obs)
     states, size = actor.shape
@@ -109,5 +109,5 @@ def actors_action(agent: Agent, obs: Any) -> Tensor:
 
 def normal_pair(states: int, size: int, generator: torch.Generator | None) -> Tensor:
     """Two normal vectors a state, [S, 2, p], float64."""
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = random_source(generator)
     return torch.randn(states, 2, size, generator=generator, device=generator.device, dtype=torch.float64)

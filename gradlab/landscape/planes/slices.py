@@ -12,10 +12,10 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_tensor, switch, whole_number
 from gradlab.arguments import shown as printed
-from gradlab.arguments import switch, whole_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.optima_planes import optima_plane
 from gradlab.landscape.planes.plane_geometry import extent
@@ -88,7 +88,7 @@ def slice_plane(
         >>> [round(v, 3) for v in [at.q.item(), *at.gradient.values.tolist(), picture.inside.mean().item()]]
         [-0.25, 0.0, -1.0, 0.486]
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     shown = shown_critics(agent, critics, minimum=True)
     states = agent.observations(obs)
     resolution = whole_number("resolution", resolution, 2)
@@ -168,8 +168,8 @@ def _sides(extents: Tensor, window: Any, resolution: int) -> list[Tensor]:
     count = extents.shape[1]
     if window is not None:
         try:
-            ranges = torch.as_tensor(np.asarray(window, dtype=np.float64))
-        except (TypeError, ValueError):
+            ranges = real_tensor("window", window).detach().double()
+        except GradlabError:
             ranges = torch.zeros(0)
         if ranges.shape != (count, 2) or not bool(torch.isfinite(ranges).all() and (ranges[:, 0] < ranges[:, 1]).all()):
             raise GradlabError(f"window: {printed(window)}; give {count} increasing pairs of numbers, x first")

@@ -7,6 +7,7 @@ import math
 import torch
 import xarray as xr
 
+from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.statistics.state_means import state_mean, state_share
@@ -74,9 +75,11 @@ def one_critic(along: xr.Dataset, critic: str | None) -> xr.Dataset:
     Raises:
         GradlabError: as ``gradient_volatility`` raises.
     """
-    if along.attrs.get("states") != "trajectory":
+    if not isinstance(along, xr.Dataset) or along.attrs.get("states") != "trajectory":
         raise GradlabError("along: no trajectory; give what gradient_field_over_states has of observations [T, n]")
     labels = [str(label) for label in along["critic"].values]
+    if critic is not None and not isinstance(critic, str):
+        raise GradlabError(f"critic: {shown(critic)}; give one of {', '.join(map(repr, labels))}")
     critic = critic or ("followed" if "followed" in labels else labels[0])
     if critic not in labels:
         raise GradlabError(f"critic: {critic!r} is none of {', '.join(map(repr, labels))}")

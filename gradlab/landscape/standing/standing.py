@@ -11,7 +11,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import given_optima, measured_agent, random_source
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.matching_optima import check_optima
 from gradlab.landscape.optima import local_optima
@@ -142,12 +142,14 @@ def gap(
         >>> round(standing.own_fit.item(), 4), standing.basin_choice.item(), standing.rank.item()
         (0.25, 0.0, 1)
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
+    generator = random_source(generator, _SEED)
     draws, threshold = whole_number("draws", draws, 2), real_number("threshold", threshold, 0.0)
     states = agent.observations(obs)
     if optima is None:
         optima = local_optima(agent, states, critic=critic)
+    optima = given_optima("optima", optima)
     if optima.actor is None or optima.reached is None:
         raise GradlabError("optima: found without the actor's action; use local_optima(agent, obs)")
     check_optima(agent, states, optima, critic)
@@ -216,7 +218,7 @@ def gap_by_critic(agent: Agent, obs: Any, **options: Any) -> dict[str, Gap]:
         >>> {name: round(one.gap.item(), 3) for name, one in gap_by_critic(agent, torch.zeros(1, 1)).items()}
         {'followed': 0.0, 'critic 0': 0.25, 'critic 1': 0.25}
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     followed = gap(agent, obs, **options)
     # Where it is the first critic that is followed, it is not searched twice.
     first = agent.reduction == "first"
@@ -238,11 +240,10 @@ def _counted(optima: LocalOptima, threshold: float, value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _expected_value(
-    agent: Agent, obs: Tensor, critic: int | None, draws: int, generator: torch.Generator | None
+    agent: Agent, obs: Tensor, critic: int | None, draws: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """E_{a ~ π}[Q(s, a)] by antithetic pairs, and its standard error, [B] each; with actions clipped to the box."""
     head = agent.head(obs)
-    generator = generator or torch.Generator().manual_seed(_SEED)
     noise = agent.policy.noise((draws, len(obs), agent.action_size), generator, head)
     both = []
     for epsilon in (noise, -noise):

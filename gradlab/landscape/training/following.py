@@ -12,6 +12,8 @@ from torch import Tensor
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.entrance import given_optima
+from gradlab.landscape.surface import box_corner
 from gradlab.statistics.state_means import bounded_state_mean, count_mean, state_mean, state_share
 
 if TYPE_CHECKING:
@@ -125,7 +127,13 @@ def follow(
         ([0], [0], [0.05])
     """
     radius, threshold = real_number("radius", radius, above=0.0), real_number("threshold", threshold, 0.0)
-    width = torch.atleast_1d(torch.as_tensor(high).double() - torch.as_tensor(low).double()).cpu()
+    before, after = given_optima("before", before), given_optima("after", after)
+    corners = [box_corner(name, corner).double() for name, corner in (("low", low), ("high", high))]
+    if corners[0].shape != corners[1].shape:
+        raise GradlabError(
+            f"follow: low has shape {tuple(corners[0].shape)}, high {tuple(corners[1].shape)}; both must be [p]"
+        )
+    width = corners[1] - corners[0]
     _check(before, after, width)
     # A distance of one is the diagonal of the box, whatever its number of coordinates.
     unit = width * len(width) ** 0.5

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.standing.standing import Gap, gap
@@ -81,7 +81,7 @@ def measure_landscape(
         >>> report.numbers["optima"].value, report.control["births"].value, report.numbers["optima"].samples
         (1.0, 0.0, 3)
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     episodes = len(states.episode.unique())
     if episodes < FEWEST_EPISODES:
         raise GradlabError(

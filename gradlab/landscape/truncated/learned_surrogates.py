@@ -13,7 +13,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent, random_source
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
@@ -144,7 +144,7 @@ def surrogate_quality(
         >>> quality.anchor_error.value, quality.escapes.value, quality.spurious.value
         (0.5, 1.0, 0.0)
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     before = check_actions("previous", agent, states, previous).clamp(agent.action_low, agent.action_high)
@@ -154,7 +154,7 @@ def surrogate_quality(
     samples, starts = whole_number("samples", samples, 1), whole_number("starts", starts, 1)
     threshold, slack = real_number("threshold", threshold, 0.0), real_number("slack", slack, 0.0)
     least_slope, radius = real_number("least_slope", least_slope, 0.0), real_number("radius", radius, above=0.0)
-    random = torch.Generator().manual_seed(0) if generator is None else generator
+    random = random_source(generator)
 
     imitation, rows = learned_agent(agent, states, learned, before)
     with torch.no_grad():

@@ -15,6 +15,7 @@ from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import random_source
 from gradlab.landscape.optima import local_optima
 from gradlab.landscape.planes.paths import ascent_path
 from gradlab.landscape.truncated.surrogate_agents import (
@@ -166,7 +167,7 @@ def surrogates(
     threshold = real_number("threshold", threshold, 0.0)
     q = in_evaluation(q)
     agent, obs = _agent_form(q, low, high, states, critic)
-    random = torch.Generator().manual_seed(0) if generator is None else generator
+    random = random_source(generator)
     settings: dict[str, Any] = {"starts": starts, "generator": random}
 
     whole = local_optima(agent, obs, critic=critic, **settings)

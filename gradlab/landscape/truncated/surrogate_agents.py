@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.quasirandom import SobolEngine
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_tensor, shown, whole_number
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent
 from gradlab.landscape.surface import callable_surface, check_critic
 
 #: Rows of which a graph, or a path of ascent, is held at once.
@@ -45,9 +47,10 @@ def surrogate_agent(agent: Agent, obs: Any, threshold: Tensor, *, critic: int | 
         >>> cut.q(states, torch.full((2, 1), 0.6))
         tensor([-0.3600, -0.1000])
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
+    threshold = real_tensor("threshold", threshold).detach().to(states)
     if threshold.shape != states.shape[:1] or bool(threshold.isnan().any()):
         raise GradlabError(
             f"threshold: shape {tuple(threshold.shape)} or NaN values; expected one number for each of {len(states)} "
@@ -84,7 +87,10 @@ def learned_agent(agent: Agent, obs: Any, learned: Learned, previous: Tensor) ->
         >>> other.q(states, torch.zeros(1, 1))
         tensor([0.2500])
     """
-    agent, learned = in_evaluation(agent), in_evaluation(learned)
+    agent = measured_agent(agent)
+    if not callable(learned):
+        raise GradlabError(f"learned: {shown(learned)}; give a function of obs [B, n], act [B, p], previous [B, k, p]")
+    learned = in_evaluation(learned)
     states = agent.observations(obs)
     before = check_actions("previous", agent, states, previous)
     size, count, width = states.shape[1], len(before), agent.action_size
@@ -115,6 +121,7 @@ def function_agent(q: Callable[[Tensor], Tensor], low: Any, high: Any, states: i
         >>> agent.q(obs, torch.ones(2, 1))
         tensor([1., 2.])
     """
+    states = whole_number("states", states, 1)
     surface = callable_surface(q, states, low, high)
 
     def critic(rows: Tensor, act: Tensor) -> Tensor:
@@ -137,7 +144,7 @@ def check_actions(name: str, agent: Agent, states: Tensor, actions: Tensor) -> T
         ...
         gradlab.errors.GradlabError: anchors: shape (3, 1); expected [actors, 3, 1], an action of each in every state
     """
-    found = torch.as_tensor(actions).detach().to(states)
+    found = real_tensor(name, actions).detach().to(states)
     if found.ndim != 3 or found.shape[1:] != (len(states), agent.action_size):
         raise GradlabError(
             f"{name}: shape {tuple(found.shape)}; expected [actors, {len(states)}, {agent.action_size}], "

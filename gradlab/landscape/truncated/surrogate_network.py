@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import measured_agent, random_source
 from gradlab.landscape.surface import check_critic
 from gradlab.landscape.truncated.surrogate_agents import check_actions
 
@@ -114,7 +114,7 @@ def fit_surrogate(
         >>> bool(((learned - torch.tensor([0.0, -0.25])).abs() < 0.05).all())
         True
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     states = agent.observations(obs)
     anchors = check_actions("previous", agent, states, previous).clamp(agent.action_low, agent.action_high)
@@ -123,7 +123,7 @@ def fit_surrogate(
     steps, batch = whole_number("steps", steps, 1), whole_number("batch", batch, 1)
     rate = real_number("learning_rate", learning_rate, above=0.0)
     share = real_number("at_anchors", at_anchors, 0.0)
-    random = torch.Generator().manual_seed(0) if generator is None else generator
+    random = random_source(generator)
     low, high = agent.action_low, agent.action_high
     network = SurrogateNetwork(states.shape[1], low, high, whole_number("width", width, 1), random).to(states.device)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, switch, whole_number
 from gradlab.errors import GradlabError
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import given_optima, measured_agent
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.matching_optima import check_optima
 from gradlab.landscape.optima import local_optima
@@ -127,7 +127,7 @@ def phantom_optima(
         >>> found.by_slope.tolist()
         [1, 1, 1]
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     check_critic(agent, critic)
     radius, threshold = real_number("radius", radius, above=0.0), real_number("threshold", threshold, 0.0)
     most, allow_mismatch = whole_number("most", most, 1), switch("allow_mismatch", allow_mismatch)
@@ -140,7 +140,7 @@ def phantom_optima(
     obs = agent.observations(states.obs)
     if optima is None:
         optima = local_optima(agent, obs, critic=critic)
-    check_optima(agent, obs, optima, critic)
+    check_optima(agent, obs, given_optima("optima", optima), critic)
     row, index = _chosen(optima, threshold, most)
     low, high = agent.action_low.cpu(), agent.action_high.cpu()
     with torch.no_grad():

@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.evaluation_mode import in_evaluation
+from gradlab.landscape.entrance import given_optima, measured_agent
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.slices import slice_plane
 from gradlab.references.simulator import SimulatorReference
@@ -66,8 +66,9 @@ def true_slice(
         >>> bool(abs(picture.q.isel(critic=0) - picture.true).max() < 1e-4)  # this world's critic is right
         True
     """
-    agent = in_evaluation(agent)
+    agent = measured_agent(agent)
     obs = agent.observations(states.obs)
+    optima = given_optima("optima", optima)
     plane = (0, 1) if agent.action_size <= 2 else optima
     cut = slice_plane(agent, obs, plane, resolution=resolution, critics=["followed"])
     origin, directions = (torch.tensor(cut[name].values).double() for name in ("origin", "direction"))

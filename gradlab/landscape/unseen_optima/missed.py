@@ -19,6 +19,7 @@ from torch import Tensor
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.entrance import given_optima
 from gradlab.landscape.found import LocalOptima
 from gradlab.statistics.state_means import bounded_state_mean, count_mean, state_mean
 
@@ -139,7 +140,7 @@ def unseen(optima: LocalOptima, threshold: float = 0.01) -> Unseen:
         >>> [round(end, 2) for end in left.coverage_interval[0].tolist()]  # none of 64 starts reached one alone
         [0.94, 1.0]
     """
-    least = real_number("threshold", threshold, 0.0)
+    least, optima = real_number("threshold", threshold, 0.0), given_optima("optima", optima)
     ranges = optima.value_range.tolist()
     kept = [
         visits[persistence >= least * span]

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gradlab.arguments import real_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.landscape.entrance import given_optima
 from gradlab.landscape.found import LocalOptima
 from gradlab.statistics.state_means import state_mean
 
@@ -76,6 +77,7 @@ def unseen_share(
         True
     """
     least, near = real_number("threshold", threshold, 0.0), real_number("radius", radius, 0.0)
+    first, second = given_optima("first", first), given_optima("second", second)
     if len(first.values) != len(second.values):
         raise GradlabError(
             f"searches: {len(first.values)} and {len(second.values)} states; give two of the same states"
