@@ -18,9 +18,10 @@ _GAP, _ROW_GAP = 0.05, 0.12
 def beside_truth(slices: Mapping[str, xr.Dataset], theme: Theme = "light", uirevision: str = "truth") -> go.Figure:
     """A column a checkpoint: Q(s, ·) by the critic above, Q^π(s, ·) by the simulator below, or as two lines.
 
-    All is relative to the actor's action, Q(s, a) − Q(s, π(s)), as critics may be wrong by a constant without harm; the
-    colours of a panel span its own range, which its title gives. The marks below are the same actions as above: where a
-    critic's optimum lies in a dark place of the truth, it is the critic's invention.
+    All is relative to the actor's action, Q(s, a) − Q(s, π(s)), as critics may be wrong by a constant without harm.
+    The colours of a panel go from the 2nd to the 98th percentile of its own values, so that a few returns that are out
+    of the way leave the others apart; its title gives the whole range. The marks below are the same actions as above:
+    where a critic's optimum lies in a dark place of the truth, it is the critic's invention.
 
     Args:
         slices: checkpoint → one state's slice, ``true_slice(…).isel(state=0)``; all with one action, or all with more.
@@ -42,10 +43,14 @@ def beside_truth(slices: Mapping[str, xr.Dataset], theme: Theme = "light", uirev
     extra: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
     width = (1 - _GAP * (len(slices) - 1)) / max(len(slices), 1)
+    # The words beside y are said once where all columns share them.
+    first = {} if line or not slices else next(iter(slices.values()))["y"].attrs
     for column, (label, one) in enumerate(slices.items()):
         domain = [column * (width + _GAP), column * (width + _GAP) + width]
         drawn, axes, titles = (
-            _lines(one, label, column, domain, theme) if line else _maps(one, label, column, domain, len(slices), theme)
+            _lines(one, label, column, domain, theme)
+            if line
+            else _maps(one, label, column, domain, len(slices), theme, named=column == 0 or one["y"].attrs != first)
         )
         traces += drawn
         extra |= axes
@@ -88,7 +93,7 @@ def _lines(
 
 
 def _maps(
-    one: xr.Dataset, label: str, column: int, domain: list[float], columns: int, theme: Theme
+    one: xr.Dataset, label: str, column: int, domain: list[float], columns: int, theme: Theme, *, named: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
     height = (1 - _ROW_GAP) / 2
     traces: list[dict[str, Any]] = []
@@ -102,9 +107,11 @@ def _maps(
         picture = _above_actor(one, name)
         shared = {"type": "scatter", "xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": index == 0}
         place = one["optimum_place"].values
+        darkest, lightest = (float(end) for end in np.nanpercentile(picture, [2, 98]))
         traces += [
             {"type": "heatmap", "x": one["x"].values.astype(np.float64), "y": one["y"].values.astype(np.float64),
              "z": picture, "xaxis": f"x{number}", "yaxis": f"y{number}", "colorscale": _COLORSCALE, "zsmooth": False,
+             "zmin": darkest, "zmax": lightest,
              "showscale": False, "name": who},
             _optima(place[:, 0], place[:, 1], shared),
             _actor([float(one["actor_place"][0])], [float(one["actor_place"][1])], shared),
@@ -124,7 +131,7 @@ def _maps(
             anchor=f"x{number}",
             scaleanchor=f"x{number}",
             **quiet,
-            **({"title": {**title, "text": words[1]}} if column == 0 else {}),
+            **({"title": {**title, "text": words[1]}} if named else {}),
         )
         span = float(np.nanmax(picture) - np.nanmin(picture))
         notes.append(_title(f"<b>{label}</b>, {who}: spans {span:.3g}", domain, top))

@@ -85,14 +85,17 @@ def draw(
                 step(f"{checkpoint.path.name}: drawing it beside the truth")
                 slices[f"{checkpoint.step:,} steps"] = _slice(checkpoint, simulator, last.states[[at]], settings)
             size = saved[order[0]][0].agent.action_size
-            plane = "on the plane through the actor's action and the critic's best optimum, and its second best if any"
+            plane = (
+                "on a plane through the actor's action and the critic's best optimum (half of the actions move from "
+                "the one to the other along x, the others along y, so that it fills a rectangle of the box)"
+            )
             write(
                 beside_truth(slices),
                 f"landscape_{algorithm.lower()}_{task.split('-')[0].lower()}_{word}",
                 f"{algorithm} on {task}: the critic's Q(s, ·) and the simulator's ({settings.horizon} rewards) "
                 f"{plane if size > 2 else 'over the box of actions'}, at that of {len(last.states)} states where the "
                 f"gap of the last checkpoint is {_WORDS[word]}, as a share of Q's range. Both are relative to the "
-                "actor's action, and each picture is dark at its own lowest value and light at its highest.",
+                "actor's action, and each picture is dark at its own lowest values and light at its highest.",
                 380 if size == 1 else 620,
             )
     return drawn

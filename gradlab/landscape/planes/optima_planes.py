@@ -17,7 +17,7 @@ from gradlab.landscape.planes.planes import SATURATED, Plane, actors_action, nor
 from gradlab.landscape.surface import check_critic
 
 #: Points nearer than this share of the box's diagonal give no direction; the search for optima is no finer.
-_SAME = 5e-3
+SAME = 5e-3
 
 
 def optima_plane(
@@ -59,12 +59,7 @@ def optima_plane(
     actor = actors_action(agent, obs)
     states, size = actor.shape
     threshold, optima = real_number("threshold", threshold, 0.0), given_optima("optima", optima)
-    if len(optima.actions) != states or optima.best_action.shape[-1] != size:
-        found = (len(optima.actions), optima.best_action.shape[-1])
-        raise GradlabError(
-            f"optima: of {found[0]} states with {found[1]} actions, but there are {states} with {size}; give those of "
-            "the same observations"
-        )
+    check_states(optima, states, size)
     best, second = (point.to(actor) for point in two_best(optima, threshold))
     words = ("towards the best optimum", "towards the second best")
     marks = {"actor": actor, "best optimum": best, "second best": second}
@@ -74,8 +69,18 @@ def optima_plane(
     low, high = agent.action_low.double(), agent.action_high.double()
     toward = torch.stack([best - actor, torch.nan_to_num(second - actor)], 1)
     drawn = inward(normal_pair(states, size, generator).to(actor), actor, low, high, SATURATED)
-    directions, determined = frame(toward, drawn, _SAME * float((high - low).norm()))
+    directions, determined = frame(toward, drawn, SAME * float((high - low).norm()))
     return Plane(actor, directions, words, kind, marks, determined)
+
+
+def check_states(optima: LocalOptima, states: int, size: int) -> None:
+    """Raise one line unless optima are of so many states and action coordinates."""
+    if len(optima.actions) != states or optima.best_action.shape[-1] != size:
+        found = (len(optima.actions), optima.best_action.shape[-1])
+        raise GradlabError(
+            f"optima: of {found[0]} states with {found[1]} actions, but there are {states} with {size}; give those of "
+            "the same observations"
+        )
 
 
 def two_best(optima: LocalOptima, threshold: float) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.landscape.entrance import given_optima, measured_agent
 from gradlab.landscape.found import LocalOptima
+from gradlab.landscape.planes.halved_planes import halved_plane, moved_actions
 from gradlab.landscape.planes.slices import slice_plane
 from gradlab.references.simulator import SimulatorReference
 from gradlab.simulation.states import States
@@ -29,8 +30,9 @@ def true_slice(
 ) -> xr.Dataset:
     """Q of the critic that the actor follows, and the true Q^π, on one plane of actions at each state.
 
-    With one or two actions the plane is the whole box; with more it is the one through the actor's action, the best
-    optimum and the second best. Every point of it is rolled out, so that the cost is ``resolution``² rollouts a state.
+    With one or two actions the plane is the whole box; with more it is that of ``halved_plane``, a rectangle through
+    the actor's action and the best optimum. Every point of it is rolled out, so that the cost is ``resolution``²
+    rollouts a state.
 
     Args:
         agent: the agent.
@@ -69,7 +71,7 @@ def true_slice(
     agent = measured_agent(agent)
     obs = agent.observations(states.obs)
     optima = given_optima("optima", optima)
-    plane = (0, 1) if agent.action_size <= 2 else optima
+    plane = (0, 1) if agent.action_size <= 2 else halved_plane(agent, obs, optima, threshold=threshold)
     cut = slice_plane(agent, obs, plane, resolution=resolution, critics=["followed"])
     origin, directions = (torch.tensor(cut[name].values).double() for name in ("origin", "direction"))
     count = directions.shape[1]
@@ -85,11 +87,11 @@ def true_slice(
         whole[inside] = part.cpu()
         cut[name] = (spatial, whole.numpy())
         cut[name].attrs["units"] = "return"
-    if len(states) == 1:
+    if len(states) == 1 and agent.action_size > 2:
         # With several states the words are what is meant, and ``determined`` says where it is so.
-        for name, determined in zip(("x", "y"), cut["determined"].values[0], strict=False):
-            if not determined:
-                cut[name].attrs["long_name"] = "a random direction"
+        for name, determined, direction in zip("xy", cut["determined"].values[0], directions[0], strict=True):
+            moved = moved_actions(direction)
+            cut[name].attrs["long_name"] = f"{moved}, to the best" if determined else moved
 
     with torch.no_grad():
         actor = agent.action(obs).clamp(agent.action_low, agent.action_high)
