@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from gradlab.errors import GradlabError
 
 #: Random weightings, and numbers of them at a time; more groups have fewer weightings, but no fewer than the least.
 _WEIGHTINGS, _LEAST, _NUMBERS = 8_000, 1_000, 4_000_000
+#: Most numbers of weightings that are kept from one call to the next (8 MB).
+_KEPT = 1_000_000
 _SEED = 6_350_461
 
 
@@ -78,13 +82,8 @@ def bounded_mean(
 
 def _weighted(sums: Tensor, sizes: Tensor, span: Tensor, tail: float) -> tuple[Tensor, Tensor]:
     """The two quantiles, of numbers whose lowest is zero, [k] each."""
-    groups = len(sums)
-    generator = torch.Generator().manual_seed(_SEED)
-    count = max(_LEAST, min(_WEIGHTINGS, _NUMBERS // (groups + 1)))
     numbers, weight, extra = [], [], []
-    for chunk in torch.arange(count).split(max(1, _NUMBERS // (groups + 1))):
-        # Exponential weights over their sum are uniform on the simplex.
-        drawn = torch.empty(len(chunk), groups + 1, dtype=torch.float64).exponential_(generator=generator)
+    for drawn in _weightings(len(sums)):
         numbers.append(drawn[:, :-1] @ sums)
         weight.append(drawn[:, :-1] @ sizes)
         extra.append(drawn[:, -1] * sizes.mean())
@@ -92,3 +91,25 @@ def _weighted(sums: Tensor, sizes: Tensor, span: Tensor, tail: float) -> tuple[T
     lower = (total / (below + one)).quantile(tail, dim=0)
     upper = ((total + one * span) / (below + one)).quantile(1 - tail, dim=0)
     return lower, upper
+
+
+def _weightings(groups: int) -> Iterator[Tensor]:
+    """Weights of the groups and of the one more, [weightings, groups + 1], a few million numbers at a time."""
+    count = max(_LEAST, min(_WEIGHTINGS, _NUMBERS // (groups + 1)))
+    if count * (groups + 1) <= _KEPT:
+        yield _kept(count, groups + 1)
+        return
+    generator = torch.Generator().manual_seed(_SEED)
+    for chunk in torch.arange(count).split(max(1, _NUMBERS // (groups + 1))):
+        yield _drawn(len(chunk), groups + 1, generator)
+
+
+@lru_cache(maxsize=1)
+def _kept(count: int, weights: int) -> Tensor:
+    """The same for every call of as many groups, and drawing them takes longer than all the rest."""
+    return _drawn(count, weights, torch.Generator().manual_seed(_SEED))
+
+
+def _drawn(count: int, weights: int, generator: torch.Generator) -> Tensor:
+    # Exponential weights over their sum are uniform on the simplex.
+    return torch.empty(count, weights, dtype=torch.float64).exponential_(generator=generator)
