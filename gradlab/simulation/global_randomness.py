@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 @contextmanager
@@ -23,6 +22,9 @@ def global_randomness_kept() -> Iterator[None]:
         >>> random.random() == inside
         True
     """
+    # Here, so that a worker process that only steps environments need not load it.
+    import torch
+
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield

@@ -291,6 +291,12 @@ def test_an_interrupt_ends_the_processes_and_the_next_states_have_others():
     lanes.close()
 
 
+def test_a_process_that_only_steps_environments_does_not_load_torch():
+    program = "import gradlab.simulation.lanes.replay_worker, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_processes_import_the_very_package_of_this_one(tmp_path, monkeypatch):
     other = tmp_path / "gradlab"
     other.mkdir()
