@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 
 from gradlab.errors import GradlabError
@@ -59,7 +59,7 @@ def effective_number(kind: Tensor, kinds: int, *, episode: Any = None, objective
     low, high = corrected - half, corrected + half
     if seen < kinds:
         # A kind never seen may have a share of up to u (C. Clopper, E. Pearson 1934) and add its own entropy.
-        unseen = float(beta.ppf(0.975, 1, count))
+        unseen = float(betaincinv(1, count, 0.975))
         rest = -math.log1p(-unseen) * (1 - unseen) - unseen * math.log(unseen / (kinds - seen))
         high = max(high, found.value * (1 - unseen) + rest)
     low = min(max(low, 0.0), found.value)
