@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call, vjp, vmap
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.ledger.moments import Source
-from gradlab.products import parameter_gradient
+from gradlab.products import HeadModule, check_draws, parameter_gradient
 from gradlab.simulation.states import States
 
 #: Most independent units that a pool is divided into; more states or episodes are put together.
 UNITS = 64
+#: States whose products are taken at a time.
+_STATES = 4096
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,47 @@ class Pool:
 
     def source(self, agent: Agent, v: Tensor, weights: Tensor, waypoints: tuple[int, ...]) -> Source:
         """The units' own sums Σ_i w_i J_iᵀ v_i, for cotangents [k, B, m] and weights [k, B]."""
-        sums, masses = [], []
-        for unit in range(self.count):
-            at = self.unit == unit
-            weighted = v[:, at] * (int(at.sum()) * weights[:, at]).to(v)[..., None]
-            sums.append(flat_gradients(agent, self.obs[at], weighted))
-            masses.append(weights[:, at].sum(-1))
-        return Source(torch.stack(sums), torch.stack(masses), waypoints, self.units)
+        masses = torch.stack([weights[:, self.unit == unit].sum(-1) for unit in range(self.count)])
+        weighted = v * weights.to(v)[..., None]
+        return Source(unit_gradients(agent, self.obs, weighted, self.unit), masses, waypoints, self.units)
 
 
 def flat_gradients(agent: Agent, obs: Tensor, v: Tensor) -> Tensor:
     """(1/B) Σ_i J_iᵀ v_i of cotangents [k, B, m] as rows [k, P], parameters in the agent's order."""
     gradients = parameter_gradient(agent, obs, v)
     return torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1)
+
+
+def unit_gradients(agent: Agent, obs: Tensor, v: Tensor, unit: Tensor) -> Tensor:
+    """Σ_i J_iᵀ v_i over the states of each unit, [units, k, P], for cotangents [k, B, m] and units [B].
+
+    All units in one mapped product, which small actors are done with several times sooner; one product each where the
+    head cannot be mapped (control flow on values, unsupported operations).
+
+    Raises:
+        GradlabError: a cotangent is NaN or infinite (counted and located).
+    """
+    check_draws(v, len(obs), v.shape[-1])
+    sizes = torch.bincount(unit)
+    order = unit.argsort(stable=True)
+    # Units of fewer states are filled up with a state whose cotangent is zero.
+    filled = torch.arange(int(sizes.max()), device=unit.device) < sizes[:, None]
+    states = torch.zeros_like(filled, dtype=torch.long).masked_scatter(filled, order)
+    cotangents = (v[:, states] * filled.to(v)[..., None]).transpose(0, 1)
+    head, named = HeadModule(agent), agent.named_parameters()
+    parameters = {f"actor.{name}": parameter.detach() for name, parameter in named.items()}
+
+    def of_one(own: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
+        pull = vjp(lambda swapped: functional_call(head, swapped, (own,)), parameters)[1]
+        gradients = vmap(lambda draw: pull(draw)[0])(draws)
+        return tuple(gradients[name] for name in parameters)
+
+    try:
+        parts = vmap(of_one, chunk_size=max(1, _STATES // states.shape[1]))(obs[states], cotangents)
+    except RuntimeError:
+        own = [unit == i for i in range(len(sizes))]
+        return torch.stack([flat_gradients(agent, obs[at], v[:, at] * int(at.sum())) for at in own])
+    return torch.cat([part.detach().flatten(2) for part in parts], dim=2)
 
 
 def make_pool(agent: Agent, name: str, given: Any, weights: Any = None) -> Pool:

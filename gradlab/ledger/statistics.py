@@ -241,7 +241,7 @@ def _skewness_shift(deviations: list[Tensor], stderr: float, half: float) -> flo
 
 def _form(matrix: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """aᵀ M b for matrices [..., K, K] → [...]."""
-    return torch.einsum("k,...kl,l->...", a, matrix, b)
+    return (matrix @ b) @ a
 
 
 def _root(squared: Tensor) -> Tensor:
