@@ -73,12 +73,12 @@ def local_optima(
 
     Scrambled Sobol starts, the actor's action in the agent form, and the replay action where it is given, climb by
     projected ascent that follows kinks, so that piecewise-linear critics are no exception. A start from which the
-    values rise to a higher one on the straight way there is linked to that one and climbs no further; the actor's
-    and the replay action always climb themselves. The last stretch is Goldstein ascent, along hulls of gradients,
-    without second derivatives. Ends that are near and uphill of each other, or joined by a path that dips by no more
-    than ``tolerance`` times the value range, are one optimum. Optima on faces of the box count. A plateau is not a
-    maximum: an optimum whose top is level in every direction is left out, so a constant critic has none. Values are
-    in the critic's own dtype; rises within rounding of it are level.
+    values rise to a higher place, where another one is or was, on the straight way there is linked to that one and
+    climbs no further; the actor's and the replay action always climb themselves. The last stretch is Goldstein ascent,
+    along hulls of gradients, without second derivatives. Ends that are near and uphill of each other, or joined by a
+    path that dips by no more than ``tolerance`` times the value range, are one optimum. Optima on faces of the box
+    count. A plateau is not a maximum: an optimum whose top is level in every direction is left out, so a constant
+    critic has none. Values are in the critic's own dtype; rises within rounding of it are level.
 
     Args:
         q: an Agent; or a function of actions [S, k, p] → values [S, k], differentiable, for any k. It is given actions

@@ -1,86 +1,134 @@
-"""Which points climb to the same top as a higher one, told by a few values on the way there.
+"""Which points climb to the same top as a higher one, told by a few looks on the way there.
 
 The hill-valley test (Ursem, "Multinational evolutionary algorithms", CEC 1999): two points share a hill when no value
 on the segment between them dips. Here a point is linked to the nearest higher one that lies uphill of it, and only
 where the values along the way rise to one top: a dip anywhere, even above the lower point, keeps the two apart.
-A link costs a few values where a climb costs a few dozen gradients.
+Cubics through the values and slopes at hand say where a dip is likeliest, so that a link costs one or two looks where
+a climb costs a few dozen gradients.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from gradlab.landscape.searching.ascent import feasible
-from gradlab.landscape.searching.merging import pack, query_blocks
+from gradlab.landscape.searching.ascent import Climb, feasible
+from gradlab.landscape.searching.cubics import PLACES, cubics
+from gradlab.landscape.searching.merging import PAIRS, pack
 from gradlab.landscape.surface import Surface
 
-#: Values per unit length of a segment in the unit box, and the least and most of one segment.
-_DENSITY, _FEWEST, _MOST = 12.0, 2, 12
-#: The least cosine between the gradient and the way to a higher point that counts as uphill.
-_UPHILL = 0.5
+#: Looks at one way at most.
+_LOOKS = 2
+#: Where the first look goes when no dip is predicted: of evenly spaced hills it would meet the tops in the middle.
+_FIRST = 0.382
 
 
-def targets(state: Tensor, point: Tensor, value: Tensor, gradient: Tensor, states: int) -> Tensor:
-    """For every row the nearest higher row of its state that lies uphill of it, [N]; itself where there is none.
+def targets(climb: Climb, asked: int, states: int, uphill: float) -> Tensor:
+    """For each of the first ``asked`` rows the nearest higher row of its state that lies uphill of it, [asked].
 
-    Between rows of equal value the earlier counts as the higher.
+    It is the row itself where there is none. Uphill is where the cosine between the slope and the way there is at
+    least ``uphill``. Between rows of equal value the earlier counts as the higher.
     """
-    order = torch.argsort(value, descending=True, stable=True)
-    table, filled = pack(state[order], states)
-    target = torch.arange(len(state))
-    slope = feasible(point, gradient)
+    state, point, value, gradient = climb.state, climb.point, climb.value, climb.gradient
+    target = torch.arange(asked)
+    if asked == 0:
+        return target
+    slope = feasible(point[:asked], gradient[:asked])
     slope = slope / slope.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
     level = (slope == 0).all(-1)
-    for rows, there, queries in query_blocks(table, filled):
-        x, everyone = point[order[rows[:, queries]]], point[order[rows]]
-        distance = torch.cdist(x, everyone)
-        up = slope[order[rows[:, queries]]]
-        along = up @ everyone.mT - (up * x).sum(-1, keepdim=True)
-        higher = torch.arange(rows.shape[1]) < queries[:, None]
-        uphill = (along >= _UPHILL * distance) | level[order[rows[:, queries]]][..., None]
-        distance.masked_fill_(~(higher & uphill & there[:, None, :]), torch.inf)
-        nearest, which = distance.min(-1)
-        good = torch.isfinite(nearest) & there[:, queries]
-        target[order[rows[:, queries]][good]] = order[rows.gather(1, which)[good]]
+    every, there = pack(state, states)
+    some, filled = pack(state[:asked], states)
+    wide = min(some.shape[1], max(1, PAIRS // every.shape[1]))
+    block = max(1, PAIRS // (every.shape[1] * wide))
+    for rows, known, ask, full in zip(*(part.split(block) for part in (every, there, some, filled)), strict=True):
+        everyone = point[rows]
+        for columns in torch.arange(some.shape[1]).split(wide):
+            one = ask[:, columns]
+            x, up = point[one], slope[one]
+            distance = torch.cdist(x, everyone)
+            along = up @ everyone.mT - (up * x).sum(-1, keepdim=True)
+            mine, theirs = value[one][..., None], value[rows][:, None]
+            higher = (theirs > mine) | ((theirs == mine) & (rows[:, None] < one[..., None]))
+            towards = (along >= uphill * distance) | level[one][..., None]
+            distance.masked_fill_(~(higher & towards & known[:, None, :]), torch.inf)
+            nearest, which = distance.min(-1)
+            good = torch.isfinite(nearest) & full[:, columns]
+            target[one[good]] = rows.gather(1, which)[good]
     return target
 
 
-def link(surface: Surface, state: Tensor, point: Tensor, value: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
-    """Which rows rise to their ``target`` [N] without a dip of more than ``allowed`` [N] on the straight way, [N]."""
-    linked = torch.zeros(len(state), dtype=torch.bool)
-    rows = (target != torch.arange(len(state))).nonzero().flatten()
-    if len(rows) == 0:
-        return linked
-    end = value[target[rows]]
-    start, move = point[rows], point[target[rows]] - point[rows]
-    count = (move.norm(dim=-1) * _DENSITY).ceil().clamp(_FEWEST, _MOST).long()
-    number = torch.arange(1, _MOST + 1)
-    share = number / (count[:, None] + 1).to(point.dtype)
-    # Places beyond the last inner one repeat the end, which is known.
-    met = end[:, None].expand(-1, _MOST).clone()
+def link(surface: Surface, start: Climb, end: Climb, allowed: Tensor) -> Tensor:
+    """Which rows rise from ``start`` to ``end`` without a dip of more than ``allowed`` [N] on the straight way, [N].
 
-    def ask(places: Tensor) -> None:
-        at = (start[:, None] + share[..., None] * move[:, None])[places]
-        met[places] = surface.values(state[rows][:, None].expand(-1, _MOST)[places], at)
-
-    # Most that fail do so in the middle, so that it is asked for first.
-    middle = number == (count[:, None] + 1) // 2
-    ask(middle)
-    holds = value[rows] - met[middle] <= allowed[rows]
-    ask((number <= count[:, None]) & ~middle & holds[:, None])
-    way = torch.cat([value[rows][:, None], met, end[:, None]], 1)
-    left, right = way.cummax(1).values, way.flip(1).cummax(1).values.flip(1)
-    dip = (torch.minimum(left, right) - way).amax(1)
-    linked[rows] = holds & (dip <= allowed[rows])
-    return linked
+    The first look is where the cubic between the two dips most, or else before the middle; another is taken only where
+    the cubics through what was met dip.
+    """
+    ways = _Ways.between(start, end)
+    dips = torch.zeros(len(ways.share), dtype=torch.bool)
+    for look in range(_LOOKS):
+        dip, place = ways.dip()
+        falls = dip > allowed
+        rows = ((falls | (look == 0)) & ~dips).nonzero().flatten()
+        ways.look(surface, rows, torch.where(falls, place, _FIRST)[rows])
+        dips |= (ways.value.cummax(1).values - ways.value).amax(1) > allowed
+    return ~dips
 
 
-def roots(target: Tensor, linked: Tensor) -> Tensor:
-    """Where the chain of links from each row ends, [N]; links go up only, so that there are no cycles."""
-    root = torch.where(linked, target, torch.arange(len(target)))
+@dataclass
+class _Ways:
+    """Straight ways with K looks each, in their order.
+
+    Attributes:
+        start: where they begin, [N].
+        move: the whole way, [N, p].
+        share: how far along each look is, [N, K]; a way with fewer looks repeats its end.
+        value: Q there, [N, K].
+        slope: of Q along the way, per its whole length, [N, K].
+    """
+
+    start: Climb
+    move: Tensor
+    share: Tensor
+    value: Tensor
+    slope: Tensor
+
+    @staticmethod
+    def between(start: Climb, end: Climb) -> _Ways:
+        move = end.point - start.point
+        slope = torch.stack([(one.gradient * move).sum(-1) for one in (start, end)], 1)
+        share = torch.tensor([0.0, 1.0]).to(move).expand(len(move), 2)
+        return _Ways(start, move, share, torch.stack([start.value, end.value], 1), slope)
+
+    def dip(self) -> tuple[Tensor, Tensor]:
+        """How far the cubics between the looks fall before they rise again, [N], and where they are lowest, [N]."""
+        width = self.share.diff(dim=1)
+        slopes = self.slope[:, :-1] * width, self.slope[:, 1:] * width
+        curve = cubics(self.value[:, :-1], self.value[:, 1:], *slopes).flatten(1)
+        places = (self.share[:, :-1, None] + width[..., None] * PLACES.to(width)).flatten(1)
+        before = torch.maximum(curve.cummax(1).values, self.value[:, :1])
+        after = torch.maximum(curve.flip(1).cummax(1).values.flip(1), self.value[:, -1:])
+        dip, lowest = (torch.minimum(before, after) - curve).max(1)
+        return dip, places.gather(1, lowest[:, None]).squeeze(1)
+
+    def look(self, surface: Surface, rows: Tensor, share: Tensor) -> None:
+        """One look more at the ways of ``rows``, in place."""
+        at = self.start.point[rows] + share[:, None] * self.move[rows]
+        value, gradient = surface.climb(self.start.state[rows], at)
+        slope = (gradient * self.move[rows]).sum(-1)
+        old = self.share, self.value, self.slope
+        parts = [torch.cat([part, part[:, -1:]], 1) for part in old]
+        for part, new in zip(parts, (share, value, slope), strict=True):
+            part[rows, -1] = new
+        order = parts[0].argsort(dim=1, stable=True)
+        self.share, self.value, self.slope = (part.gather(1, order) for part in parts)
+
+
+def roots(leader: Tensor) -> Tensor:
+    """Where the chain of leaders from each row ends, [N]; links go up only, so that there are no cycles."""
     while True:
-        further = root[root]
-        if torch.equal(further, root):
-            return root
-        root = further
+        further = leader[leader]
+        if torch.equal(further, leader):
+            return leader
+        leader = further

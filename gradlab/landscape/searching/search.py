@@ -9,24 +9,19 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from gradlab.errors import GradlabError
-from gradlab.landscape.searching import ascent, linking, merging, plateaus, stationary
+from gradlab.landscape.searching import ascent, merging, passes, plateaus, stationary
+from gradlab.landscape.searching.climbing import LONGEST, climb_all, highest_of
 from gradlab.landscape.surface import Surface
 
-#: The first step and the longest, as shares of the unit box's diagonal.
-_FIRST, _LONGEST = 0.05, 0.2
-#: Steps between two looks for points that have met; starts and steps down to the lowest value.
-_LOOK, _BOTTOMS, _DESCENT = 4, 4, 12
-#: How much smaller each next radius of Goldstein ascent is.
-_CLOSER = 16.0
+#: The first step, as a share of the unit box's diagonal; starts and steps down to the lowest value.
+_FIRST, _BOTTOMS, _DESCENT = 0.05, 4, 12
 #: Fall per step, as a share of the range of the starts, at which the way down is at its end.
 _FALL = 1e-4
-#: Steps before which points are linked to higher ones; not on a line, where meeting is enough, and in more than two
-#: dimensions, where starts are far apart, from the fourth only.
-_LINKS = (2, 4, 8, 16, 32)
-#: Turns of Goldstein ascent and renewed climb, and trials in each, times two more than there are actions.
-_TURNS, _TRIALS = 10, 3
-#: Steps on a top for its last digits.
-_TOP = 6
+#: Turns of Goldstein ascent, and trials in each, times two more than there are actions; radii, as multiples of the
+#: merging radius; the rise, as a share of the tolerance, that earns another turn at the same radius.
+_TURNS, _TRIALS, _RADII, _RISE = 10, 3, (2.0, 0.125), 0.1
+#: Steps on a top for its last digits, and the length of the first, as a share of the merging radius.
+_TOP, _DIGITS = 6, 1 / 16
 
 
 @dataclass(frozen=True)
@@ -76,18 +71,25 @@ def search(surface: Surface, known: list[Tensor], effort: Effort, value_range: T
     climb = _begin(surface, known, effort)
     points = len(climb.state) // count
     lowest = _descend(surface, climb, points)
-    owner = _climb(surface, climb, lowest, effort, value_range)
+    owner = climb_all(
+        surface,
+        climb,
+        lowest,
+        value_range,
+        starts=effort.starts,
+        steps=effort.steps,
+        tolerance=effort.tolerance,
+        radius=effort.radius,
+    )
     climb, owner = _keep(climb, owner)
 
-    highest = _highest(climb.state, climb.value, count)
+    highest = highest_of(climb.state, climb.value, count)
     span = highest - lowest if value_range is None else value_range.to(lowest).expand(count)
     rounding = 8 * torch.finfo(lowest.dtype).eps * torch.maximum(highest.abs(), lowest.abs())
     flat = plateaus.level(surface, climb, radius=2 * effort.radius, span=span, rounding=rounding)
 
-    climb = _settle(
-        surface, climb, flat, torch.maximum(_least(lowest, climb), 1e-5 * effort.tolerance * span)[climb.state], effort
-    )
-    highest = _highest(climb.state, climb.value, count)
+    climb = _settle(surface, climb, flat, _RISE * effort.tolerance * span[climb.state], effort)
+    highest = highest_of(climb.state, climb.value, count)
     span = highest - lowest if value_range is None else span
     peak, persistence = merge(surface, climb, torch.maximum(effort.tolerance * span, rounding))
     # The passes between optima can lie below where descent ended: no persistence exceeds the range.
@@ -124,73 +126,18 @@ def _begin(surface: Surface, known: list[Tensor], effort: Effort) -> ascent.Clim
     return climb
 
 
-def _climb(surface: Surface, climb: ascent.Climb, lowest: Tensor, effort: Effort, value_range: Tensor | None) -> Tensor:
-    """Climb, in place; the row that each start ends as, [N].
-
-    Most starts need not climb: they are linked to a higher one on the same hill. The known points always do.
-    """
-    owner = torch.arange(len(climb.state))
-    going = torch.ones(len(climb.state), dtype=torch.bool)
-    free = owner % (len(owner) // surface.states) < effort.starts
-    for step in range(effort.steps):
-        if step % _LOOK == 0:
-            least = _least(lowest, climb)[climb.state]
-        if step in _LINKS and surface.size > 1 and step >= min(surface.size, 4):
-            span = _highest(climb.state, climb.value, surface.states) - lowest if value_range is None else value_range
-            _link(surface, climb, owner, going, free, effort.tolerance * span)
-        elif step % _LOOK == 0:
-            _meet(surface, climb, owner, going, effort.radius)
-        if not _step(surface, climb, going, least):
-            break
-    _meet(surface, climb, owner, going, effort.radius)
-    return owner
-
-
-def _link(surface: Surface, climb: ascent.Climb, owner: Tensor, going: Tensor, free: Tensor, allowed: Tensor) -> None:
-    """Let points on the hill of a higher one follow it; ``owner`` and ``going`` change in place."""
-    rows = going.nonzero().flatten()
-    here = climb.take(rows)
-    target = linking.targets(here.state, here.point, here.value, here.gradient, surface.states)
-    target = torch.where(free[rows], target, torch.arange(len(rows)))
-    linked = linking.link(
-        surface, here.state, here.point, here.value, target, allowed.expand(surface.states)[here.state]
-    )
-    leader = torch.arange(len(owner))
-    leader[rows] = rows[linking.roots(target, linked)]
-    owner.copy_(leader[owner])
-    going &= leader == torch.arange(len(owner))
-
-
 def _keep(climb: ascent.Climb, owner: Tensor) -> tuple[ascent.Climb, Tensor]:
     """Only the rows that own something, and the owners' new numbers."""
     rows, place = torch.unique(owner, return_inverse=True)
     return climb.take(rows), place
 
 
-def _highest(state: Tensor, value: Tensor, states: int) -> Tensor:
-    return torch.full((states,), -torch.inf, dtype=value.dtype).scatter_reduce(0, state, value, "amax")
-
-
-def _least(lowest: Tensor, climb: ascent.Climb) -> Tensor:
-    """Rise per step, [S], that is lost in the rounding of the range seen so far."""
-    highest = _highest(climb.state, climb.value, len(lowest))
-    return 64 * torch.finfo(lowest.dtype).eps * (highest - lowest)
-
-
-def _step(surface: Surface, climb: ascent.Climb, going: Tensor, least: Tensor) -> bool:
-    """One trial step, in place, of the points that are going and not resting; False when there are none."""
-    last = torch.finfo(least.dtype).eps ** 0.5 / 4
-    rows = (going & ~ascent.resting(climb, last, least)).nonzero().flatten()
-    if len(rows):
-        climb.put(rows, ascent.advance(surface, climb.take(rows), _LONGEST * surface.size**0.5))
-    return len(rows) > 0
-
-
-def _settle(surface: Surface, climb: ascent.Climb, flat: Tensor, least: Tensor, effort: Effort) -> ascent.Climb:
-    """Goldstein ascent from every point, and another climb from those that it moved, a few times over."""
+def _settle(surface: Surface, climb: ascent.Climb, flat: Tensor, rise: Tensor, effort: Effort) -> ascent.Climb:
+    """Goldstein ascent from every point, with another turn after a ``rise`` [N] and a smaller radius without one."""
     # In a corner that every slope points into, and on a plateau, there is nothing to look for.
     rows = (~flat & (ascent.feasible(climb.point, climb.gradient) != 0).any(-1)).nonzero().flatten()
-    radius = torch.full_like(climb.value, 2 * effort.radius)
+    radii = effort.radius * torch.tensor(_RADII, dtype=climb.value.dtype)
+    place = torch.zeros(len(climb.value), dtype=torch.long)
     for turn in range(_TURNS):
         if len(rows) == 0:
             break
@@ -201,22 +148,14 @@ def _settle(surface: Surface, climb: ascent.Climb, flat: Tensor, least: Tensor, 
             here.point,
             here.value,
             here.gradient,
-            radius=radius[rows],
+            radius=radii[place[rows]],
             rounds=_TRIALS * (surface.size + 2),
             least=4 * torch.finfo(here.value.dtype).eps * here.value.abs(),
             seed=effort.seed + turn,
         )
-        moved = ended.value > here.value
-        # What is stationary at one radius is looked at with a smaller one.
-        radius[rows[~moved]] /= _CLOSER
-        again = rows[moved]
-        on = ascent.begin(surface, here.state[moved], ended.point[moved], 2 * effort.radius * surface.size**0.5)
-        going = torch.ones(len(again), dtype=torch.bool)
-        for _ in range(effort.steps // 3):
-            if not _step(surface, on, going, least[again]):
-                break
-        climb.put(again, on)
-        rows = rows[radius[rows] > effort.radius / _CLOSER**2]
+        climb.point[rows], climb.value[rows], climb.gradient[rows] = ended.point, ended.value, ended.gradient
+        place[rows[ended.value - here.value <= rise[rows]]] += 1
+        rows = rows[place[rows] < len(radii)]
     return _top(surface, climb, flat, effort)
 
 
@@ -225,7 +164,7 @@ def _top(surface: Surface, climb: ascent.Climb, flat: Tensor, effort: Effort) ->
     slope = ascent.feasible(climb.point, climb.gradient)
     rows = (~flat & (slope != 0).any(-1)).nonzero().flatten()
     last = climb.take(rows)
-    last.direction, last.step = last.gradient.clone(), torch.full_like(last.value, effort.radius / _CLOSER)
+    last.direction, last.step = last.gradient.clone(), torch.full_like(last.value, _DIGITS * effort.radius)
     for _ in range(_TOP):
         last = ascent.advance(surface, last, 2 * effort.radius)
     climb.put(rows, last)
@@ -242,36 +181,28 @@ def _descend(surface: Surface, climb: ascent.Climb, points: int) -> Tensor:
     first = (first + points * torch.arange(surface.states)[:, None]).reshape(-1)
     fall = climb.take(first)
     level = _FALL * (
-        _highest(climb.state, climb.value, surface.states) + _highest(climb.state, -climb.value, surface.states)
+        highest_of(climb.state, climb.value, surface.states) + highest_of(climb.state, -climb.value, surface.states)
     )
     fall = ascent.Climb(fall.state, fall.point, -fall.value, -fall.gradient, -fall.direction, fall.step)
     for _ in range(_DESCENT):
         rows = (~ascent.resting(fall, 0.0, level[fall.state])).nonzero().flatten()
-        fall.put(rows, ascent.advance(down, fall.take(rows), _LONGEST * surface.size**0.5))
+        fall.put(rows, ascent.advance(down, fall.take(rows), LONGEST * surface.size**0.5))
     surface.evaluations += down.evaluations
     return -fall.value.reshape(surface.states, -1).amax(-1)
 
 
-def _meet(surface: Surface, climb: ascent.Climb, owner: Tensor, going: Tensor, radius: float) -> None:
-    """Let points that have met climb as one; ``owner`` and ``going`` change in place."""
-    rows = going.nonzero().flatten()
-    here = climb.take(rows)
-    leader = torch.arange(len(owner))
-    leader[rows] = rows[merging.nearby(here.state, here.point, here.value, here.gradient, surface.states, radius)]
-    owner.copy_(leader[owner])
-    going &= leader == torch.arange(len(owner))
-
-
 def merge(surface: Surface, climb: ascent.Climb, tolerance: Tensor) -> tuple[Tensor, Tensor]:
-    """Peak and persistence of every row; gradients are spent on raising the paths that decide."""
-    state, point, value = climb.state, climb.point, climb.value
-    pairs = merging.edges(state, point, value, surface.states)
-    height = merging.passes(surface, state, point, value, pairs)
-    some = merging.promising(value, pairs, height, len(state))
+    """Peak and persistence of every row; looks are spent on the paths that decide."""
+    state, value = climb.state, climb.value
+    pairs = merging.edges(state, climb.point, value, surface.states)
+    paths = passes.straight(surface, state, climb.point, value, climb.gradient, pairs)
+    some = merging.promising(value, pairs, passes.expected(paths), len(state))
+    pairs, paths = pairs[some], paths.take(some)
+    allowed, height = tolerance[paths.state], paths.ceiling().clone()
     # Two peaks that a straight path joins already need no better one.
-    some = some[value[pairs[some]].amin(-1) - height[some] > tolerance[state[pairs[some, 0]]]]
-    if surface.size == 1:
-        height[some] = merging.passes(surface, state, point, value, pairs[some], looks=4)
-    height[some] = merging.raise_passes(surface, state, point, value, pairs[some], height[some])
+    joined = height - passes.expected(paths) <= allowed
+    height[joined] = passes.lowest(surface, paths.take(joined), allowed[joined])
+    low = ~joined | (paths.ceiling() - height > allowed)
+    height[low] = passes.lowest(surface, passes.raised(surface, paths.take(low)), allowed[low])
     tree = merging.spanning(pairs, height, len(state))
     return merging.elder(state, value, pairs[tree], height[tree], tolerance)

@@ -7,6 +7,7 @@ import torch
 
 from gradlab.errors import GradlabError
 from gradlab.landscape import local_optima
+from gradlab.landscape.searching.ascent import begin
 from gradlab.landscape.searching.linking import link, roots, targets
 from gradlab.landscape.surface import Surface
 from gradlab.worlds.landscapes import SineRamp
@@ -71,24 +72,34 @@ def rows(points, q):
     surface = Surface(lambda state, act: q(act), 1, LOW, HIGH)
     unit = surface.unit(torch.tensor(points, dtype=torch.float64)[:, None])
     state = torch.zeros(len(points), dtype=torch.long)
-    value, gradient = surface.climb(state, unit)
-    return surface, state, unit, value, gradient
+    return surface, begin(surface, state, unit, 0.1)
 
 
 def test_links_stay_on_their_hill():
     # Two hills: tops at −0.5 and 0.5, a valley between them.
     points = [-0.75, -0.6, -0.25, 0.2, 0.45, 0.9]
-    surface, state, unit, value, gradient = rows(points, lambda a: -(2 * math.pi * a.squeeze(-1)).cos())
-    target = targets(state, unit, value, gradient, 1)
-    linked = link(surface, state, unit, value, target, torch.full_like(value, 1e-6))
-    root = roots(target, linked)
+    surface, climb = rows(points, lambda a: -(2 * math.pi * a.squeeze(-1)).cos())
+    target = targets(climb, len(points), 1, 0.5)
+    linked = link(surface, climb, climb.take(target), torch.full_like(climb.value, 1e-6))
+    root = roots(torch.where(linked, target, torch.arange(len(points))))
     assert [points[i] for i in root.tolist()] == [-0.6, -0.6, -0.6, 0.45, 0.45, 0.45]
 
 
 def test_a_link_is_refused_over_a_valley():
-    surface, state, unit, value, _ = rows([-0.4, 0.5], lambda a: -(2 * math.pi * a.squeeze(-1)).cos())
-    over = link(surface, state, unit, value, torch.tensor([1, 1]), torch.zeros(2, dtype=torch.float64))
-    assert over.tolist() == [False, False]
+    surface, climb = rows([-0.4, 0.5], lambda a: -(2 * math.pi * a.squeeze(-1)).cos())
+    over = link(surface, climb.take([0]), climb.take([1]), torch.zeros(1, dtype=torch.float64))
+    assert over.tolist() == [False]
+
+
+def test_a_link_is_refused_over_hills_at_even_distances():
+    # A higher top in the middle of the way hides both valleys from a look there.
+    surface, climb = rows([-0.5, 0.5], lambda a: 0.2 * a.squeeze(-1) + (4 * math.pi * a.squeeze(-1)).cos())
+    assert link(surface, climb.take([0]), climb.take([1]), torch.zeros(1, dtype=torch.float64)).tolist() == [False]
+
+
+def test_only_the_asked_rows_look_for_a_higher_one_and_find_it_among_all():
+    _, climb = rows([-0.75, -0.7, -0.6, 0.45], lambda a: -(2 * math.pi * a.squeeze(-1)).cos())
+    assert targets(climb, 2, 1, 0.5).tolist() == [1, 2]
 
 
 def test_flat_neighbours_merge_up_to_the_stated_dip():
