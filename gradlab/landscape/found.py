@@ -24,7 +24,7 @@ class LocalOptima:
         persistence: height over the best known pass to a higher optimum, [k_s]; the highest optimum's is its height
             over the lowest value seen, which is the value range. Passes are looked for on paths between the points
             the search ended at, at a limited number of places: a better path that was not found makes a persistence too
-            high, a dip narrower than the looks are apart, up to a quarter of a path, makes it too low where stepped over.
+            high, a dip narrower than the looks are apart, up to a quarter of a path, makes it too low.
         basin_share: share of the uniform starts that climbed to it, or were linked to one that did, [k_s]; they sum to
             one less the share that ended on plateaus.
         on_boundary: whether it lies on a face of the box, [k_s].
