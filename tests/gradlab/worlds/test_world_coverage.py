@@ -9,6 +9,7 @@ from torch import nn
 from gradlab import Agent, gradient_error
 from gradlab.estimators import ScoreFunction, ZerothOrder
 from gradlab.references.base import ReferenceCotangent
+from gradlab.tangent import tangent_kernel
 from gradlab.worlds import Admitted, CubicBandit, GaussianPolynomial, LinearQuadratic, QuadraticBandit, Step
 
 pytestmark = pytest.mark.slow
@@ -22,9 +23,9 @@ def exact(mean, objective):
 
 def held(agent, obs, draw, reference, truths):
     """How many of the repetitions' intervals hold each truth."""
-    counts = dict.fromkeys(truths, 0)
+    counts, kernel = dict.fromkeys(truths, 0), tangent_kernel(agent, obs)
     for seed in range(REPETITIONS):
-        error = gradient_error(agent, obs, draw(torch.Generator().manual_seed(seed)), reference)
+        error = gradient_error(agent, obs, draw(torch.Generator().manual_seed(seed)), reference, kernel=kernel)
         for name, truth in truths.items():
             low, high = getattr(error, name).interval()
             # Cosines of one-dimensional gradients are exact: rounding is all there is.
