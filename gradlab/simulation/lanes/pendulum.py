@@ -63,5 +63,6 @@ class PendulumLanes(CopiedLanes):
 
 
 def _square(values: Floats) -> Floats:
-    # As a single number's ** is computed, by pow; an array's own ** multiplies, which now and then rounds otherwise.
-    return np.asarray(np.power(values, np.full_like(values, 2.0)))
+    # As a single number's ** is computed, by the C library's pow: an array's own ** multiplies, and its np.power is
+    # vectorised on some processors, which both now and then round otherwise.
+    return np.array([value**2 for value in values.tolist()])
