@@ -57,8 +57,8 @@ def curvature(
 
     Each checkpoint's policy acts without exploration. At some of the steps M, μ and M/μ of its critic are measured;
     M/μ bounds how fast the best action moves with the state, which is compared with the actor's own Jacobian and with
-    how the actions were seen to move. Checkpoints of one name but for the step are taken for one run.
-    Checkpoints are read without running any code from them.
+    how the actions were seen to move. Checkpoints of one folder and one name but for the step are taken for one run.
+    They are read without running any code from them.
     """
     from gradlab.cli.bias_document import TASK_IS_TOLD
     from gradlab.cli.curvature_document import document, print_curved
@@ -78,6 +78,7 @@ def curvature(
 
         require_browser()
     saved = opened(checkpoints, env)
+    _refuse_repeated(checkpoints)
     settings = Settings(scale, states, episodes, steps, time_step, seed)
     for _, task, simulator in saved:
         seconds_a_step(settings, task, simulator)
@@ -112,7 +113,7 @@ def survey(
     saved: list[tuple[Checkpoint, str, Simulator]], settings: Settings, step: Callable[[str], None]
 ) -> list[Curved]:
     """Measure every checkpoint; ``step`` is told of what comes next."""
-    from gradlab.cli.curvature_document import Curved
+    from gradlab.cli.curvature_document import Curved, told_apart
     from gradlab.curvature.report import measure_curvature
 
     found: list[Curved] = []
@@ -132,7 +133,7 @@ def survey(
             seed=settings.seed,
         )
         found.append(Curved(run_of(checkpoint.path), checkpoint.algorithm, task, checkpoint.step, report))
-    return found
+    return told_apart(found)
 
 
 def seconds_a_step(settings: Settings, task: str, simulator: Simulator) -> float:
@@ -147,11 +148,21 @@ def seconds_a_step(settings: Settings, task: str, simulator: Simulator) -> float
     return found
 
 
+def _refuse_repeated(checkpoints: list[Path]) -> None:
+    """A checkpoint that is given twice would count twice where numbers are correlated over a run."""
+    known: set[Path] = set()
+    for path in checkpoints:
+        if path.resolve() in known:
+            raise GradlabError(f"checkpoint {path}: given twice; give each once")
+        known.add(path.resolve())
+
+
 def run_of(path: Path) -> str:
-    """What a run's checkpoints have in common: the file's name without the step.
+    """What a run's checkpoints have in common: the folder, and the file's name without the step.
 
     Example:
-        >>> run_of(Path("td3_silu_reacher_1000.zip")), run_of(Path("rl_model_5000_steps.zip"))
-        ('td3_silu_reacher', 'rl_model')
+        >>> run_of(Path("td3_silu_reacher_1000.zip")), run_of(Path("first/rl_model_5000_steps.zip"))
+        ('td3_silu_reacher', 'first/rl_model')
     """
-    return re.sub(r"[-_.]?\d+([-_]?steps)?$", "", path.stem) or path.stem
+    name = re.sub(r"[-_.]?\d+([-_]?steps)?$", "", path.stem) or path.stem
+    return path.with_name(name).as_posix()

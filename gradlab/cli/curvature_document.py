@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -101,6 +102,7 @@ class Curved:
         task: the environment.
         step: environment steps trained.
         report: its curvature.
+        apart: what tells its run from others of the same title, where there are any.
     """
 
     run: str
@@ -108,6 +110,7 @@ class Curved:
     task: str
     step: int
     report: CurvatureReport
+    apart: str = ""
 
     @property
     def label(self) -> str:
@@ -117,7 +120,8 @@ class Curved:
     @property
     def title(self) -> str:
         """The same without the step."""
-        return f"{self.algorithm} {self.task}, {'smooth' if self.report.smooth else 'piecewise linear'}"
+        kind = "smooth" if self.report.smooth else "piecewise linear"
+        return f"{self.algorithm} {self.task}, {kind}{f' ({self.apart})' if self.apart else ''}"
 
     @cached_property
     def numbers(self) -> dict[str, Estimate]:
@@ -128,6 +132,22 @@ class Curved:
     def correlations(self) -> dict[str, Estimate]:
         """Rank correlations over states."""
         return self.report.along.predictions.correlations()
+
+
+def told_apart(found: Sequence[Curved]) -> list[Curved]:
+    """The same checkpoints, with the run's name in the title where runs would otherwise have the same."""
+    names: dict[str, set[str]] = {}
+    for one in found:
+        names.setdefault(one.title, set()).add(one.run)
+
+    def apart(one: Curved) -> str:
+        others = names[one.title]
+        if len(others) == 1:
+            return ""
+        short = PurePosixPath(one.run).name
+        return short if [PurePosixPath(run).name for run in others].count(short) == 1 else one.run
+
+    return [replace(one, apart=apart(one)) for one in found]
 
 
 def runs_of(found: Sequence[Curved]) -> dict[str, list[Curved]]:

@@ -39,7 +39,8 @@ def draw(found: Sequence[Curved], folder: Path, scale: float, step: Callable[[st
     series = {names[run]: {one.step: one.numbers for one in those} for run, those in runs.items() if len(those) > 1}
     if series:
         path = folder / "curvature_over_training.png"
-        write_picture(over_training(series), path, width=_WIDTH, height=250 * len({one.task for one in found}) + 80)
+        rows = len({label.partition(", ")[0] for label in series})
+        write_picture(over_training(series), path, width=_WIDTH, height=250 * rows + 80)
         drawn.append((_TRAINING, path))
     step("drawing predictions")
     path = folder / "curvature_predictions.png"
