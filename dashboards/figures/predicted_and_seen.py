@@ -11,11 +11,14 @@ import plotly.graph_objects as go
 
 from dashboards.figures.log_ticks import log_ticks
 from dashboards.style import Theme, axis, drawing, layout, look, muted, rgba
+from dashboards.words import escape
 
 if TYPE_CHECKING:
     from gradlab.curvature import Predictions
 
-_COLUMNS, _GAP, _ROW_GAP = 3, 0.07, 0.16
+_COLUMNS = 3
+#: Between two panels, in panels.
+_GAP, _ROW_GAP = 0.24, 0.38
 #: Decades below the largest that a panel shows: a bound of zero is off any logarithm.
 _DECADES = 6
 
@@ -43,7 +46,7 @@ def predicted_and_seen(
     """
     columns = min(_COLUMNS, max(len(checkpoints), 1))
     rows = max(-(-len(checkpoints) // columns), 1)
-    width, height = (1 - _GAP * (columns - 1)) / columns, (1 - _ROW_GAP * (rows - 1)) / rows
+    width, height = 1 / (columns + _GAP * (columns - 1)), 1 / (rows + _ROW_GAP * (rows - 1))
     traces: list[dict[str, Any]] = []
     extra: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
@@ -51,8 +54,8 @@ def predicted_and_seen(
     title = {"font": {"size": 11, "color": muted(theme)}, "standoff": 4}
     for index, (label, found) in enumerate(checkpoints.items()):
         number = "" if index == 0 else str(index + 1)
-        left = (index % columns) * (width + _GAP)
-        bottom = 1 - (index // columns) * (height + _ROW_GAP) - height
+        left = (index % columns) * width * (1 + _GAP)
+        bottom = max(0.0, 1 - height - (index // columns) * height * (1 + _ROW_GAP))
         bound, actor = (part.detach().cpu().numpy() for part in (found.ratio, found.actor_norm))
         drawn = np.isfinite(bound) & (bound > 0) & (actor > 0)
         ends = _ends(bound[drawn], actor[drawn])
@@ -69,17 +72,17 @@ def predicted_and_seen(
         span = [math.log10(end) for end in ends]
         whole = {"type": "log", "range": span, **log_ticks(*ends, most=5)}
         extra[f"xaxis{number}"] = axis(
-            theme, domain=[left, min(left + width, 1.0)], anchor=f"y{number}", **whole,
+            theme, domain=[left, min(1.0, left + width)], anchor=f"y{number}", **whole,
             **({"title": {**title, "text": "M/μ"}} if index + columns >= len(checkpoints) else {}),
         )  # fmt: skip
         extra[f"yaxis{number}"] = axis(
-            theme, domain=[max(bottom, 0.0), min(bottom + height, 1.0)], anchor=f"x{number}", **whole,
+            theme, domain=[bottom, bottom + height], anchor=f"x{number}", **whole,
             **({"title": {**title, "text": "‖∂π/∂s‖"}} if index % columns == 0 else {}),
         )  # fmt: skip
+        words = f"<b>{escape(label)}</b><br>{int(drawn.sum())} of {len(bound)} states"
         notes.append(
-            {"text": f"<b>{label}</b><br>{int(drawn.sum())} of {len(bound)} states", "xref": "paper", "yref": "paper",
-             "x": left, "y": bottom + height, "xanchor": "left", "yanchor": "bottom", "align": "left",
-             "showarrow": False, "font": {"size": 11}}
+            {"text": words, "xref": "paper", "yref": "paper", "x": left, "y": bottom + height, "xanchor": "left",
+             "yanchor": "bottom", "align": "left", "showarrow": False, "font": {"size": 11}}
         )  # fmt: skip
     margin = {"l": 56, "r": 12, "t": 44, "b": 44}
     return drawing(
