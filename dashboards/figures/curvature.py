@@ -10,10 +10,14 @@ from dashboards.style import Theme
 from dashboards.words import CURVATURE
 
 _ROWS = (("ratio", "policy_jacobian"), ("mixed_partial", "curvature"), ("valid_share", "interior_share"))
+#: Whose alarms are marked.
+_WATCHED = ("ratio", "policy_jacobian", "mixed_partial", "curvature")
 
 
 def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "curvature") -> go.Figure:
     """M/μ beside the actor's own sensitivity; M and μ; the shares of states where the ratio means something.
+
+    Where one of the first four departs from the run's own history is marked, and said on hover.
 
     Args:
         series: the scalars of one run, from ``dashboards.series.collect``.
@@ -24,4 +28,4 @@ def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = 
         >>> curvature({}).layout.annotations[0].text
         'waiting for the first measurement'
     """
-    return panels(series, "curvature", _ROWS, CURVATURE, theme=theme, uirevision=uirevision)
+    return panels(series, "curvature", _ROWS, CURVATURE, theme=theme, uirevision=uirevision, watched=_WATCHED)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from dashboards import series as data
+from dashboards.alarms import MEANING, Mark, marks
 from dashboards.figures.lines import caption, emptied, line, message
 from dashboards.scale import Scale
 from dashboards.style import Theme, axis, drawing, layout, step_axis
@@ -22,6 +24,9 @@ _COLORS = (
 _MARKS = (
     ("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("triangle-up", "dashdot"), ("cross", "longdash"),
 )  # fmt: skip
+#: Of alarms, on light and on dark.
+_ALARM = ("#c2255c", "#ff6bb5")
+_SYMBOLS = {"jump up": "triangle-up-open", "jump down": "triangle-down-open", "growing scatter": "asterisk-open"}
 
 
 def panels(
@@ -32,8 +37,19 @@ def panels(
     *,
     theme: Theme,
     uirevision: str,
+    watched: Collection[str] = (),
 ) -> go.Figure:
-    """Panels from top to bottom; the numbers of one panel share its axis."""
+    """Panels from top to bottom; the numbers of one panel share its axis.
+
+    Args:
+        series: the scalars of one run.
+        probe: whose numbers they are.
+        rows: names of the numbers of each panel.
+        words: what they are called and mean.
+        theme: light or dark.
+        uirevision: zoom is kept while this stays the same.
+        watched: names of numbers whose alarms are marked.
+    """
     height = (1 - _GAP * (len(rows) - 1)) / len(rows)
     traces: list[dict[str, Any]] = []
     extra: dict[str, Any] = {}
@@ -65,7 +81,16 @@ def panels(
                     null=None if scale.kind == "share" else 0.0,
                     unit=samples(probe, drawn[name].reference),
                 )
+        if any(name in watched for name in drawn):
+            traces.append(
+                _alarms(
+                    {words[name].label: drawn[name] for name in drawn if name in watched}, scale, theme, f"y{number}"
+                )
+            )
         meaning = "<br>".join(f"<b>{words[name].label}</b>: {words[name].meaning}" for name in names)
+        if any(name in watched for name in names):
+            parts.append(f"<span style='color:{_ALARM[theme == 'dark']}'>▲▼✱</span> alarms")
+            meaning += f"<br>{MEANING}"
         notes.append(caption("   ".join(parts), meaning, y=top))
     if not traces:
         notes.append(message("waiting for the first measurement", theme))
@@ -79,3 +104,30 @@ def panels(
         **extra,
     )
     return drawing({"data": traces, "layout": whole if traces else emptied(whole)})
+
+
+def _alarms(watched: Mapping[str, data.Series], scale: Scale, theme: Theme, yaxis: str) -> dict[str, Any]:
+    """The marks of a panel's alarms; there although there are none, so that a first one is no other figure."""
+    found = [(one, mark) for label, one in watched.items() for mark in marks(one, escape(label))]
+    # Where two alarms are at one point, the first of them is drawn and says both.
+    places: dict[tuple[int, float], list[Mark]] = {}
+    for one, mark in found:
+        places.setdefault((int(one.step[mark.index]), float(one.value[mark.index])), []).append(mark)
+    heights = scale.height(np.array([value for _, value in places], dtype=np.float64))
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [step for step, _ in places],
+        "y": heights.tolist(),
+        "text": ["<br><br>".join("<br>".join(mark.text) for mark in here) for here in places.values()],
+        "marker": {
+            "color": _ALARM[theme == "dark"],
+            "symbol": [_SYMBOLS[here[0].kind] for here in places.values()],
+            "size": [11] * len(places),
+            "line": {"color": _ALARM[theme == "dark"], "width": 2},
+        },
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+        "xaxis": "x",
+        "yaxis": yaxis,
+    }

@@ -1,25 +1,41 @@
-"""A number against the history it comes from: robust scores, and what they are where nothing has changed."""
+"""A number against the history it comes from: robust scores, of one or of all numbers of a series at once."""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from gradlab.inference.rank_correlation import spearman
+from gradlab.inference.deviations import NORMAL, deviation
+from gradlab.inference.history_thresholds import MEMORIES, jump_threshold, scatter_threshold
+
+__all__ = [
+    "LEAST",
+    "Jump",
+    "Jumps",
+    "Scatter",
+    "Scatters",
+    "autocorrelation",
+    "autocorrelations_along",
+    "jump_score",
+    "jump_threshold",
+    "jumps_along",
+    "scatter_score",
+    "scatter_threshold",
+    "scatters_along",
+]
 
 Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
 
 #: Shortest history.
 LEAST = 8
-#: Makes the median absolute deviation of normal numbers their standard deviation.
-_NORMAL = 1.4826022
-_DRAWS, _SEED = 40_000, 1_618_034
-#: Correlations that thresholds are simulated for; the next larger one is taken.
-_MEMORIES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+_LENGTHS = np.array([LEAST, 12, 16, 20, 28, 40, 60, 80, 120, 160])
+#: Histories ranked at a time.
+_ROWS = 4096
 
 
 class Jump(NamedTuple):
@@ -31,6 +47,15 @@ class Jump(NamedTuple):
     length: int
 
 
+class Jumps(NamedTuple):
+    """The same of each number from ``start`` on, [K − start]; NaN where there is no history of ``LEAST``."""
+
+    score: Floats
+    centre: Floats
+    spread: Floats
+    length: Whole
+
+
 class Scatter(NamedTuple):
     """Typical changes of late and before, ½ log of their squares' ratio without what errors explain, and lengths."""
 
@@ -39,6 +64,16 @@ class Scatter(NamedTuple):
     previous: float
     recent_length: int
     length: int
+
+
+class Scatters(NamedTuple):
+    """The same at each number from ``start`` on, [K − start]; NaN where there are too few changes."""
+
+    score: Floats
+    recent: Floats
+    previous: Floats
+    recent_length: int
+    length: Whole
 
 
 def jump_score(history: Floats, errors: Floats, value: float, error: float) -> Jump:
@@ -55,15 +90,28 @@ def jump_score(history: Floats, errors: Floats, value: float, error: float) -> J
         >>> round(found.score, 3), found.centre, found.spread, found.length
         (2.023, 0.0, 1.4826022, 8)
     """
-    length = _length(len(history))
-    past, known = history[-length:], float(np.square(errors[-length:]).mean())
-    centre = float(np.median(past))
-    variance = max(float(_deviation(past - centre)) ** 2, known)
-    # A measurement that is less precise than those before scatters more.
-    spread = math.sqrt(variance + max(error**2 - known, 0.0))
-    away = value - centre
-    score = away / spread if spread > 0 else math.copysign(math.inf, away) if away else 0.0
-    return Jump(score, centre, spread, length)
+    size = len(history)
+    found = jumps_along(np.append(history, value), np.append(errors, error), size, size)
+    return Jump(float(found.score[0]), float(found.centre[0]), float(found.spread[0]), int(found.length[0]))
+
+
+def jumps_along(values: Floats, errors: Floats, window: int, start: int = 0) -> Jumps:
+    """``jump_score`` of every value from ``start`` on against the ``window`` before it, or as many as there are."""
+    at = np.arange(start, len(values))
+    length = np.where(at >= LEAST, _lengths(np.minimum(at, window)), 0)
+    score, centre, spread = (np.full(len(at), math.nan) for _ in range(3))
+    for size in np.unique(length[length > 0]):
+        rows = np.flatnonzero(length == size)
+        past, known = _before(values, at[rows], size), np.square(_before(errors, at[rows], size)).mean(1)
+        middle = np.median(past, axis=1)
+        variance = np.maximum(deviation(past - middle[:, None]) ** 2, known)
+        # A measurement that is less precise than those before scatters more.
+        scale = np.sqrt(variance + np.maximum(errors[at[rows]] ** 2 - known, 0.0))
+        away = values[at[rows]] - middle
+        safe = np.where(scale > 0, scale, 1.0)
+        still = np.where(away == 0, 0.0, np.copysign(math.inf, away))
+        score[rows], centre[rows], spread[rows] = np.where(scale > 0, away / safe, still), middle, scale
+    return Jumps(score, centre, spread, length)
 
 
 def scatter_score(values: Floats, errors: Floats, window: int) -> Scatter | None:
@@ -74,23 +122,35 @@ def scatter_score(values: Floats, errors: Floats, window: int) -> Scatter | None
         errors: their standard errors, zero where not known.
         window: how many changes before are the history; half as many are the latest.
     """
-    recent_length = max(_length(window) // 2, LEAST // 2)
-    changes = np.abs(np.diff(values))
-    if len(changes) < recent_length + LEAST:
+    found = scatters_along(values, errors, window, len(values) - 1)
+    if not found.length[0]:
         return None
-    length = _length(min(len(changes) - recent_length, window))
-    late, before = changes[-recent_length:], changes[-recent_length - length : -recent_length]
-    scale = _NORMAL / math.sqrt(2)
-    recent, previous = (float(scale * np.median(part)) for part in (late, before))
-    squares = np.square(errors)
-    at_late, at_before = (
-        float(squares[-recent_length:].mean()),
-        float(squares[-recent_length - length - 1 : -recent_length].mean()),
-    )
-    variance = recent**2 - max(at_late - at_before, 0.0)
-    growth = math.inf if previous == 0 else variance / previous**2
-    score = 0.5 * math.log(growth) if variance > 0 else -math.inf
-    return Scatter(score, recent, previous, recent_length, length)
+    score, recent, previous = (float(part[0]) for part in found[:3])
+    return Scatter(score, recent, previous, found.recent_length, int(found.length[0]))
+
+
+def scatters_along(values: Floats, errors: Floats, window: int, start: int = 0) -> Scatters:
+    """``scatter_score`` at every value from ``start`` on, of the values up to it."""
+    late_length = max(int(_lengths(np.array([window]))[0]) // 2, LEAST // 2)
+    # At the value of index k there are k changes.
+    at = np.arange(start, len(values))
+    length = np.where(at >= late_length + LEAST, _lengths(np.minimum(at - late_length, window)), 0)
+    changes, squares = np.abs(np.diff(values)), np.square(errors)
+    factor = NORMAL / math.sqrt(2)
+    score, recent, previous = (np.full(len(at), math.nan) for _ in range(3))
+    for size in np.unique(length[length > 0]):
+        rows = np.flatnonzero(length == size)
+        end = at[rows]
+        late = factor * np.median(_before(changes, end, late_length), axis=1)
+        before = factor * np.median(_before(changes, end - late_length, size), axis=1)
+        explained = _before(squares, end + 1, late_length).mean(1)
+        explained = np.maximum(explained - _before(squares, end + 1 - late_length, size + 1).mean(1), 0.0)
+        variance = late**2 - explained
+        grown = np.where(before > 0, variance / np.where(before > 0, before, 1.0) ** 2, math.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score[rows] = np.where(variance > 0, 0.5 * np.log(grown), -math.inf)
+        recent[rows], previous[rows] = late, before
+    return Scatters(score, recent, previous, late_length, length)
 
 
 def autocorrelation(values: Floats) -> float:
@@ -103,67 +163,68 @@ def autocorrelation(values: Floats) -> float:
         >>> autocorrelation(np.arange(30.0)), autocorrelation(np.array([1.0, -1.0] * 20))
         (0.95, 0.0)
     """
-    pairs = len(values) - 1
-    found = spearman(values[:-1], values[1:]) if pairs > 4 else 1.0
-    if not math.isfinite(found):
-        return 0.0
-    corrected = min((pairs * found + 1) / (pairs - 3), 1.0) if pairs > 4 else 1.0
-    return min(max(corrected + math.sqrt((1 - min(corrected**2, 1.0)) / max(pairs, 1)), 0.0), _MEMORIES[-1])
+    return float(autocorrelations_along(np.append(values, 0.0), len(values), len(values))[0])
 
 
-def jump_threshold(length: int, memory: float, rate: float) -> float:
-    """The |score| that a share ``rate`` of stationary normal values of this autocorrelation exceeds.
-
-    Example:
-        >>> jump_threshold(20, 0.0, 0.01) < jump_threshold(8, 0.0, 0.01) < jump_threshold(8, 0.8, 0.01)
-        True
-    """
-    return _jump_threshold(length, _next(memory), rate)
-
-
-def scatter_threshold(recent: int, length: int, memory: float, rate: float) -> float:
-    """The same of ``scatter_score``, one-sided."""
-    return _scatter_threshold(recent, length, _next(memory), rate)
-
-
-@lru_cache(maxsize=1024)
-def _jump_threshold(length: int, memory: float, rate: float) -> float:
-    chains = _chains(length + 1, memory)
-    past = chains[:, :-1]
-    centre = np.median(past, axis=1, keepdims=True)
-    score = np.abs(chains[:, -1] - centre[:, 0]) / _deviation(past - centre)
-    return float(np.quantile(score, 1 - rate))
-
-
-@lru_cache(maxsize=1024)
-def _scatter_threshold(recent: int, length: int, memory: float, rate: float) -> float:
-    changes = np.abs(np.diff(_chains(recent + length + 1, memory), axis=1))
-    score = np.log(np.median(changes[:, -recent:], axis=1) / np.median(changes[:, :-recent], axis=1))
-    return float(np.quantile(score, 1 - rate))
-
-
-def _chains(length: int, memory: float) -> Floats:
-    """Stationary normal autoregressions, [draws, length]."""
-    chains = np.random.default_rng([_SEED, length]).standard_normal((_DRAWS, length))
-    for i in range(1, length):
-        chains[:, i] = memory * chains[:, i - 1] + math.sqrt(1 - memory**2) * chains[:, i]
-    return chains
-
-
-def _deviation(centred: Floats) -> Floats:
-    """The robust standard deviation over the last axis; by the mean deviation where most are the same."""
-    away = np.abs(centred)
-    middle = _NORMAL * np.median(away, axis=-1)
-    return np.where(middle > 0, middle, math.sqrt(math.pi / 2) * away.mean(-1))
-
-
-def _length(count: int) -> int:
-    """The length that is used of a history: 8, 12, 16, 20, 28, 40, … of which thresholds are simulated."""
-    found = LEAST
-    for length in (12, 16, 20, 28, 40, 60, 80, 120, 160):
-        found = length if length <= count else found
+def autocorrelations_along(values: Floats, longest: int, start: int = 0) -> Floats:
+    """``autocorrelation`` of the values before each from ``start`` on, [K − start], the last ``longest`` of them."""
+    found = np.empty(len(values) - start)
+    size = max(min(longest, len(values) - 1), 2)
+    padded = np.concatenate([np.full(size, math.inf), values])
+    for first in range(start, len(values), _ROWS):
+        at = np.arange(first, min(first + _ROWS, len(values)))
+        found[at - start] = _autocorrelations(_before(padded, at + size, size), np.minimum(at, size))
     return found
 
 
-def _next(memory: float) -> float:
-    return next(found for found in _MEMORIES if found >= memory - 1e-9)
+def _autocorrelations(history: Floats, count: Whole) -> Floats:
+    """Of each row's last ``count`` values; before them it is infinite."""
+    pairs = np.maximum(count - 1, 0)
+    # A pair is there where both of its values are.
+    there = np.arange(history.shape[1] - 1) >= history.shape[1] - 1 - pairs[:, None]
+    middle = (pairs[:, None] + 1) / 2
+    one, other = (
+        np.where(there, _ranks(np.where(there, part, math.inf)) - middle, 0.0)
+        for part in (history[:, :-1], history[:, 1:])
+    )
+    scale = np.sqrt((one * one).sum(1) * (other * other).sum(1))
+    varies = (scale > 0) & (pairs > 1)
+    rho = (one * other).sum(1) / np.where(varies, scale, 1.0)
+    enough = pairs > 4
+    corrected = np.where(enough, np.minimum((pairs * rho + 1) / np.where(enough, pairs - 3, 1), 1.0), 1.0)
+    bound = corrected + np.sqrt((1 - np.minimum(corrected**2, 1.0)) / np.maximum(pairs, 1))
+    # Of a few pairs nothing is known; of values that are all the same there is no correlation.
+    return np.where(varies | ~enough, np.clip(bound, 0.0, MEMORIES[-1]), 0.0)
+
+
+def _ranks(rows: Floats) -> Floats:
+    """Ranks within each row, from 1, with the mean rank for ties."""
+    order = np.argsort(rows, axis=1)
+    ordered = np.take_along_axis(rows, order, 1)
+    place = np.broadcast_to(np.arange(1.0, rows.shape[1] + 1), rows.shape)
+    new = np.ones(rows.shape, dtype=bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    if not bool(new.all()):
+        last = np.roll(new, -1, axis=1)
+        last[:, -1:] = True
+        first = np.maximum.accumulate(np.where(new, place, 0.0), axis=1)
+        ends = np.where(last, place, math.inf)[:, ::-1]
+        place = (first + np.minimum.accumulate(ends, axis=1)[:, ::-1]) / 2
+    ranks = np.empty(rows.shape)
+    np.put_along_axis(ranks, order, place, 1)
+    return ranks
+
+
+def _before(values: Floats, at: Whole, length: int) -> Floats:
+    """The ``length`` values before each place, [places, length]."""
+    if len(at) and bool((np.diff(at) == 1).all()):
+        # A view, where the places follow each other.
+        view: Floats = sliding_window_view(values[at[0] - length : at[-1]], length)
+        return view
+    rows: Floats = values[at[:, None] - length + np.arange(length)]
+    return rows
+
+
+def _lengths(counts: Whole) -> Whole:
+    """The lengths that are used of histories: 8, 12, 16, 20, 28, 40, … of which thresholds are simulated."""
+    return _LENGTHS[np.maximum(np.searchsorted(_LENGTHS, counts, side="right") - 1, 0)]

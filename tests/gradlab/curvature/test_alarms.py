@@ -128,6 +128,40 @@ def test_missing_measurements_are_skipped_and_short_series_are_silent():
     assert volatility_alarms([]).alarms == ()
 
 
+@pytest.mark.parametrize("memory", [0.0, 0.8])
+def test_going_on_finds_what_beginning_anew_does(memory):
+    values = np.exp(0.3 * stationary(memory, 7, 150))
+    values[60:64] *= 40
+    values[110:] **= 5
+    values[[5, 33, 62, 149]] = math.nan
+    errors = 0.05 * np.abs(values)
+    steps = 500 * np.arange(150)
+    whole = volatility_alarms(values, errors, steps)
+    assert {alarm.kind for alarm in whole.alarms} >= {"jump up", "growing scatter"}
+    known = None
+    # Also within an alarm that lasts, and where nothing was added.
+    for end in (0, 4, 9, 61, 62, 63, 63, 112, 115, 150):
+        known = volatility_alarms(values[:end], errors[:end], steps[:end], before=known)
+    assert known.alarms == whole.alarms
+    assert (known.checked, known.settings) == (whole.checked, whole.settings)
+    for name in ("centre", "low", "high"):
+        np.testing.assert_array_equal(getattr(known, name), getattr(whole, name))
+
+
+def test_what_was_found_before_is_not_used_where_it_does_not_hold():
+    values = 5 + 0.1 * stationary(0.0, 8, 60)
+    values[30] = 9.0
+    before = volatility_alarms(values[:50])
+    for change in ({"window": 12}, {"false_alarms": 0.02}, {"logarithm": False}):
+        assert volatility_alarms(values, before=before, **change).alarms == volatility_alarms(values, **change).alarms
+    # A value below zero ends the comparison of logarithms, of those before it, too.
+    values[55] = -4.0
+    found = volatility_alarms(values, before=before)
+    assert found.alarms == volatility_alarms(values).alarms
+    assert not any(alarm.logarithmic for alarm in found.alarms if alarm.kind == "jump up")
+    assert volatility_alarms(values[:20], before=before).alarms == volatility_alarms(values[:20]).alarms
+
+
 def test_wrong_input_is_refused_in_one_line():
     for match, call in [
         ("window", lambda: volatility_alarms([1.0] * 20, window=4)),
