@@ -123,7 +123,8 @@ def _alarms(watched: Mapping[str, data.Series], scale: Scale, theme: Theme, yaxi
         "marker": {
             "color": _ALARM[theme == "dark"],
             "symbol": [_SYMBOLS[here[0].kind] for here in places.values()],
-            "size": [11] * len(places),
+            "size": [9] * len(places),
+            "opacity": 1,
             "line": {"color": _ALARM[theme == "dark"], "width": 2},
         },
         "hovertemplate": "%{text}<extra></extra>",
