@@ -113,6 +113,29 @@ CURVATURE = {
         "share",
     ),
     "interior_share": Word("interior actions", "Share of states where the actor's action is not saturated.", "share"),
+    "exact_ratio": Word("exact M/μ", "M/μ by exact second derivatives; only a smooth critic has it.", "log"),
+    "exact_mixed_partial": Word("exact M", "M by exact second derivatives.", "log"),
+    "exact_curvature": Word("exact μ", "μ by exact second derivatives.", "signed-log"),
+    "ratio_interior": Word("M/μ, interior", "M/μ of the states where no action coordinate is saturated.", "log"),
+    "ratio_saturated": Word("M/μ, saturated", "M/μ of the states where an action coordinate is saturated.", "log"),
+    "valid_share_interior": Word("μ > 0, interior", "Share with μ > 0 of states with interior actions.", "share"),
+    "valid_share_saturated": Word("μ > 0, saturated", "Share with μ > 0 of states with saturated actions.", "share"),
+    "mixed_frobenius": Word(
+        "‖∂²Q/∂a∂s‖_F", "The Frobenius norm of ∂²Q/∂a∂s: all directions together, where M is the largest.", "log"
+    ),
+    "condition": Word(
+        "condition", "λ_min/λ_max of ∂²Q/∂a² where μ > 0: how unequally Q is curved in the action.", "log"
+    ),
+    "mixed_regulariser": Word(
+        "mixed regulariser",
+        "E‖∇_a Q(s + ε, a) − ∇_a Q(s, a)‖², ε of standard deviation 0.01: PAVE's first term.",
+        "log",
+    ),
+    "hinge": Word(
+        "hinge",
+        "E max(0, vᵀ∂²Q/∂a² v + 1) over random signs v: PAVE's third term, zero where Q is curved enough.",
+        "signed-log",
+    ),
 }
 
 WRONG_DIRECTION = Word(

@@ -9,7 +9,8 @@ from dashboards.figures.panels import panels
 from dashboards.style import Theme
 from dashboards.words import CURVATURE
 
-_ROWS = (("ratio", "policy_jacobian"), ("mixed_partial", "curvature"), ("valid_share", "interior_share"))
+_RATIO = ("ratio", "policy_jacobian")
+_ROWS = (("mixed_partial", "curvature"), ("valid_share", "interior_share"))
 #: Whose alarms are marked.
 _WATCHED = ("ratio", "policy_jacobian", "mixed_partial", "curvature")
 
@@ -17,7 +18,8 @@ _WATCHED = ("ratio", "policy_jacobian", "mixed_partial", "curvature")
 def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "curvature") -> go.Figure:
     """M/μ beside the actor's own sensitivity; M and μ; the shares of states where the ratio means something.
 
-    Where one of the first four departs from the run's own history is marked, and said on hover.
+    Of smooth critics exact M/μ is drawn beside that at a scale. Where M/μ, the actor's sensitivity, M or μ
+    departs from the run's own history is marked, and said on hover.
 
     Args:
         series: the scalars of one run, from ``dashboards.series.collect``.
@@ -28,4 +30,7 @@ def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = 
         >>> curvature({}).layout.annotations[0].text
         'waiting for the first measurement'
     """
-    return panels(series, "curvature", _ROWS, CURVATURE, theme=theme, uirevision=uirevision, watched=_WATCHED)
+    # Only smooth critics have it.
+    exact = ("exact_ratio",) if data.select(series, "curvature", "exact_ratio") is not None else ()
+    rows = ((*_RATIO, *exact), *_ROWS)
+    return panels(series, "curvature", rows, CURVATURE, theme=theme, uirevision=uirevision, watched=_WATCHED)

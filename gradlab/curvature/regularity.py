@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, real_tensor, whole_number
+from gradlab.curvature.measured import Sensitivity
 from gradlab.curvature.sensitivity import sensitivity
 from gradlab.curvature.supremum import LargestSeen, largest_seen
 from gradlab.errors import GradlabError
@@ -85,6 +86,7 @@ def field_regularity(
     draws: int = 32,
     critic: int | None = None,
     seed: int = 0,
+    geometry: Sensitivity | None = None,
 ) -> FieldRegularity:
     """PAVE's regularisers as measurements (arXiv 2601.22970), of the critic the actor follows.
 
@@ -106,9 +108,12 @@ def field_regularity(
         draws: disturbances of each state.
         critic: index of one critic instead of the one the actor follows.
         seed: of the draws.
+        geometry: what ``sensitivity`` found at these states and of this critic, to save doing it again; its scale and
+            its actions are then taken instead of ``scale`` and ``act``.
 
     Raises:
-        GradlabError: as ``sensitivity`` raises; a shape does not fit, or a number is out of range.
+        GradlabError: as ``sensitivity`` raises; there is no ∂/∂s, ``geometry`` is of other states, a shape does not
+            fit, or a number is out of range.
 
     Example:
         >>> class Bowl(torch.nn.Module):
@@ -124,8 +129,11 @@ def field_regularity(
     states = agent.observations(obs).double()
     member = episode_numbers(episode, len(states))
     double = in_evaluation(agent).snapshot(double=True)
-    at = double.action(states).detach() if act is None else _rows("act", act, states, agent.action_size)
-    geometry = sensitivity(agent, states, scale, act=at, critic=critic, matrices=True)
+    if geometry is None:
+        at = double.action(states).detach() if act is None else _rows("act", act, states, agent.action_size)
+        geometry = sensitivity(agent, states, scale, act=at, critic=critic, matrices=True)
+    hessian, _ = geometry.matrices()
+    at = _rows("geometry", geometry.actions, states, agent.action_size)
     generator = torch.Generator().manual_seed(seed)
     here = action_gradient(double, states, at, critic)
 
@@ -147,13 +155,13 @@ def field_regularity(
     return FieldRegularity(
         change / draws,
         consistency,
-        _hinge(geometry.matrices()[0], delta, generator),
+        _hinge(hessian, delta, generator),
         geometry.valid,
         geometry.mixed_partial,
         member,
         sigma,
         delta,
-        scale,
+        geometry.scale,
         str(agent.objective),
     )
 

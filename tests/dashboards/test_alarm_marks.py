@@ -173,3 +173,19 @@ def test_two_alarms_at_one_point_are_one_mark_that_says_both():
         (text,) = [text for x, text in zip(trace.x, trace.text, strict=True) if x == one.step[index]]
         assert "jumps" in text
         assert "scatters more" in text
+
+
+def test_the_exact_ratio_is_a_line_of_its_own_where_there_is_one():
+    known = of(ratio=series(quiet()), policy_jacobian=series(quiet(1)))
+    names = [trace.name for trace in figures.curvature(known).data if trace.name]
+    assert names == ["M/μ", "‖∂π/∂s‖"]
+    assert "exact" not in figures.curvature(known).layout.annotations[0].text
+    exact = of(exact_ratio=series(quiet(2, level=2.9)))
+    figure = figures.curvature({**known, **exact})
+    go.Figure(figure.to_dict())
+    drawn_exact = next(trace for trace in figure.data if trace.name == "exact M/μ")
+    np.testing.assert_allclose(drawn_exact.y, exact[Key("curvature", "exact_ratio", "")].value, rtol=1e-6)
+    ratio = next(trace for trace in figure.data if trace.name == "M/μ")
+    assert (drawn_exact.yaxis, drawn_exact.line.dash) == ("y", "dot")
+    assert drawn_exact.line.color != ratio.line.color
+    assert "exact M/μ" in figure.layout.annotations[0].text
