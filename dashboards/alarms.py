@@ -18,9 +18,9 @@ _WORDS = {"jump up": "jumps up", "jump down": "jumps down", "growing scatter": "
 
 #: What an alarm is, for people.
 MEANING = (
-    "▲ ▼ ✱ <b>alarms</b>: a value above or below, or changes larger than, what the run's own last 20 measurements let "
-    "expect,<br>given how far each is known and how much successive ones are alike. Where nothing changes, about one "
-    "measurement in 200 raises one."
+    "a value above or below, or changes larger than, what the run's own last 20 measurements let expect, given how far "
+    "each is known and how much successive ones are alike. Where nothing changes, about one measurement in 200 raises "
+    "one."
 )
 
 

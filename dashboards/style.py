@@ -110,15 +110,17 @@ def muted(theme: Theme) -> str:
 
 def layout(theme: Theme, *, uirevision: str, **more: Any) -> dict[str, Any]:
     """Layout shared by all figures: the theme's template on a transparent ground, and zoom kept between updates."""
+    text = "#ced4da" if theme == "dark" else "#343a40"
     return {
         "template": _template(theme),
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": FONT, "size": 12, "color": "#ced4da" if theme == "dark" else "#343a40"},
+        "font": {"family": FONT, "size": 12, "color": text},
         "margin": {"l": 56, "r": 14, "t": 28, "b": 36},
         "uirevision": uirevision,
         "hoverlabel": {
-            "font": {"family": FONT, "size": 12},
+            # Without a colour of its own the text takes the border's, which is hard to read.
+            "font": {"family": FONT, "size": 12, "color": text},
             "align": "left",
             "bgcolor": "#25262b" if theme == "dark" else "#ffffff",
             "bordercolor": "#5c5f66" if theme == "dark" else "#ced4da",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from dashboards.style import Theme, axis, drawing, layout, step_axis
 from dashboards.words import Word, escape, samples
 
 _GAP = 0.17
+#: Of a line of text on hover.
+_CHARACTERS = 56
 #: Light and dark, with their marks and dashes, in the order in which the lines of a panel are drawn.
 _COLORS = (
     ("#0072b2", "#4dabf7"), ("#d55e00", "#ff8a4c"), ("#00875f", "#38d9a9"), ("#b5548b", "#e599c2"),
@@ -26,6 +29,7 @@ _MARKS = (
 )  # fmt: skip
 #: Of alarms, on light and on dark.
 _ALARM = ("#c2255c", "#ff6bb5")
+_MARK = "▲▼✱"
 _SYMBOLS = {"jump up": "triangle-up-open", "jump down": "triangle-down-open", "growing scatter": "asterisk-open"}
 
 
@@ -81,16 +85,13 @@ def panels(
                     null=None if scale.kind == "share" else 0.0,
                     unit=samples(probe, drawn[name].reference),
                 )
-        if any(name in watched for name in drawn):
-            traces.append(
-                _alarms(
-                    {words[name].label: drawn[name] for name in drawn if name in watched}, scale, theme, f"y{number}"
-                )
-            )
-        meaning = "<br>".join(f"<b>{words[name].label}</b>: {words[name].meaning}" for name in names)
+        watched_here = {name: one for name, one in drawn.items() if name in watched}
+        traces += [{**trace, "yaxis": f"y{number}"} for trace in _alarms(watched_here, words, scale, theme)]
+        meanings = {words[name].label: words[name].meaning for name in names}
         if any(name in watched for name in names):
-            parts.append(f"<span style='color:{_ALARM[theme == 'dark']}'>▲▼✱</span> alarms")
-            meaning += f"<br>{MEANING}"
+            parts.append(f"<span style='color:{_ALARM[theme == 'dark']}'>{_MARK}</span> alarms")
+            meanings[f"{_MARK} alarms"] = MEANING
+        meaning = "<br>".join(_defined(label, said) for label, said in meanings.items())
         notes.append(caption("   ".join(parts), meaning, y=top))
     if not traces:
         notes.append(message("waiting for the first measurement", theme))
@@ -106,29 +107,52 @@ def panels(
     return drawing({"data": traces, "layout": whole if traces else emptied(whole)})
 
 
-def _alarms(watched: Mapping[str, data.Series], scale: Scale, theme: Theme, yaxis: str) -> dict[str, Any]:
-    """The marks of a panel's alarms; there although there are none, so that a first one is no other figure."""
-    found = [(one, mark) for label, one in watched.items() for mark in marks(one, escape(label))]
+def _defined(label: str, meaning: str) -> str:
+    """A number's definition, in lines that fit beside a narrow panel."""
+    lines = wrap(f"{label}: {meaning}", _CHARACTERS)
+    return "<br>".join([lines[0].replace(f"{label}:", f"<b>{label}</b>:", 1), *lines[1:]])
+
+
+def _alarms(
+    watched: Mapping[str, data.Series], words: Mapping[str, Word], scale: Scale, theme: Theme
+) -> list[dict[str, Any]]:
+    """Marks of a panel's alarms, and what is said of them; there although there are none, so that a first one is data.
+
+    Of points near the pointer plotly tells of the smallest mark, and of equals of the last; those of alarms are large.
+    What is said of them has points of its own, which are not seen.
+    """
+    if not watched:
+        return []
     # Where two alarms are at one point, the first of them is drawn and says both.
     places: dict[tuple[int, float], list[Mark]] = {}
-    for one, mark in found:
-        places.setdefault((int(one.step[mark.index]), float(one.value[mark.index])), []).append(mark)
+    for name, one in watched.items():
+        for mark in marks(one, escape(words[name].label)):
+            places.setdefault((int(one.step[mark.index]), float(one.value[mark.index])), []).append(mark)
     heights = scale.height(np.array([value for _, value in places], dtype=np.float64))
-    return {
+    shared = {
         "type": "scatter",
         "mode": "markers",
         "x": [step for step, _ in places],
         "y": heights.tolist(),
-        "text": ["<br><br>".join("<br>".join(mark.text) for mark in here) for here in places.values()],
-        "marker": {
-            "color": _ALARM[theme == "dark"],
-            "symbol": [_SYMBOLS[here[0].kind] for here in places.values()],
-            "size": [9] * len(places),
-            "opacity": 1,
-            "line": {"color": _ALARM[theme == "dark"], "width": 2},
-        },
-        "hovertemplate": "%{text}<extra></extra>",
         "showlegend": False,
         "xaxis": "x",
-        "yaxis": yaxis,
     }
+    color = _ALARM[theme == "dark"]
+    told = {
+        **shared,
+        "text": ["<br><br>".join("<br>".join(mark.text) for mark in here) for here in places.values()],
+        "marker": {"size": 6, "opacity": 0, "color": color},
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    marked = {
+        **shared,
+        "hoverinfo": "skip",
+        "marker": {
+            "color": color,
+            "symbol": [_SYMBOLS[here[0].kind] for here in places.values()],
+            "size": 9,
+            "opacity": 1,
+            "line": {"color": color, "width": 2},
+        },
+    }
+    return [marked, told]

@@ -34,7 +34,21 @@ def of(**known):
 
 def drawn(figure):
     """The traces of marks, by axis."""
-    return {trace.yaxis: trace for trace in figure.data if trace.mode == "markers"}
+    return {trace.yaxis: trace for trace in figure.data if trace.mode == "markers" and trace.hoverinfo == "skip"}
+
+
+def said(figure):
+    """What is said of them, step → text; after all lines of their panel, which would be told of otherwise."""
+    found = {}
+    for index, trace in enumerate(figure.data):
+        if trace.mode == "markers" and trace.hoverinfo != "skip":
+            shown = drawn(figure)[trace.yaxis]
+            assert (list(trace.x), list(trace.y)) == (list(shown.x), list(shown.y))
+            assert not any(other.name and other.yaxis == trace.yaxis for other in figure.data[index:])
+            # No larger than a line's own, or plotly prefers these; and not seen.
+            assert (trace.marker.size, trace.marker.opacity) == (6, 0)
+            found[trace.yaxis] = dict(zip(trace.x, trace.text, strict=True))
+    return found
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -47,16 +61,19 @@ def test_a_planted_jump_is_marked_where_it_is_and_says_how_far_and_how_long(them
     assert list(upper.x) == [41_000]
     assert upper.y[0] == values[40]
     assert list(upper.marker.symbol) == ["triangle-up-open"]
-    (text,) = upper.text
+    (text,) = said(figure)["y"].values()
     usual = np.median(values[20:40])
     assert text.split("<br>")[:2] == [
         "M/μ jumps up, step 41,000", f"90, {90 / usual:.3g} times the {usual:.3g} that was usual before"
     ]  # fmt: skip
     assert text.endswith("for 3 measurements, to step 43,000")
     assert list(lower.x) == []
+    # Text on hover has the page's colour: without one of its own it would have the border's.
+    assert figure.layout.hoverlabel.font.color == figure.layout.font.color
     # What an alarm is can be read over the captions of the panels that have them.
     captions = [note for note in figure.layout.annotations if note.hovertext]
-    assert [MEANING in note.hovertext for note in captions] == [True, True, False]
+    assert [MEANING in note.hovertext.replace("<br>", " ") for note in captions] == [True, True, False]
+    assert max(len(line) for note in captions for line in note.hovertext.split("<br>")) < 70
     assert ["alarms" in note.text for note in captions] == [True, True, False]
 
 
@@ -92,7 +109,7 @@ def test_each_watched_number_has_its_marks_at_the_height_of_its_line():
     (line,) = [one for one in figure.data if one.name]
     (trace,) = [one for one in drawn(figure).values() if len(one.x)]
     assert trace.y[0] == pytest.approx(line.y[50])
-    assert f"-40, {-40 - np.median(values[30:50]):+.3g} from the" in trace.text[0]
+    assert f"-40, {-40 - np.median(values[30:50]):+.3g} from the" in said(figure)[trace.yaxis][51_000]
 
 
 def test_growing_scatter_is_marked_as_such():
@@ -155,7 +172,7 @@ def test_a_first_alarm_travels_as_data():
     change, same = increment(figures.curvature(of(ratio=whole.pick(slice(0, 59)))), form)
     assert type(change).__name__ == "Patch"
     assert same == form
-    assert drawn(figures.curvature(of(ratio=whole)))["y"].text[0].endswith("at one measurement so far")
+    assert said(figures.curvature(of(ratio=whole)))["y"][60_000].endswith("at one measurement so far")
     # The axis's range changes with the jump; the traces are the same ones.
     before, after = (figures.curvature(of(ratio=one)) for one in (whole.pick(slice(0, 59)), whole))
     assert [trace.mode for trace in before.data] == [trace.mode for trace in after.data]
@@ -167,10 +184,10 @@ def test_two_alarms_at_one_point_are_one_mark_that_says_both():
     at = [mark.index for mark in marks(one, "M/μ")]
     both = {index for index in at if at.count(index) > 1}
     assert both
-    trace = drawn(figures.curvature(of(ratio=one)))["y"]
-    assert len(trace.x) == len(set(at))
+    texts = said(figures.curvature(of(ratio=one)))["y"]
+    assert len(texts) == len(set(at))
     for index in both:
-        (text,) = [text for x, text in zip(trace.x, trace.text, strict=True) if x == one.step[index]]
+        text = texts[one.step[index]]
         assert "jumps" in text
         assert "scatters more" in text
 
