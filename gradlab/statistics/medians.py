@@ -8,16 +8,22 @@ import torch
 from torch import Tensor
 
 from gradlab.estimate import Estimate
+from gradlab.statistics.state_quantiles import quantile_ends
 
 _RESAMPLES = 200
 
 
 def median(values: Tensor, seed: int = 0) -> Estimate:
-    """The median of independent values [N] with the standard deviation of its bootstrap as standard error.
+    """The median of independent values [N], with an interval of order statistics.
+
+    It is ``state_quantile``'s, which holds whatever the distribution: a normal interval from the bootstrap's standard
+    deviation held the median of two heaps of values in 68 to 79 % of simulations. Fewer than six values bound no
+    median at 95 %, and have no interval. The standard error is the standard deviation of the bootstrap.
 
     Example:
-        >>> median(torch.tensor([1.0, 2.0, 30.0])).value
-        2.0
+        >>> found = median(torch.arange(1.0, 21.0))
+        >>> found.value, found.interval()
+        (10.5, (6.0, 15.0))
     """
     count = len(values)
     if count == 0:
@@ -25,8 +31,11 @@ def median(values: Tensor, seed: int = 0) -> Estimate:
     numbers = values.detach().double().cpu()
     generator = torch.Generator().manual_seed(seed)
     drawn = numbers[torch.randint(count, (_RESAMPLES, count), generator=generator)]
-    stderr = float(drawn.quantile(0.5, dim=1).std()) if count > 1 else math.nan
-    return Estimate(float(numbers.quantile(0.5)), stderr, count)
+    value = float(numbers.quantile(0.5))
+    low, high = quantile_ends(numbers.sort().values, 0.5, count)
+    if not math.isfinite(high - low):
+        return Estimate(value, math.nan, count)
+    return Estimate(value, float(drawn.quantile(0.5, dim=1).std()), count, ends=(min(low, value), max(high, value)))
 
 
 def share(mask: Tensor) -> Estimate:

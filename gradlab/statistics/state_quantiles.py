@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from gradlab.arguments import real_number
+from gradlab.arguments import real_number, real_tensor
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.statistics.state_means import episode_numbers, state_mean
@@ -19,7 +19,7 @@ _RESAMPLES, _SEED = 200, 2_718_281
 
 
 def state_quantile(
-    values: Tensor, share: float = 0.5, episode: Any = None, reference: str = "", objective: str = ""
+    values: Any, share: float = 0.5, episode: Any = None, reference: str = "", objective: str = ""
 ) -> Estimate:
     """The value below which a share of states lies, with an interval of order statistics.
 
@@ -45,7 +45,7 @@ def state_quantile(
         >>> found.value, found.ends, state_quantile(torch.arange(11.0), 0.9).ends
         (90.0, (84.0, 96.0), (7.0, inf))
     """
-    share = real_number("share", share, above=0.0)
+    share, values = real_number("share", share, above=0.0), real_tensor("values", values)
     if share >= 1:
         raise GradlabError(f"share: {share:g}; a quantile's share lies between 0 and 1")
     if values.ndim != 1:
@@ -62,7 +62,7 @@ def state_quantile(
     if groups < 2:
         return Estimate(value, math.nan, groups, reference, objective)
     effective = _effective(numbers <= value, group, len(numbers), groups)
-    low, high = _ends(ordered, share, effective)
+    low, high = quantile_ends(ordered, share, effective)
     stderr = _bootstrap(ordered, group[order], groups, share)
     return Estimate(value, stderr, groups, reference, objective, ends=(min(low, value), max(high, value)))
 
@@ -79,7 +79,13 @@ def _effective(below: Tensor, group: Tensor, states: int, groups: int) -> float:
     return min(plain / found.stderr**2, float(states))
 
 
-def _ends(ordered: Tensor, share: float, effective: float, level: float = 0.95) -> tuple[float, float]:
+def quantile_ends(ordered: Tensor, share: float, effective: float, level: float = 0.95) -> tuple[float, float]:
+    """Order statistics of sorted values [S], worth ``effective`` independent ones, that hold the quantile.
+
+    Example:
+        >>> quantile_ends(torch.arange(1.0, 21.0), 0.5, 20.0)
+        (6.0, 15.0)
+    """
     count = max(round(effective), 1)
     states = len(ordered)
     low, high = (int(binom.ppf(tail, count, share)) for tail in ((1 - level) / 2, (1 + level) / 2))
