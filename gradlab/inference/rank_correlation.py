@@ -20,6 +20,8 @@ from gradlab.estimate import Estimate
 _RESAMPLES, _NUMBERS = 500, 4_000_000
 #: As many episodes at least, or resampling them says nothing.
 _FEWEST_GROUPS = 5
+#: Of fewer pairs than this the bootstrap alone says too little: of 8 its intervals held a ρ of .9 in 86 % of cases.
+_FEW = 12
 #: So many numbers have all their orders gone through; of more, this many random ones.
 _ALL_ORDERS, _ORDERS = 8, 20_000
 
@@ -31,8 +33,9 @@ def rank_correlation(x: Any, y: Any, group: Any = None, *, seed: int = 0, refere
 
     The standard error is that of artanh ρ_s over resamples of the groups, each with its ranks worked out anew, and the
     interval is artanh ρ_s ± t_{G−1} times it, mapped back (B. Efron, R. Tibshirani, *An Introduction to the Bootstrap*,
-    1993, sections 8.3 and 12.6; D. Bonett, T. Wright 2000 for the scale). Of two normal numbers of correlation ρ it is
-    an estimate of ρ_s = 6/π asin(ρ/2). Ties get their mean rank.
+    1993, sections 8.3 and 12.6; D. Bonett, T. Wright 2000 for the scale, and for the least error of fewer than twelve
+    pairs that are each their own group). Of two normal numbers of correlation ρ it is an estimate of
+    ρ_s = 6/π asin(ρ/2). Ties get their mean rank.
 
     Args:
         x: numbers [N]; a pair with a NaN in it is left out.
@@ -66,6 +69,9 @@ def rank_correlation(x: Any, y: Any, group: Any = None, *, seed: int = 0, refere
     limit = 1 - 1 / len(first)
     # Resamples scatter by (G − 1)/G of what samples do.
     spread = float(np.arctanh(np.clip(drawn, -limit, limit)).std(ddof=1)) * math.sqrt(groups / (groups - 1))
+    if groups == len(first) and groups < _FEW:
+        # Resamples of a few pairs have ties that pull them together: what a formula says is the least.
+        spread = max(spread, _formula(value, groups))
     half = float(student.ppf(0.975, groups - 1)) * spread
     centre = math.atanh(value)
     ends = math.tanh(centre - half), math.tanh(centre + half)
@@ -136,7 +142,7 @@ def spearman(x: Floats, y: Floats) -> float:
 
 def _pairs(x: Any, y: Any, group: Any) -> tuple[Floats, Floats, NDArray[np.int64]]:
     first, second = (real_tensor(name, part).detach().cpu().double().numpy() for name, part in (("x", x), ("y", y)))
-    member = np.arange(len(first)) if group is None else np.asarray(real_tensor("group", group).detach().cpu())
+    member = np.arange(first.size) if group is None else np.asarray(real_tensor("group", group).detach().cpu())
     if first.ndim != 1 or second.shape != first.shape or member.shape != first.shape:
         shapes = ", ".join(str(part.shape) for part in (first, second, member))
         raise GradlabError(f"rank correlation: shapes {shapes} of x, y and group; give one of each a pair, [N]")
@@ -177,10 +183,15 @@ def _few(x: Floats, y: Floats, reference: str, caveat: str) -> Estimate:
     count, value = len(x), spearman(x, y)
     if not math.isfinite(value) or count < 5 or abs(value) > 1 - 1e-12:
         return Estimate(value, math.nan, count, reference, scale="fisher", caveat=caveat)
-    spread = math.sqrt((1 + value**2 / 2) / (count - 3))
+    spread = _formula(value, count)
     half = float(student.ppf(0.975, count - 2)) * spread
     ends = math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
     return Estimate(value, spread * (1 - value**2), count, reference, scale="fisher", ends=ends, caveat=caveat)
+
+
+def _formula(value: float, count: int) -> float:
+    """Standard error of artanh ρ_s of independent pairs (D. Bonett, T. Wright 2000)."""
+    return math.sqrt((1 + value**2 / 2) / (count - 3))
 
 
 @lru_cache(maxsize=2)

@@ -126,3 +126,14 @@ def test_wrong_input_is_refused_in_one_line():
         with pytest.raises(GradlabError, match="rank correlation: shapes") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_intervals_of_eight_pairs_of_a_strong_correlation_hold_it():
+    generator, truth, hits, known = np.random.default_rng(0), 6 / math.pi * math.asin(0.45), 0, 0
+    for _ in range(300):
+        x, y = generator.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=8).T
+        low, high = rank_correlation(x, y).interval()
+        known += not math.isnan(low)
+        hits += low <= truth <= high
+    assert known > 250
+    assert hits / known > 0.92
