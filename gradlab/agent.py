@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlab.arguments import real_number, shown
+from gradlab.arguments import real_number, shown, whole
 from gradlab.critics import Critic, Reduction, check_reduction, evaluate, reduce, refuse_wrong_length
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
@@ -303,9 +303,11 @@ class Agent:
         critics, kind = (self.target_critics, "target critic") if target else (self.critics, "critic")
         if not critics:
             raise GradlabError(f"agent: has no {kind} of (obs, act); this measurement needs one")
-        if only is not None and not 0 <= only < len(critics):
-            raise GradlabError(f"agent: has {len(critics)} {kind}s, numbered from 0, and no {only}; choose one of them")
-        chosen = range(len(critics)) if only is None else (only,)
+        if only is not None and not (whole(only, 0) and only < len(critics)):
+            raise GradlabError(
+                f"agent: has {len(critics)} {kind}s, numbered from 0, and no {shown(only)}; choose one of them"
+            )
+        chosen = range(len(critics)) if only is None else (int(only),)
         return torch.stack([self._evaluate(critics[i], f"{kind} {i}", obs, act) for i in chosen])
 
     def _evaluate(self, critic: Critic, name: str, obs: Tensor, act: Tensor) -> Tensor:

@@ -129,6 +129,23 @@ def switch(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """One of some words.
+
+    Raises:
+        GradlabError: it is none of them.
+
+    Example:
+        >>> one_of("kind", "gaussian", ("rademacher", "gaussian"))
+        'gaussian'
+    """
+    words = list(choices)
+    # An array would be compared entry by entry.
+    if not isinstance(value, str) or value not in words:
+        _refuse(name, value, f"choose {' or '.join(map(repr, words))}")
+    return value
+
+
 def step_sizes(value: Any, default: Sequence[float]) -> tuple[float, ...]:
     """At least two decreasing step sizes between 0 and 0.25; None is the default.
 
@@ -165,8 +182,8 @@ def real_tensor(name: str, value: Any) -> Tensor:
         except (TypeError, ValueError, RuntimeError):
             _refuse(name, value, advice)
         found = found if found.is_complex() else found.double()
-    if found.is_complex():
-        raise GradlabError(f"{name}: the numbers are complex; {advice}")
+    if found.is_complex() or found.layout != torch.strided:
+        raise GradlabError(f"{name}: the numbers are {'complex' if found.is_complex() else 'sparse'}; {advice}")
     return found
 
 

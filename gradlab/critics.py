@@ -30,7 +30,8 @@ def evaluate(critic: Critic, name: str, obs: Tensor, act: Tensor, quantiles: int
         tensor([4., 4., 4.])
     """
     try:
-        values: Any = critic(obs, act)
+        # What torch.compile makes cannot be differentiated twice, and some of it gives zeros instead of an error.
+        values: Any = getattr(critic, "_orig_mod", critic)(obs, act)
     except RuntimeError as error:
         n, p = obs.shape[-1], act.shape[-1]
         module = getattr(critic, "__self__", critic)

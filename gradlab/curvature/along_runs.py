@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gradlab.agent import Agent
-from gradlab.arguments import whole_number
+from gradlab.arguments import shown, whole_number
 from gradlab.curvature.observed import ObservedSmoothness, observed_smoothness
 from gradlab.curvature.predictions import Predictions, sensitivity_predictions
 from gradlab.errors import GradlabError
@@ -59,6 +59,8 @@ def predictions_along(
         [1.473588, 0.4, 0.4]
     """
     states, seed = whole_number("states", states, 1), whole_number("seed", seed, 0)
+    if not isinstance(runs, Trajectories):
+        raise GradlabError(f"runs: {shown(runs)}; give Trajectories, such as Simulator.episodes(agent, 16) returns")
     smooth = observed_smoothness(runs.obs, runs.act, runs.trajectory, time_step=time_step, above=above)
     followed = (~runs.last).nonzero().flatten()
     if len(followed) == 0:

@@ -11,8 +11,10 @@ import xarray as xr
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_tensor, shown
 from gradlab.curvature.measured import Sensitivity
 from gradlab.curvature.sensitivity import At, sensitivity
+from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians.differences import feature_scale
 from gradlab.landscape.found import LocalOptima
@@ -125,11 +127,13 @@ def curvature_field_over_states(
         >>> curvature_field_over_states(agent, plane).ratio.values[0].tolist()
         [0.0, 1.0, 2.0]
     """
+    if not isinstance(states, StatePlane):
+        raise GradlabError(f"states: {shown(states)}; give a plane from gradlab.landscape.state_plane")
     agent = in_evaluation(agent)
     obs = agent.observations(states.observations())
     given = act
     if act is not None and not isinstance(act, str):
-        given = torch.as_tensor(act).to(obs)
+        given = real_tensor("act", act).detach().to(obs)
         given = given.expand(len(obs), -1) if given.ndim == 1 else given
     found = sensitivity(agent, obs, scale, act=given, critic=critic, obs_scale=obs_scale)
     which = "followed" if critic is None else critic

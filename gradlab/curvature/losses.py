@@ -6,15 +6,19 @@ of critics with SiLU units; (λ₁, λ₂, λ₃) = (2, .005, 2) on Pendulum, (.
 (.1, .1, .01) on LunarLander, Reacher and Walker. Each is for one critic; of several, add theirs up.
 
 They are differentiable in whatever the critic is made of, not in the observations and actions they are given, and leave
-every ``.grad`` alone. In evaluation ``gradlab.curvature.field_regularity`` measures the same numbers with intervals.
+every ``.grad`` alone. Of a critic made by ``torch.compile`` the module is taken that was compiled, since torch cannot
+differentiate compiled code twice; leave the call of a loss out of compiled functions, too. In evaluation
+``gradlab.curvature.field_regularity`` measures the same numbers with intervals.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from gradlab.arguments import real_number, switch, whole_number
+from gradlab.arguments import real_number, shown, switch, whole_number
 from gradlab.critics import Critic, evaluate
 from gradlab.errors import GradlabError
 
@@ -47,6 +51,7 @@ def mixed_partial_loss(
         (torch.Size([]), True, None)
     """
     _check_rows(obs, act)
+    _check_generator(generator)
     sigma = real_number("sigma", sigma, above=0.0)
     gradient, _ = _action_gradient(critic, obs, act)
     disturbed, _ = _action_gradient(critic, obs + sigma * _normal(obs, generator), act)
@@ -81,6 +86,8 @@ def field_consistency_loss(
     """
     _check_rows(obs, act)
     following = act if next_act is None else next_act
+    _check_tensor("next_obs", next_obs)
+    _check_tensor("next_act", following)
     if next_obs.shape != obs.shape or following.shape != act.shape:
         raise GradlabError(
             f"next_obs and next_act: shapes {tuple(next_obs.shape)} and {tuple(following.shape)}; expected those of "
@@ -133,6 +140,7 @@ def curvature_hinge_loss(
     _check_rows(obs, act)
     delta, probes = real_number("delta", delta), whole_number("probes", probes, 1)
     check = switch("check", check)
+    _check_generator(generator)
     gradient, at = _action_gradient(critic, obs, act)
     along = []
     for _ in range(probes):
@@ -150,20 +158,38 @@ def curvature_hinge_loss(
 
 
 def _check_rows(obs: Tensor, act: Tensor) -> None:
+    _check_tensor("obs", obs)
+    _check_tensor("act", act)
     if obs.ndim != 2 or act.ndim != 2 or len(obs) != len(act) or 0 in (*obs.shape, *act.shape):
         raise GradlabError(
             f"obs and act: shapes {tuple(obs.shape)} and {tuple(act.shape)}; expected [B, n] and [B, p], not empty"
         )
 
 
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise GradlabError(f"{name}: {kind}; give a tensor of a floating type, the critic's own")
+
+
+def _check_generator(generator: Any) -> None:
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise GradlabError(f"generator: {shown(generator)}; give a torch.Generator, or None for the global state")
+
+
 def _action_gradient(critic: Critic, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
     """∇_a Q [B, p] with its graph, and the actions it was taken at; rows must not depend on each other."""
+    if not callable(critic):
+        raise GradlabError(f"critic: {shown(critic)}; give a module or a function (obs, act) -> q")
     with torch.enable_grad():
         at = act.detach().requires_grad_()
         value = evaluate(critic, "critic", obs.detach(), at, None)
         if not value.requires_grad:
             raise GradlabError("critic: its value has no graph, as under no_grad or detached; nothing can be learnt")
         (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True, materialize_grads=True)
+    # Differentiated once more it would silently be zero.
+    if "CompiledFunction" in type(gradient.grad_fn).__name__:
+        raise GradlabError("critic: compiled, which torch cannot differentiate twice; give the critic as it was before")
     return gradient, at
 
 

@@ -31,14 +31,14 @@ class Sensitivity:
         curvature: μ = −λ_max(∇²_aa Q), [B]; positive where Q has a strict maximum's shape in every action direction.
         ratio: M/μ, [B]; NaN where the action Hessian is not negative definite, for there it bounds nothing.
         condition: λ_min/λ_max of ∇²_aa Q, [B], at least 1; NaN where it is not negative definite.
-        policy_jacobian: ‖∂π/∂s‖₂ of the actor, [B]; exact at any scale.
+        policy_jacobian: ‖∂π/∂s‖₂ of the actor, [B]; exact at any scale. NaN where there is no ``jacobian``.
         valid: whether ∇²_aa Q is negative definite, [B], bool.
         interior: whether the action is farther from every face of the box than the scale, so that no evaluation left
             the box; farther than 10⁻³ of the width when exact. [B], bool.
         eigenvalues: of ∇²_aa Q, ascending, [B, p]; of many actions the lowest and the highest alone, [B, 2].
         action_hessian: ∇²_aa Q, [B, p, p]; None of many actions, whose matrices are never formed.
         mixed_hessian: ∇²_as Q, [B, p, n]; None where it was refused, and of many actions.
-        jacobian: ∂π/∂s, [B, p, n]; None of images.
+        jacobian: ∂π/∂s, [B, p, n]; None of images, and of an actor whose features are computed without gradients.
         actions: where it was measured, in the critic's units, [B, p].
         scale: the length δ at which second derivatives were taken, in the critic's action units; None when exact.
         at: what the actions are: ``actor``, ``optimum`` or ``given actions``.

@@ -16,6 +16,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians.exact import policy_jacobian
+from gradlab.hessians.state_gradients import blocked_actor
 from gradlab.inference.rank_correlation import rank_correlation
 from gradlab.statistics.state_means import bounded_state_mean, episode_numbers, state_share
 from gradlab.statistics.state_quantiles import state_quantile
@@ -148,7 +149,8 @@ def sensitivity_predictions(
         **options: more of ``sensitivity``'s.
 
     Raises:
-        GradlabError: as ``sensitivity`` raises, or a shape does not fit.
+        GradlabError: as ``sensitivity`` raises, there is no ∂/∂s of the critic or of the actor, or a shape does not
+            fit.
 
     Example:
         >>> from gradlab.worlds import LinearQuadratic
@@ -162,13 +164,16 @@ def sensitivity_predictions(
     after = None if next_obs is None else _shaped("next_obs", next_obs, states.shape).to(states)
     seen = None if observed is None else _shaped("observed", observed, (len(states),)).cpu().double()
     double = in_evaluation(agent).snapshot(double=True)
-    at = double.action(states).detach() if act is None else torch.as_tensor(act).to(states)
+    at = double.action(states).detach() if act is None else real_tensor("act", act).detach().to(states)
     hessian, mixed = sensitivity(agent, states, scale, act=at, critic=critic, matrices=True, **options).matrices()
     width = double.action_high - double.action_low
-    margin = 1e-3 * width if scale is None else torch.full_like(width, scale)
+    margin = 1e-3 * width if scale is None else torch.full_like(width, float(scale))
     free = torch.minimum(at - double.action_low, double.action_high - at) > margin
 
     strength, curvature, valid, predicted = _reduced(hessian, mixed, free)
+    why = blocked_actor(double, states)
+    if why:
+        raise GradlabError(why)
     actor = policy_jacobian(double, states)
     actor_norm = torch.linalg.matrix_norm(actor, ord=2)
     lengths = torch.linalg.matrix_norm(predicted) * torch.linalg.matrix_norm(actor)

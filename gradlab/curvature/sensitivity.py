@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_tensor, shown
+from gradlab.arguments import real_tensor, shown, switch, whole
 from gradlab.curvature.measured import Sensitivity, of_derivatives, of_spectra
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians.at_actions import second_derivatives
 from gradlab.hessians.exact import policy_jacobian
 from gradlab.hessians.extremes import extreme_eigenvalues, spectral_norms
+from gradlab.hessians.points import step_length
 from gradlab.hessians.products import hessian_products
+from gradlab.hessians.state_gradients import blocked_actor
 from gradlab.landscape.optima import local_optima
 
 #: Actions up to which the matrices of second derivatives are formed.
@@ -73,8 +75,9 @@ def sensitivity(
     """
     if not agent.policy.continuous:
         raise GradlabError("agent: its actions are discrete; there is no action curvature")
-    if critic is not None and not -len(agent.critics) <= critic < len(agent.critics):
-        raise GradlabError(f"critic: {critic}, but this agent has critics 0 to {len(agent.critics) - 1}")
+    if critic is not None and not (whole(critic, 0) and critic < len(agent.critics)):
+        raise GradlabError(f"critic: {shown(critic)}, but this agent has critics 0 to {len(agent.critics) - 1}")
+    scale, matrices = step_length(agent, scale), None if matrices is None else switch("matrices", matrices)
     agent = in_evaluation(agent)
     states = agent.observations(obs, images=True)
     if scale is not None or not _of_one_dtype(agent):
@@ -87,14 +90,14 @@ def sensitivity(
         "interior": (room > margin).all(-1),
         "scale": scale,
         "at": where,
-        "critic": "followed" if critic is None else f"critic {critic % len(agent.critics)}",
+        "critic": "followed" if critic is None else f"critic {int(critic)}",
     }
     # Differences take as many gradients as there are coordinates, whatever is made of them.
     many = scale is None and agent.action_size > MATRICES and states.ndim == 2
     if matrices is False or (matrices is None and many):
         return _matrix_free(agent, states, scale, critic, obs_scale, shape)
     found = second_derivatives(agent, states, at, scale, critic=critic, obs_scale=obs_scale)
-    jacobian = None if states.ndim > 2 else policy_jacobian(agent, states)
+    jacobian = None if states.ndim > 2 or blocked_actor(agent, states) else policy_jacobian(agent, states)
     return of_derivatives(found, jacobian, **shape)
 
 
@@ -105,16 +108,19 @@ def _matrix_free(
     products = hessian_products(agent, obs, shape["actions"], scale, critic=critic, obs_scale=obs_scale)
     generator = torch.Generator().manual_seed(0)
     ends = extreme_eigenvalues(products, generator=generator)
-    strength = spectral_norms(products, generator=generator)
+    mixed = torch.full_like(ends.highest, torch.nan)
+    if not products.refused:
+        mixed = spectral_norms(products, generator=generator).value
     size = torch.maximum(ends.lowest.abs(), ends.highest.abs()).clamp_min(torch.finfo(torch.float64).tiny)
     return of_spectra(
         torch.stack([ends.lowest, ends.highest], -1),
-        strength.value,
+        mixed,
         ends.highest_error / size + 64 * torch.finfo(torch.float64).eps,
-        policy_jacobian(agent, obs),
-        mixed_frobenius=torch.full_like(strength.value, torch.nan),
+        None if blocked_actor(agent, obs) else policy_jacobian(agent, obs),
+        mixed_frobenius=torch.full_like(mixed, torch.nan),
         action_hessian=None,
         mixed_hessian=None,
+        refused=products.refused,
         **shape,
     )
 
@@ -158,7 +164,10 @@ def _actions(agent: Agent, obs: Tensor, act: At | Tensor | None, critic: int | N
     """Where to measure [B, p], and what that is called."""
     if act is None or (isinstance(act, str) and act == "actor"):
         with torch.no_grad():
-            return agent.action(obs).detach(), "actor"
+            own = agent.action(obs).detach()
+        if not bool(torch.isfinite(own).all()):
+            raise GradlabError("act: NaN or infinite actions; has the actor diverged?")
+        return own, "actor"
     if isinstance(act, str) and act == "optimum":
         return local_optima(agent, obs, critic=critic).best_action.to(obs), "optimum"
     if isinstance(act, str):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from gradlab.arguments import real_tensor, shown
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.statistics.state_means import episode_numbers
@@ -42,7 +43,7 @@ class LargestSeen:
 
 
 def largest_seen(
-    values: Tensor, episode: Any = None, shares: tuple[float, ...] = (0.5, 0.9, 0.99), objective: str = ""
+    values: Any, episode: Any = None, shares: tuple[float, ...] = (0.5, 0.9, 0.99), objective: str = ""
 ) -> LargestSeen:
     """The largest value over states and high quantiles, with what the sample can say of the rest.
 
@@ -60,9 +61,15 @@ def largest_seen(
         >>> found.largest, found.state, round(found.unseen, 3), found.quantiles[0.9].ends
         (100.0, 99, 0.03, (84.0, 96.0))
     """
+    values = real_tensor("values", values)
+    if values.ndim != 1:
+        raise GradlabError(f"values: shape {tuple(values.shape)}; give one a state, [S]")
+    if isinstance(shares, str) or not isinstance(shares, Iterable):
+        raise GradlabError(f"shares: {shown(shares)}; give several between 0 and 1, such as (0.9, 0.99)")
+    wanted = tuple(shares)
     member = episode_numbers(episode, len(values))
     there = (~values.detach().cpu().isnan()).nonzero().flatten()
-    if values.ndim != 1 or len(there) == 0:
+    if len(there) == 0:
         raise GradlabError(
             f"values: {tuple(values.shape)} with {len(there)} numbers; give one a state, [S], some not NaN"
         )
@@ -72,7 +79,7 @@ def largest_seen(
     return LargestSeen(
         float(numbers[at]),
         int(there[at]),
-        {share: state_quantile(values, share, episode, objective=objective) for share in shares},
+        {share: state_quantile(values, share, episode, objective=objective) for share in wanted},
         1 - 0.05 ** (1 / samples),
         samples,
     )

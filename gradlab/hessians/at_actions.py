@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_tensor
 from gradlab.errors import GradlabError
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians import differences, exact, state_gradients
-from gradlab.hessians.differences import feature_scale
+from gradlab.hessians.differences import relative_steps
 from gradlab.hessians.piecewise import refuse_piecewise_linear
+from gradlab.hessians.points import step_length
 
 
 class SecondDerivatives(NamedTuple):
@@ -41,8 +43,8 @@ class SecondDerivatives(NamedTuple):
 
 def second_derivatives(
     agent: Agent,
-    obs: Tensor,
-    act: Tensor,
+    obs: Any,
+    act: Any,
     scale: float | None = None,
     *,
     critic: int | None = None,
@@ -51,7 +53,7 @@ def second_derivatives(
     """∇²_aa Q and ∇²_as Q, exact or at a stated scale, in the dtype of what is given.
 
     Args:
-        agent: in evaluation mode, and in float64 where a scale is given.
+        agent: in float64 where a scale is given; measured in evaluation mode.
         obs: observations [B, n], or images [B, channels, height, width], whose mixed part is refused.
         act: actions [B, p].
         scale: None for exact derivatives, otherwise the step of central differences of ∇_a Q in action units.
@@ -69,8 +71,9 @@ def second_derivatives(
         >>> found.action.item(), found.mixed.item()
         (-2.0, 1.0)
     """
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise GradlabError(f"scale: {scale}; expected a positive length in action units, or None for exact derivatives")
+    scale = step_length(agent, scale)
+    agent = in_evaluation(agent)
+    obs, act = _rows(agent, obs, act)
     try:
         state_gradients.refuse_interaction(agent, obs, act, critic)
     except RuntimeError as error:
@@ -88,15 +91,29 @@ def second_derivatives(
     else:
         hessian = differences.by_action(agent, obs, act, critic, scale)
         if not refused:
-            steps = scale * _relative_steps(obs, obs_scale)
+            steps = scale * relative_steps(obs, obs_scale)
             mixed = differences.by_state(agent, obs, act, critic, steps)
     if not bool(torch.isfinite(hessian).all()) or (mixed is not None and not bool(torch.isfinite(mixed).all())):
         raise GradlabError("critic: NaN or infinite second derivatives; has it diverged?")
     return SecondDerivatives(hessian, mixed, refused)
 
 
-def _relative_steps(obs: Tensor, obs_scale: Any) -> Tensor:
-    relative = feature_scale(obs) if obs_scale is None else torch.as_tensor(obs_scale).to(obs)
-    if relative.shape != obs.shape[1:] or not bool((relative > 0).all()):
-        raise GradlabError(f"obs_scale: expected {obs.shape[1]} positive numbers, one per observation feature")
-    return relative
+def _rows(agent: Agent, obs: Any, act: Any) -> tuple[Tensor, Tensor]:
+    """Observations [B, ...] and actions [B, p] as tensors; numbers that are none yet get the agent's dtype."""
+    if not agent.policy.continuous:
+        raise GradlabError("agent: its actions are discrete; there is no action curvature")
+    given = {"obs": obs, "act": act}
+    found = {
+        name: (real_tensor(name, part) if isinstance(part, Tensor) else real_tensor(name, part).to(agent.action_low))
+        for name, part in given.items()
+    }
+    states, at = found["obs"].detach(), found["act"].detach()
+    if states.ndim < 2 or len(states) == 0 or at.shape != (len(states), agent.action_size):
+        raise GradlabError(
+            f"obs and act: shapes {tuple(states.shape)} and {tuple(at.shape)}; expected [B, n], not empty, and "
+            f"[B, {agent.action_size}]"
+        )
+    for name, part in (("obs", states), ("act", at)):
+        if not part.is_floating_point() or not bool(torch.isfinite(part).all()):
+            raise GradlabError(f"{name}: {part.dtype}, NaN or infinite; give finite numbers of a floating type")
+    return states, at

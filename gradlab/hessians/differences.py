@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_tensor
+from gradlab.errors import GradlabError
 
 #: Rows evaluated at a time; float64 activations of a 256-wide critic then stay near 40 MB.
 _ROWS = 8_192
@@ -82,3 +86,15 @@ def feature_scale(obs: Tensor) -> Tensor:
         return torch.ones_like(spread)
     typical = spread[varies].median()
     return torch.where(varies, spread.clamp_min(0.1 * typical), typical)
+
+
+def relative_steps(obs: Tensor, obs_scale: Any) -> Tensor:
+    """Steps in the features relative to that in an action, [n]: those given, or ``feature_scale`` of obs [B, n].
+
+    Raises:
+        GradlabError: they are not one positive number a feature.
+    """
+    relative = feature_scale(obs) if obs_scale is None else real_tensor("obs_scale", obs_scale).detach().to(obs)
+    if relative.shape != obs.shape[1:] or not bool(((relative > 0) & torch.isfinite(relative)).all()):
+        raise GradlabError(f"obs_scale: expected {obs.shape[1]} positive numbers, one per observation feature")
+    return relative

@@ -13,7 +13,7 @@ from gradlab.arguments import real_number, switch, whole_number
 from gradlab.errors import GradlabError
 from gradlab.hessians.krylov import Ritz, lanczos
 from gradlab.hessians.points import own_generator
-from gradlab.hessians.products import HessianProducts, Product
+from gradlab.hessians.products import HessianProducts, Product, checked_products
 
 #: Numbers that the basis of a chunk of states may hold (128 MB in float64).
 _NUMBERS = 2**24
@@ -175,7 +175,7 @@ def spectral_norms(
 def _checked(
     products: HessianProducts, error: float, relative: bool, most: int, generator: torch.Generator | None
 ) -> tuple[float, int, torch.Generator]:
-    if not products.linear:
+    if not checked_products(products).linear:
         raise GradlabError(
             "lanczos: products at a scale on a piecewise-linear critic are not linear; take the eigenvalues of "
             f"second_derivatives(..., scale={products.scale:g})"

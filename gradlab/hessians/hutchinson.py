@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradlab.arguments import real_tensor, shown, whole
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.hessians.points import own_generator
@@ -37,7 +39,7 @@ def hutchinson_trace(
     Source: Hutchinson 1990, "A stochastic estimator of the trace of the influence matrix".
 
     Args:
-        hessian: H, [p, p]; or its products, vectors [N, p] → [N, p], in float64.
+        hessian: H, [p, p], a tensor, an array or lists; or its products, vectors [N, p] → [N, p], in float64.
         size: p, where products are given.
         probes: number of independent vectors v; in the first round, where an error is wanted.
         kind: "rademacher" (signs; never worse) or "gaussian".
@@ -154,7 +156,7 @@ def hutchplusplus_trace(
     return _estimate(probed(draw, want, spent), error)
 
 
-def hutchinson_variance(hessian: Tensor, kind: Probes = "rademacher") -> float:
+def hutchinson_variance(hessian: Any, kind: Probes = "rademacher") -> float:
     """The variance of one probe's vᵀHv: 2 Σ_{i≠j} S_ij² for signs, 2 ‖S‖_F² for normal vectors, S = (H + Hᵀ)/2.
 
     Source: Avron & Toledo 2011, "Randomized algorithms for estimating the trace".
@@ -180,25 +182,29 @@ def hutchinson_variance(hessian: Tensor, kind: Probes = "rademacher") -> float:
 
 def _product(hessian: Tensor | Products, size: int | None) -> tuple[Product, int]:
     """Products with vectors [N, 1, p], float64 and checked, and p."""
-    if isinstance(hessian, Tensor):
+    if not callable(hessian):
         matrix = _square(hessian)
         return lambda vectors: vectors.to(matrix) @ matrix.T, len(matrix)
-    if size is None or size < 1:
-        raise GradlabError(f"hutchinson: size {size}; give it, at least 1, where H is a function")
+    if not whole(size, 1):
+        raise GradlabError(f"hutchinson: size {shown(size)}; give it, at least 1, where H is a function")
+    length = int(size or 0)
 
     def product(vectors: Tensor) -> Tensor:
-        result = hessian(vectors[:, 0]).detach().to(vectors)
+        image = hessian(vectors[:, 0])
+        if not isinstance(image, Tensor):
+            raise GradlabError(f"hutchinson: products are {shown(image)}; give a tensor, one row a probe")
+        result = image.detach().to(vectors)
         count = len(vectors)
-        if result.shape != (count, size):
+        if result.shape != (count, length):
             raise GradlabError(
-                f"hutchinson: products have shape {tuple(result.shape)}; expected {(count, size)}, one a probe"
+                f"hutchinson: products have shape {tuple(result.shape)}; expected {(count, length)}, one a probe"
             )
         if not bool(torch.isfinite(result).all()):
             bad = int((~torch.isfinite(result)).any(-1).sum())
             raise GradlabError(f"hutchinson: {bad} of {count} products are NaN or infinite; has the critic diverged?")
         return result[:, None]
 
-    return product, size
+    return product, length
 
 
 def _estimate(found: Probed, error: float | None) -> Estimate:
@@ -207,7 +213,8 @@ def _estimate(found: Probed, error: float | None) -> Estimate:
     return replace(found.mean, caveat=f"the error wanted, {error:g}, was not reached in {found.products} products")
 
 
-def _square(matrix: Tensor) -> Tensor:
+def _square(given: Any) -> Tensor:
+    matrix = real_tensor("hessian", given)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise GradlabError(f"hutchinson: H has shape {tuple(matrix.shape)}; expected a square matrix")
     if not bool(torch.isfinite(matrix).all()):

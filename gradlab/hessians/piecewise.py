@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians.exact import row
 
 #: States that a critic is probed at, and random actions at each.
 _STATES, _ACTIONS = 16, 16
 
 
-def piecewise_linear(agent: Agent, obs: Tensor, critic: int | None) -> bool:
+def piecewise_linear(agent: Agent, obs: Any, critic: int | None = None) -> bool:
     """Whether Q looks piecewise linear in the action: flat pieces whose slopes differ.
 
     Probed, not read off class names: at random actions of the box, the second derivative along a random direction
-    of (a, s) is exactly zero everywhere while ∇_a Q is not the same everywhere.
+    (a, s) is exactly zero everywhere while ∇_a Q is not the same everywhere.
+
+    Args:
+        agent: the agent; probed in evaluation mode.
+        obs: observations [B, n], or images [B, ...].
+        critic: index of one critic instead of the one the actor follows.
+
+    Raises:
+        GradlabError: the observations are none, or the critic is not finite.
+
+    Example:
+        >>> q = lambda obs, act: act.abs().sum(-1)
+        >>> piecewise_linear(Agent(torch.nn.Linear(1, 1), [q], [-1.0], [1.0]), torch.zeros(1, 1))
+        True
     """
+    agent = in_evaluation(agent)
+    if not (isinstance(obs, Tensor) and obs.is_floating_point() and obs.ndim >= 2 and len(obs)):
+        obs = agent.observations(obs, images=True)
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randint(len(obs), (_STATES,), generator=generator).to(obs.device)
     states = obs[chosen].repeat_interleave(_ACTIONS, 0)

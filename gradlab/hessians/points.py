@@ -9,13 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.agent import Agent
+from gradlab.arguments import real_number, real_tensor, shown
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
-from gradlab.hessians.differences import feature_scale
+from gradlab.hessians.differences import relative_steps
 from gradlab.hessians.piecewise import refuse_piecewise_linear
+from gradlab.hessians.state_gradients import refuse_interaction
 
 #: Numbers that a chunk of rows may hold in activations (128 MB in float64).
 _NUMBERS = 2**24
+#: Shortest step, as a share of the action box's width; float64 has 16 digits, and differences need some of them.
+_SHORTEST = 1e-12
 #: Copies of the activations that differentiating twice keeps.
 _COPIES = 8
 
@@ -82,27 +86,46 @@ def points(
     states = agent.observations(obs).double()
     double = in_evaluation(agent).snapshot(double=True)
     with torch.no_grad():
-        at = double.action(states) if act is None else torch.as_tensor(act).detach().to(states)
+        at = double.action(states) if act is None else real_tensor("act", act).detach().to(states)
     if at.shape != (len(states), agent.action_size):
         raise GradlabError(f"act: shape {tuple(at.shape)}; expected {(len(states), agent.action_size)}")
     if not bool(torch.isfinite(at).all()):
         raise GradlabError("act: NaN or infinite actions; has the actor diverged?")
-    relative = feature_scale(states) if obs_scale is None else torch.as_tensor(obs_scale).to(states)
-    if relative.shape != states.shape[1:] or not bool(((relative > 0) & torch.isfinite(relative)).all()):
-        raise GradlabError(f"obs_scale: expected {states.shape[1]} positive numbers, one per observation feature")
-    found = Points(double, states, at, critic, relative)
+    found = Points(double, states, at, critic, relative_steps(states, obs_scale))
     _refuse_diverged(found)
+    refuse_interaction(double, states, at, critic)
     if exact:
         refuse_piecewise_linear(double, states, critic)
     return found
 
 
 def own_generator(generator: torch.Generator | None) -> torch.Generator:
-    """The generator given, or a freshly seeded one, so that the global random state is left alone."""
+    """The generator given, or a freshly seeded one, so that the global random state is left alone.
+
+    Raises:
+        GradlabError: what was given is no generator.
+    """
     if generator is None:
         generator = torch.Generator()
         generator.seed()
+    if not isinstance(generator, torch.Generator):
+        raise GradlabError(f"generator: {shown(generator)}; give a torch.Generator, or None for one freshly seeded")
     return generator
+
+
+def step_length(agent: Agent, scale: Any) -> float | None:
+    """The length of differences in action units, or None for exact derivatives.
+
+    Raises:
+        GradlabError: it is no length, or one so short that rounding swallows it: differences would be zero.
+    """
+    if scale is None:
+        return None
+    length = real_number("scale", scale, above=0.0, why="a length in action units, or None for exact derivatives")
+    width = float((agent.action_high - agent.action_low).max())
+    if length < _SHORTEST * width:
+        raise GradlabError(f"scale: {length:g}; rounding swallows so short a step, give one from {_SHORTEST * width:g}")
+    return length
 
 
 def _refuse_diverged(found: Points) -> None:

@@ -11,11 +11,11 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from gradlab.arguments import shown, whole_number
+from gradlab.arguments import one_of, whole_number
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.hessians.points import own_generator
-from gradlab.hessians.products import HessianProducts, Product
+from gradlab.hessians.products import HessianProducts, Product, checked_products
 from gradlab.hessians.rounds import (
     LEAST,
     Each,
@@ -113,8 +113,8 @@ def traces(
         >>> traces(H, probes=8).value.tolist()  # signs make no error on a diagonal
         [-4.0, -4.0, -4.0]
     """
-    if method not in get_args(Method):
-        raise GradlabError(f"method: {shown(method)}; choose 'hutchinson' or 'hutch++'")
+    checked_products(products)
+    one_of("method", method, get_args(Method))
     want = wanted(probes, error, relative, most, each)
     source = own_generator(generator)
     shape = products.states, products.action_size
@@ -160,8 +160,8 @@ def squared_frobenius(
         >>> squared_frobenius(H, probes=8).value.tolist()
         [26.0]
     """
-    if part not in get_args(Part):
-        raise GradlabError(f"part: {shown(part)}; choose 'action' or 'mixed'")
+    checked_products(products)
+    one_of("part", part, get_args(Part))
     check_kind(kind)
     want, source = wanted(probes, error, relative, most, each), own_generator(generator)
     size, product = (products.action_size, products.action) if part == "action" else (products.obs_size, products.mixed)

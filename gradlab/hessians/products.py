@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_number
+from gradlab.arguments import real_tensor, shown
 from gradlab.errors import GradlabError
+from gradlab.hessians import state_gradients
 from gradlab.hessians.along import difference_along, exact_along
 from gradlab.hessians.piecewise import piecewise_linear
-from gradlab.hessians.points import Points, points
+from gradlab.hessians.points import Points, points, step_length
 
 #: Vectors [N, B, ·] → products [N, B, ·], both of whatever lengths the matrix has.
 Product = Callable[[Tensor], Tensor]
@@ -31,6 +32,7 @@ class HessianProducts:
         scale: the step δ of central differences, in the critic's action units; None where products are exact.
         linear: whether products are linear in the vector. Those of a piecewise-linear critic at a scale are not: along
             each direction they count the kinks that a step in it crosses.
+        refused: why there is no ∂/∂s, in a line; empty where there is.
     """
 
     states: int
@@ -40,6 +42,7 @@ class HessianProducts:
     linear: bool
     _along: Callable[[Tensor, Tensor | None, bool], Tensor]
     _select: Callable[[slice], HessianProducts]
+    refused: str = ""
 
     def action(self, vectors: Tensor) -> Tensor:
         """∇²_aa Q v: vectors [N, B, p] → [N, B, p], float64.
@@ -62,10 +65,13 @@ class HessianProducts:
         return self._select(states)
 
     def _checked(self, vectors: Tensor, length: int, of_action: bool, by_state: bool) -> Tensor:
+        vectors = real_tensor("vectors", vectors)
         if vectors.ndim != 3 or vectors.shape[1:] != (self.states, length):
             raise GradlabError(
                 f"vectors: shape {tuple(vectors.shape)}; expected [vectors, {self.states}, {length}], one a state"
             )
+        if self.refused and (by_state or not of_action):
+            raise GradlabError(f"there is no ∂/∂s: {self.refused}")
         kept = vectors.detach().double()
         found = self._along(kept, None, by_state) if of_action else self._along(kept[..., :0], kept, by_state)
         if not bool(torch.isfinite(found).all()):
@@ -115,14 +121,14 @@ def hessian_products(
         >>> H.action(one).item(), H.mixed_transposed(one).flatten().tolist()
         (-4.0, [3.0, 0.0])
     """
-    step = None if scale is None else real_number("scale", scale, above=0.0)
+    step = step_length(agent, scale)
     at = points(agent, obs, act, critic=critic, obs_scale=obs_scale, exact=step is None)
     if step is None:
-        return _of(at, None, True)
+        return _of(at, None, True, state_gradients.blocked(at.agent, at.obs, at.act, critic))
     return _of(at, step, not piecewise_linear(at.agent, at.obs, critic))
 
 
-def matrix_products(action: Tensor, mixed: Tensor | None = None) -> HessianProducts:
+def matrix_products(action: Any, mixed: Any = None) -> HessianProducts:
     """The same products from matrices at hand, ∇²_aa Q [B, p, p] and, if any, ∇²_as Q [B, p, n].
 
     Raises:
@@ -132,10 +138,11 @@ def matrix_products(action: Tensor, mixed: Tensor | None = None) -> HessianProdu
         >>> matrix_products(torch.eye(2)[None]).action(torch.ones(1, 1, 2)).tolist()
         [[[1.0, 1.0]]]
     """
+    action = real_tensor("action", action)
     if action.ndim != 3 or action.shape[1] != action.shape[2]:
         raise GradlabError(f"action: shape {tuple(action.shape)}; expected square matrices [B, p, p]")
     H = action.detach().double()
-    other = H[:, :, :0] if mixed is None else mixed.detach().to(H)
+    other = H[:, :, :0] if mixed is None else real_tensor("mixed", mixed).detach().to(H)
     if other.ndim != 3 or other.shape[:2] != H.shape[:2]:
         raise GradlabError(f"mixed: shape {tuple(other.shape)}; expected matrices {[*H.shape[:2]]} by n")
 
@@ -150,15 +157,15 @@ def matrix_products(action: Tensor, mixed: Tensor | None = None) -> HessianProdu
     return HessianProducts(len(H), H.shape[1], other.shape[2], None, True, along, select)
 
 
-def _of(at: Points, scale: float | None, linear: bool) -> HessianProducts:
+def _of(at: Points, scale: float | None, linear: bool, refused: str = "") -> HessianProducts:
     def along(by_action: Tensor, by_state: Tensor | None, transposed: bool) -> Tensor:
         vectors = by_action if by_state is None else by_state
         return _chunked(at, vectors.to(at.obs), by_state is not None, transposed, scale)
 
     def select(states: slice) -> HessianProducts:
-        return _of(at.at(states), scale, linear)
+        return _of(at.at(states), scale, linear, refused)
 
-    return HessianProducts(len(at.obs), at.act.shape[1], at.obs.shape[1], scale, linear, along, select)
+    return HessianProducts(len(at.obs), at.act.shape[1], at.obs.shape[1], scale, linear, along, select, refused)
 
 
 def _product(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale: float | None) -> Tensor:
@@ -181,3 +188,14 @@ def _chunked(at: Points, vectors: Tensor, in_state: bool, by_state: bool, scale:
             these = slice(first, first + per_state)
             found[these, some] = _product(at.at(some), vectors[these, some], in_state, by_state, scale)
     return found
+
+
+def checked_products(products: Any) -> HessianProducts:
+    """The products, or one line on what they are instead.
+
+    Raises:
+        GradlabError: they are no ``HessianProducts``.
+    """
+    if not isinstance(products, HessianProducts):
+        raise GradlabError(f"products: {shown(products)}; give those of hessian_products or matrix_products")
+    return products

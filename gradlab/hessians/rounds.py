@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from gradlab.arguments import real_number, shown, switch, whole_number
+from gradlab.arguments import one_of, real_number, switch, whole_number
 from gradlab.errors import GradlabError
 
 #: Laws of the probing vectors v; both have E vvᵀ = I.
@@ -58,8 +58,8 @@ def wanted(probes: int, error: float | None, relative: bool, most: int, each: st
         GradlabError: an argument is none of these, or fewer than 64 probes are to tell when to stop.
     """
     first = whole_number("probes", probes, 1)
-    if each not in get_args(Each):
-        raise GradlabError(f"each: {shown(each)}; choose 'state' or 'mean'")
+    one_of("each", each, get_args(Each))
+    relative = switch("relative", relative)
     if error is None:
         return Wanted(first)
     limit = whole_number("most", most, LEAST)
@@ -68,7 +68,7 @@ def wanted(probes: int, error: float | None, relative: bool, most: int, each: st
             f"probes: {first}; to stop by an error give {LEAST} to most={limit}, enough to tell a standard error"
         )
     named: Each = "state" if each == "state" else "mean"
-    return Wanted(first, real_number("error", error, above=0.0), switch("relative", relative), limit, named)
+    return Wanted(first, real_number("error", error, above=0.0), relative, limit, named)
 
 
 def in_rounds(draw: Callable[[int], Tensor], want: Wanted) -> tuple[Tensor, bool | None]:
@@ -125,5 +125,4 @@ def check_kind(kind: str) -> None:
     Raises:
         GradlabError: it is so.
     """
-    if kind not in get_args(Probes):
-        raise GradlabError(f"hutchinson: kind is {kind!r}; choose 'rademacher' or 'gaussian'")
+    one_of("kind", kind, get_args(Probes))

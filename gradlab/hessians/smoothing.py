@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.arguments import real_number, shown, whole_number
-from gradlab.errors import GradlabError
+from gradlab.arguments import one_of, real_number, whole_number
 from gradlab.hessians.noisy import Bracketed, Parts, highest_eigenvalue, largest_singular_value, ratio_of
-from gradlab.hessians.points import Points, own_generator, points
+from gradlab.hessians.points import Points, own_generator, points, step_length
 from gradlab.hessians.rounds import blocks
 from gradlab.hessians.stein import GROUPS, StateSums, first_order, zeroth_order
 
@@ -115,9 +114,8 @@ def smoothed_second_derivatives(
         >>> round(found.curvature.value.item(), 1), round(found.mixed_partial.value.item(), 1)  # 2φ(0)/σ = 1.596, 1
         (1.6, 1.0)
     """
-    sigma = real_number("scale", scale, above=0.0)
-    if source not in get_args(Source):
-        raise GradlabError(f"source: {shown(source)}; choose 'gradients' or 'values'")
+    one_of("source", source, get_args(Source))
+    sigma = step_length(agent, real_number("scale", scale, above=0.0)) or 0.0
     at = points(agent, obs, act, critic=critic, obs_scale=obs_scale)
     (states, n), p = at.obs.shape, at.act.shape[1]
     size = p + n

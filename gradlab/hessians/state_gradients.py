@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+from gradlab.hessians.exact import policy_jacobian
 
 #: States that a critic is probed at.
 _PROBES = 16
@@ -46,6 +47,25 @@ def blocked(agent: Agent, obs: Tensor, act: Tensor, critic: int | None) -> str:
     return (
         "critic: no gradient reaches the state, though Q depends on it (are its features computed without gradients, "
         "as a shared extractor's are?); pass scale=0.1 to differentiate by finite differences instead"
+    )
+
+
+def blocked_actor(agent: Agent, obs: Tensor) -> str:
+    """Why ∂π/∂s is not to be had by differentiating, or nothing to say.
+
+    At most states the action changes with a small move of the state, and yet its gradient is exactly zero at all of
+    them. An actor that is saturated does not change, and one that jumps does so at few states.
+    """
+    few = obs[:_PROBES]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(few.shape, generator=generator, dtype=torch.float64).to(few)
+    with torch.no_grad():
+        moved = (agent.action(few + 1e-3 * noise * (1 + few.abs())) != agent.action(few)).any(-1)
+    if int(moved.sum()) <= len(few) // 2 or bool((policy_jacobian(agent, few) != 0).any()):
+        return ""
+    return (
+        "actor: no gradient reaches the state, though its action depends on it (are its features computed without "
+        "gradients?); there is no ∂π/∂s by differentiating"
     )
 
 

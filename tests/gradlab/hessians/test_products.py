@@ -7,8 +7,15 @@ import torch
 from torch import nn
 
 from gradlab.agent import Agent
+from gradlab.curvature import sensitivity
 from gradlab.errors import GradlabError
-from gradlab.hessians import hessian_products, matrix_products
+from gradlab.hessians import (
+    hessian_products,
+    matrix_products,
+    smoothed_second_derivatives,
+    spectral_norms,
+    squared_frobenius,
+)
 from gradlab.policies import Softmax
 from gradlab.worlds import LinearQuadratic
 
@@ -163,12 +170,42 @@ def test_columns_of_a_regulator_are_its_hessians():
         torch.testing.assert_close(rows, known.mixed)
 
 
-def test_blocked_state_gradients_and_a_critic_without_action_give_zeros():
+def test_blocked_state_gradients_refuse_the_mixed_part_alone():
     agent, obs = agent_of([BlockedState(5, 3, nn.SiLU)]), normal(4, 5).float().double()
     H = hessian_products(agent, obs)
-    assert not H.mixed(normal(2, 4, 5)).any()
-    assert not H.mixed_transposed(normal(2, 4, 3)).any()
+    for call in (
+        lambda: H.mixed(normal(2, 4, 5)),
+        lambda: H.at(slice(2)).mixed_transposed(normal(2, 2, 3)),
+        lambda: spectral_norms(H),
+        lambda: squared_frobenius(H, "mixed"),
+    ):
+        with pytest.raises(GradlabError, match="no gradient reaches the state"):
+            call()
     assert H.action(normal(2, 4, 3)).any()
+    exact, free = (sensitivity(agent, obs, matrices=matrices) for matrices in (True, False))
+    assert free.refused == exact.refused != ""
+    assert free.mixed_partial.isnan().all()
+    assert free.ratio.isnan().all()
+    torch.testing.assert_close(free.curvature, exact.curvature.double(), rtol=1e-5, atol=1e-5)
+    # Differences see what the graph does not.
+    assert hessian_products(agent, obs, None, 1e-3).mixed(normal(2, 4, 5)).any()
+
+
+def test_states_of_a_batch_that_interact_are_refused():
+    class Relative(nn.Module):
+        def forward(self, obs, act):
+            return ((act - act.mean(0)) * obs[:, :3]).sum(-1).sin()
+
+    for call in (
+        lambda: hessian_products(agent_of([Relative()]), normal(4, 5)),
+        lambda: smoothed_second_derivatives(agent_of([Relative()]), normal(4, 5), 0.1),
+    ):
+        with pytest.raises(GradlabError, match="states of a batch interact"):
+            call()
+
+
+def test_a_critic_without_action_gives_zeros():
+    obs = normal(4, 5).float().double()
 
     class NoAction(nn.Module):
         def forward(self, obs, act):
