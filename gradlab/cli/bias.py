@@ -91,6 +91,8 @@ def bias(
     for option, folder in (("--markdown", markdown and markdown.parent), ("--resume", resume)):
         if folder is not None and not folder.is_dir():
             raise GradlabError(f"{option}: there is no folder {folder}; make it first")
+    if markdown is not None and markdown.is_dir():
+        raise GradlabError(f"--markdown: {markdown} is a folder; name a file in it")
     saved = opened(checkpoints, env)
     console.print(TASK_IS_TOLD, markup=False, soft_wrap=True)
     found: list[Measured] = []

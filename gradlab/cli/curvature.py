@@ -69,6 +69,8 @@ def curvature(
     for option, folder in (("--markdown", markdown and markdown.parent), ("--pictures", pictures)):
         if folder is not None and not folder.is_dir():
             raise GradlabError(f"{option}: there is no folder {folder}; make it first")
+    if markdown is not None and markdown.is_dir():
+        raise GradlabError(f"--markdown: {markdown} is a folder; name a file in it")
     for option, value in (("--scale", scale), ("--time-step", time_step)):
         if value is not None and not 0 < value < float("inf"):
             raise GradlabError(f"{option}: {value:g}; a length above zero")

@@ -72,6 +72,8 @@ def landscape(
     for option, folder in (("--markdown", markdown and markdown.parent), ("--pictures", pictures)):
         if folder is not None and not folder.is_dir():
             raise GradlabError(f"{option}: there is no folder {folder}; make it first")
+    if markdown is not None and markdown.is_dir():
+        raise GradlabError(f"--markdown: {markdown} is a folder; name a file in it")
     if not 0 < radius <= 1:
         raise GradlabError(f"--radius: {radius:g}; a share of the box's diagonal, above 0 and at most 1")
     if pictures is not None:

@@ -127,3 +127,9 @@ def test_usage_errors_exit_with_2(gradlab):
 
 def a_checkpoint():
     return next(path for path in sorted(CHECKPOINTS.glob("*.zip")) if "td3_reacher" in path.name)
+
+
+@pytest.mark.parametrize("command", ["bias", "landscape", "curvature"])
+def test_a_folder_is_no_document(gradlab, command, tmp_path):
+    checkpoint = CHECKPOINTS / "td3_pendulum_1000.zip"
+    check(gradlab(command, checkpoint, "--env", "Pendulum-v1", "--markdown", tmp_path), "--markdown", "is a folder")
