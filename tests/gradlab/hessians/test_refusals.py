@@ -212,3 +212,31 @@ def test_losses_of_compiled_critics_are_those_of_the_module():
     function = torch.compile(lambda obs, act: plain(obs, act), backend="aot_eager")
     with pytest.raises(GradlabError, match="compiled, which torch cannot differentiate twice"):
         losses.curvature_hinge_loss(function, OBS, ACT, check=False)
+
+
+class PartlyShared(nn.Module):
+    """Q = −a² + (s + 5 f(s)) a, whose features f are made without gradients."""
+
+    def __init__(self, shared=True):
+        super().__init__()
+        self.features, self.shared = nn.Linear(3, 2), shared
+
+    def forward(self, obs, act):
+        features = self.features(obs).tanh()
+        features = features.detach() if self.shared else features
+        return (obs[:, :2] * act + 5 * features * act).sum(-1) - act.square().sum(-1)
+
+
+def test_a_critic_of_which_part_has_no_gradient_to_the_state_is_refused_there():
+    agent = agent_of(PartlyShared())
+    found = sensitivity_of(agent, OBS)
+    assert "only part of its gradient reaches the state" in found.refused
+    assert found.mixed_partial.isnan().all()
+    assert (found.curvature == 2).all()
+    whole = PartlyShared(shared=False)
+    whole.load_state_dict(agent.critics[0].state_dict())
+    exact = sensitivity_of(agent_of(whole), OBS, act=ACT)
+    assert not exact.refused
+    torch.testing.assert_close(
+        exact.mixed_partial, sensitivity_of(agent, OBS, 1e-3, act=ACT).mixed_partial, rtol=1e-4, atol=1e-4
+    )
