@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.arguments import real_number, shown, whole
-from gradlab.critics import Critic, Reduction, check_reduction, evaluate, reduce, refuse_wrong_length
+from gradlab.critics import (
+    Critic,
+    Reduction,
+    StateValue,
+    check_reduction,
+    evaluate,
+    evaluate_state_value,
+    reduce,
+    refuse_wrong_length,
+)
 from gradlab.errors import GradlabError
 from gradlab.objective import Objective
 from gradlab.policies import Deterministic, Policy
@@ -59,6 +68,8 @@ class Agent:
         quantiles: number of quantiles of the return that a critic gives (TQC, QR-DQN); their mean is its value. None
             for critics of the value itself.
         drop_quantiles: how many of the highest quantiles per critic ``truncated`` leaves out.
+        value: V(s), ``obs [B, n] -> [B]`` or ``[B, 1]``, where the algorithm learns one (PPO, A2C, TRPO); a module, so
+            that it can be copied.
         entropy: coefficient α of the entropy bonus in the actor's objective.
         env_low: lower corner of the environment's action box; the critic's by default.
         env_high: upper corner, likewise.
@@ -67,8 +78,8 @@ class Agent:
         library: name of the library, for people.
 
     Raises:
-        GradlabError: the box is empty, unbounded or of inconsistent shape, the critics are not a sequence, or the
-            reduction does not fit them, or the discount is no number from 0 to 1.
+        GradlabError: the box is empty, unbounded or of inconsistent shape, the critics are not a sequence, the value
+            is not callable, the reduction does not fit the critics, or the discount is no number from 0 to 1.
 
     Example:
         >>> actor = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
@@ -95,6 +106,7 @@ class Agent:
         target_critics: Sequence[Critic] = (),
         quantiles: int | None = None,
         drop_quantiles: int = 0,
+        value: StateValue | None = None,
         entropy: float = 0.0,
         env_low: Any = None,
         env_high: Any = None,
@@ -104,10 +116,13 @@ class Agent:
     ) -> None:
         if callable(critics) or not all(callable(critic) for critic in critics):
             raise GradlabError("critics: expected a list of callables (obs, act) -> q; write critics=[critic]")
+        if value is not None and not callable(value):
+            raise GradlabError(f"value: {shown(value)}; expected a callable obs -> V(s), or None")
         check_reduction(reduction, quantiles, drop_quantiles)
         self.actor = actor
         self.critics = tuple(critics)
         self.target_critics = tuple(target_critics)
+        self.value = value
         self.policy = policy or Deterministic()
         self._head = head
         self.reduction: Reduction = reduction
@@ -165,6 +180,12 @@ class Agent:
         parameter = next(iter(self.actor.parameters()), None)
         return torch.device("cpu") if parameter is None else parameter.device
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The actor, the critics, the target critics and the value function, where there is one."""
+        value = () if self.value is None else (self.value,)
+        return (self.actor, *self.critics, *self.target_critics, *value)
+
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The actor's trainable parameters by name, as the library names them."""
         return {name: p for name, p in self.actor.named_parameters() if p.requires_grad}
@@ -176,10 +197,10 @@ class Agent:
         the live modules is touched.
         """
         other = copy.copy(self)
-        parts = (self.actor, self.critics, self.target_critics)
+        parts = (self.actor, self.critics, self.target_critics, self.value)
         # One deepcopy, so that modules shared between actor and critics stay shared.
-        other.actor, other.critics, other.target_critics = copy.deepcopy(parts)
-        for part in (other.actor, *other.critics, *other.target_critics):
+        other.actor, other.critics, other.target_critics, other.value = copy.deepcopy(parts)
+        for part in other.parts:
             # A critic may be a method of a module, which deepcopy has copied along with it.
             module = getattr(part, "__self__", part)
             if isinstance(module, nn.Module):
@@ -244,6 +265,16 @@ class Agent:
     def action(self, obs: Tensor) -> Tensor:
         """The action without exploration, [B, p], in the critic's coordinates."""
         return self.policy.mode(self.head(obs))
+
+    def v(self, obs: Tensor) -> Tensor:
+        """The value function V(s) at observations [B, n], [B]: what PPO, A2C and TRPO learn beside the actor.
+
+        Raises:
+            GradlabError: the agent has no value function, or it returns something unexpected.
+        """
+        if self.value is None:
+            raise GradlabError("agent: has no value function of obs; pass value=... to gradlab.Agent")
+        return torch.cat([evaluate_state_value(self.value, rows) for rows in obs.split(_ROWS)])
 
     def q_all(self, obs: Tensor, act: Tensor, *, target: bool = False) -> Tensor:
         """Every critic's value: obs [B, n], act [..., B, p] → [critics, ..., B]."""

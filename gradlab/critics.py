@@ -1,4 +1,4 @@
-"""What critics return, and how several of them, or several quantiles, become the one value an actor follows."""
+"""What critics and value functions return, and how several of a kind become the one value an actor follows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gradlab.errors import GradlabError
 
 Critic = Callable[[Tensor, Tensor], Tensor]
+StateValue = Callable[[Tensor], Tensor]
 
 #: Which value the actor follows: the first critic's (DDPG, TD3), the smallest (SAC), the mean (REDQ, TQC's actor),
 #: or the mean of the pooled quantiles of all critics without the highest (TQC's targets).
@@ -51,6 +52,30 @@ def evaluate(critic: Critic, name: str, obs: Tensor, act: Tensor, quantiles: int
         remedy = f"if these are quantiles of the return, pass quantiles={found[1]} to gradlab.Agent; else wrap it"
     want = " or ".join(str(list(shape)) for shape in allowed)
     raise GradlabError(f"{name}: returned shape {list(found)} for {len(obs)} rows, not {want}; {remedy}")
+
+
+def evaluate_state_value(value: StateValue, obs: Tensor) -> Tensor:
+    """A value function at rows [N, n]: [N].
+
+    Raises:
+        GradlabError: it returns something of another shape, or was made for observations of another length.
+
+    Example:
+        >>> evaluate_state_value(lambda obs: obs.sum(-1, keepdim=True), torch.ones(3, 2))
+        tensor([2., 2., 2.])
+    """
+    try:
+        values: Any = value(obs)
+    except RuntimeError as error:
+        refuse_wrong_length(error, "value", getattr(value, "__self__", value), obs.shape[-1], (obs.shape[-1],))
+        raise
+    if isinstance(values, Tensor) and values.shape in ((len(obs),), (len(obs), 1)):
+        return values.reshape(len(obs))
+    found = f"shape {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+    raise GradlabError(
+        f"value: returned {found} for {len(obs)} rows, not [{len(obs)}] or [{len(obs)}, 1]; wrap it so that it gives "
+        "one number a row"
+    )
 
 
 def reduce(values: Tensor, reduction: Reduction, quantiles: int | None, dropped: int) -> Tensor:

@@ -22,7 +22,7 @@ def in_evaluation(measured: _Measured) -> _Measured:
     training run on being measured. A function is taken as it is: what networks it reads cannot be known.
 
     Args:
-        measured: an agent (actor, critics and target critics), a module, a method of either, or any function.
+        measured: an agent (actor, critics, target critics and value), a module, a method of either, or any function.
 
     Example:
         >>> agent = Agent(nn.Linear(1, 1), [lambda obs, act: act.sum(-1)], [-1.0], [1.0])
@@ -45,5 +45,5 @@ def _networks(measured: Any) -> Iterator[nn.Module]:
     if isinstance(owner, nn.Module):
         yield owner
     elif isinstance(owner, Agent):
-        for part in (owner.actor, *owner.critics, *owner.target_critics):
+        for part in owner.parts:
             yield from _networks(part)

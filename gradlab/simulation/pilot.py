@@ -45,6 +45,7 @@ def without_critics(agent: Agent) -> Agent:
     check_agent(agent)
     bare = copy.copy(agent)
     bare.critics = bare.target_critics = ()
+    bare.value = None
     return bare
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from gradlab import Agent, GradlabError, local_optima, sensitivity
 from gradlab.estimators import Deterministic, Reparameterized, ScoreFunction, ZerothOrder
+from gradlab.evaluation_mode import in_evaluation
 from gradlab.landscape import field
 from gradlab.objective import Objective
 from gradlab.policies import Gaussian
@@ -75,3 +76,65 @@ def test_a_reference_that_does_not_fit_together_is_refused():
     for valid in (two, torch.ones(5)):
         with pytest.raises(GradlabError, match="one bool for each of 5 states"):
             ReferenceCotangent(mean, mean, "truth", Objective(), valid)
+
+
+# The value function ----------------------------------------------------------------------------------------------
+
+
+class Value(nn.Module):
+    def __init__(self, keep=True):
+        super().__init__()
+        self.keep = keep
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+
+    def forward(self, obs):
+        value = self.layers(obs)
+        return value if self.keep else value[:, 0]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_value_function_gives_one_number_a_state(keep):
+    agent = make_agent(Critic(), value=Value(keep).eval())
+    assert torch.equal(agent.v(OBS), agent.value.layers(OBS)[:, 0])
+    double = agent.snapshot(double=True)
+    assert double.v(OBS.double()).dtype == torch.float64
+    torch.testing.assert_close(double.v(OBS.double()), agent.v(OBS).double(), rtol=1e-5, atol=1e-6)
+    # More rows than are evaluated at a time.
+    many = OBS.repeat(4000, 1)
+    assert torch.allclose(agent.v(many), agent.v(OBS).repeat(4000), atol=1e-6)
+
+
+def test_a_snapshot_shares_no_value_and_keeps_layers_shared_with_the_actor_shared():
+    agent = make_agent(Critic(), value=Value())
+    agent.value.layers[0] = agent.actor
+    copied = agent.snapshot()
+    assert copied.value is not agent.value
+    assert copied.value.layers[0] is copied.actor
+
+
+def test_a_value_in_training_mode_is_measured_in_evaluation_mode():
+    agent = make_agent(Critic(), value=Value())
+    for part in (agent.actor, *agent.critics):
+        part.eval()
+    measured = in_evaluation(agent)
+    assert measured is not agent
+    assert torch.equal(measured.v(OBS), measured.v(OBS))
+    assert agent.value.training
+    assert not measured.value.training
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "agent: has no value function of obs"),
+        (nn.Linear(3, 2), r"value: returned shape \[5, 2\] for 5 rows"),
+        (nn.Linear(7, 1), "value: its first layer takes 7 numbers, but the observations have 3"),
+        (lambda obs: 0.0, "value: returned float for 5 rows"),
+    ],
+)
+def test_what_is_no_value_function_is_refused(value, message):
+    agent = make_agent(Critic(), value=value)
+    with pytest.raises(GradlabError, match=message):
+        agent.v(OBS)
+    with pytest.raises(GradlabError, match=r"value: 0\.0; expected a callable"):
+        make_agent(Critic(), value=0.0)
