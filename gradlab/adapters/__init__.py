@@ -37,7 +37,7 @@ def view(model: object) -> Agent:
     Agent is returned as it is. No library is imported and no random state touched.
 
     Args:
-        model: a Stable-Baselines3 TD3, DDPG or SAC model.
+        model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, or an sb3-contrib TQC, CrossQ or TRPO model.
 
     Raises:
         GradlabError: the object is of no known library, or not supported.
@@ -64,7 +64,8 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Agent:
     """A checkpoint as an Agent: without its environment, without its library, without running code from it.
 
     Args:
-        path: a zip written by Stable-Baselines3's ``model.save()`` (TD3, DDPG, SAC).
+        path: a zip written by Stable-Baselines3's or sb3-contrib's ``model.save()`` (TD3, DDPG, SAC, PPO, A2C, TQC,
+            CrossQ, TRPO).
         trust: whether code in the file may run, where it cannot be read otherwise (custom activations and
             policies are pickled); needs the library.
 

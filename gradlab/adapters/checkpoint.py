@@ -34,7 +34,8 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
     """Read a checkpoint without running code from it, without its library and without its environment.
 
     Args:
-        path: a zip written by Stable-Baselines3's ``model.save()`` (TD3, DDPG, SAC).
+        path: a zip written by Stable-Baselines3's or sb3-contrib's ``model.save()`` (TD3, DDPG, SAC, PPO, A2C, TQC,
+            CrossQ, TRPO).
         trust: whether code in the file may run, where it cannot be read otherwise; needs the library.
 
     Raises:

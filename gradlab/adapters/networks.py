@@ -81,3 +81,73 @@ class QNetwork(nn.Module):
         """The value [B]."""
         value: Tensor = self.layers(torch.cat([obs, act], dim=-1))
         return value.squeeze(-1)
+
+
+class QuantileNetwork(nn.Module):
+    """Quantiles of the return of (s, a) (TQC): [B, n], [B, p] → [B, quantiles].
+
+    Args:
+        layers: from n + p numbers to the quantiles.
+
+    Example:
+        >>> QuantileNetwork(nn.Linear(5, 25))(torch.zeros(4, 3), torch.zeros(4, 2)).shape
+        torch.Size([4, 25])
+    """
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
+        """The quantiles [B, quantiles]."""
+        values: Tensor = self.layers(torch.cat([obs, act], dim=-1))
+        return values
+
+
+class OnPolicyActor(nn.Module):
+    """The head of PPO, A2C and TRPO: [B, n] → [B, 2p], (mean, log σ), or [B, p], the logits of discrete actions.
+
+    Parameters have the names that ``stable_baselines3.common.policies.ActorCriticPolicy`` gives them.
+
+    Args:
+        policy_net: layers of the policy.
+        action_net: its last layer, to the means or the logits.
+        log_std: log σ [p], the same at every state; None for discrete actions.
+
+    Example:
+        >>> actor = OnPolicyActor(nn.Tanh(), nn.Linear(3, 2), nn.Parameter(torch.zeros(2)))
+        >>> actor(torch.zeros(4, 3)).shape
+        torch.Size([4, 4])
+    """
+
+    def __init__(self, policy_net: nn.Module, action_net: nn.Module, log_std: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.log_std = log_std
+        self.mlp_extractor = nn.ModuleDict({"policy_net": policy_net})
+        self.action_net = action_net
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """The head [B, 2p], or [B, p] for discrete actions."""
+        out: Tensor = self.action_net(self.mlp_extractor["policy_net"](obs))
+        return out if self.log_std is None else torch.cat([out, self.log_std.expand_as(out)], dim=-1)
+
+
+class ValueNetwork(nn.Module):
+    """V(s): [B, n] → [B].
+
+    Args:
+        layers: from an observation to one number.
+
+    Example:
+        >>> ValueNetwork(nn.Linear(3, 1))(torch.zeros(4, 3)).shape
+        torch.Size([4])
+    """
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """The value [B]."""
+        value: Tensor = self.layers(obs)
+        return value.squeeze(-1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from gradlab.adapters.batch_renorm import BatchRenorm
 from gradlab.errors import GradlabError
 
 
@@ -18,6 +19,8 @@ class SavedNetworks:
         weights: the state dict.
         activation: what follows every linear layer but the last.
         name: what the state dict is called in messages.
+        renorm_eps: ε of batch renormalisation, where there is some.
+        renorm_warmup: its warm-up steps.
 
     Example:
         >>> weights = {"q.0.weight": torch.ones(4, 3), "q.0.bias": torch.ones(4), "q.2.weight": torch.ones(1, 4)}
@@ -32,16 +35,32 @@ class SavedNetworks:
         []
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], activation: type[nn.Module], name: str) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        activation: type[nn.Module],
+        name: str,
+        *,
+        renorm_eps: float = 0.001,
+        renorm_warmup: int = 100_000,
+    ) -> None:
         self._name = name
         self._weights = weights
         self._activation = activation
+        self._renorm_eps, self._renorm_warmup = renorm_eps, renorm_warmup
         self._read: set[str] = set()
 
     def indices(self, name: str) -> list[int]:
         """Which critics there are: i of every ``name.qf{i}``."""
         found = {re.match(rf"{name}\.qf(\d{{1,4}})\.", key) for key in self._weights}
         return sorted({int(match[1]) for match in found if match})
+
+    def outputs(self, prefix: str) -> int:
+        """Number of outputs of the last linear layer ``prefix{i}``, 0 where there is none."""
+        pattern = re.compile(rf"{re.escape(prefix)}(\d{{1,4}})\.weight")
+        found = [(int(match[1]), key) for key in self._weights if (match := pattern.fullmatch(key))]
+        weight = self._weights[max(found)[1]] if found else torch.zeros(0)
+        return weight.shape[0] if weight.ndim else 0
 
     def unread(self) -> list[str]:
         """Names of the tensors that no network has used so far."""
@@ -58,6 +77,9 @@ class SavedNetworks:
     ) -> nn.Sequential:
         """Linear layers ``prefix{0, 2, 4, …}`` with the activation between them.
 
+        Where ``prefix0`` is a batch renormalisation (CrossQ), one comes before every linear layer, ``prefix{1, 4, 7,
+        …}``, and after the last activation where there is one.
+
         Args:
             prefix: beginning of their tensors' names.
             size: number of inputs.
@@ -72,16 +94,62 @@ class SavedNetworks:
         found = sorted(int(match[1]) for match in map(pattern.fullmatch, self._weights) if match)
         if not found and not empty:
             raise GradlabError(f"{self._name} has no {prefix}0.weight; was it saved by model.save()?")
-        if found != list(range(0, 2 * len(found), 2)):
+        renormalised = f"{prefix}0.ra_mean" in self._weights
+        if found != [3 * i + 1 if renormalised else 2 * i for i in range(len(found))]:
             raise GradlabError(f"{self._name} has other layers than linear ones and activations in {prefix[:-1]}")
         modules: list[nn.Module] = []
         for index in found:
             is_last = index == found[-1]
+            if renormalised:
+                modules.append(self.renorm(f"{prefix}{index - 1}.", size))
             modules.append(self.linear(f"{prefix}{index}.", size, out if is_last else None))
             size = self._weights[f"{prefix}{index}.weight"].shape[0]
             after = last if is_last else self._activation
             modules += [] if after is None else [after()]
+        if renormalised and last is not None:
+            modules.append(self.renorm(f"{prefix}{3 * len(found)}.", size))
         return nn.Sequential(*modules)
+
+    def parameter(self, name: str, size: int) -> nn.Parameter:
+        """A free parameter of ``size`` numbers.
+
+        Raises:
+            GradlabError: it is not there, or its shape does not fit.
+        """
+        return nn.Parameter(self._vector(name, (size,)))
+
+    def renorm(self, prefix: str, size: int) -> BatchRenorm:
+        """One batch renormalisation of ``size`` numbers.
+
+        Raises:
+            GradlabError: a part of it is not there, or its shape does not fit.
+        """
+        scale, bias, mean, variance = (
+            self._vector(f"{prefix}{name}", (size,)) for name in ("scale", "bias", "ra_mean", "ra_var")
+        )
+        steps = self._vector(f"{prefix}steps", (), torch.int64)
+        return BatchRenorm(
+            nn.Parameter(scale),
+            nn.Parameter(bias),
+            mean,
+            variance,
+            steps,
+            eps=self._renorm_eps,
+            warmup_steps=self._renorm_warmup,
+        )
+
+    def _vector(self, name: str, shape: tuple[int, ...], *dtypes: torch.dtype) -> Tensor:
+        tensor = self._weights.get(name)
+        dtypes = dtypes or (torch.float32, torch.float64)
+        if tensor is None:
+            raise GradlabError(f"{self._name} has no {name}; was it saved by model.save()?")
+        if tuple(tensor.shape) != shape or tensor.dtype not in dtypes:
+            raise GradlabError(
+                f"{self._name}: {name} has shape {tuple(tensor.shape)} of {tensor.dtype}; its neighbours and spaces "
+                f"need {shape} of {dtypes[0]}"
+            )
+        self._read.add(name)
+        return tensor
 
     def linear(self, prefix: str, size: int, out: int | None = None) -> nn.Linear:
         """One linear layer from ``size`` inputs, to ``out`` outputs where that is known.

@@ -1,4 +1,4 @@
-"""Box spaces out of a checkpoint's JSON, without loading the pickle that lies beside their text."""
+"""Box and Discrete spaces out of a checkpoint's JSON, without loading the pickle that lies beside their text."""
 
 from __future__ import annotations
 
@@ -40,6 +40,33 @@ def size(space: Any, name: str) -> int:
             f"its {name} is {kind or 'of unknown type'}, shape {shape}; only flat Box spaces are supported"
         )
     return shape[0]
+
+
+def is_discrete(space: Any) -> bool:
+    """Whether it is a Discrete space.
+
+    Example:
+        >>> is_discrete({":type:": "<class 'gymnasium.spaces.discrete.Discrete'>", "n": "2"})
+        True
+    """
+    return isinstance(space, dict) and str(space.get(":type:", "")).endswith(".Discrete'>")
+
+
+def actions(space: Any) -> int:
+    """Number of actions of a Discrete space.
+
+    Raises:
+        GradlabError: it is missing.
+
+    Example:
+        >>> actions({":type:": "<class 'gymnasium.spaces.discrete.Discrete'>", "n": "2"})
+        2
+    """
+    text = str(space.get("n"))
+    # Far beyond any policy's number of logits, and short of what a damaged file may spell.
+    if re.fullmatch(r"[1-9]\d{0,5}", text) is None:
+        raise GradlabError(f"its action_space has {text[:20]} actions, which is no number; save the file again")
+    return int(text)
 
 
 def corners(space: Any, name: str) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +23,21 @@ def load(path: Path, algorithm: str) -> tuple[Agent, int]:
     Raises:
         GradlabError: the library is not installed, or what it loads is not supported.
     """
-    try:
-        library = importlib.import_module("stable_baselines3")
-    except ImportError as error:
-        raise GradlabError("trust=True needs Stable-Baselines3; pip install 'gradlab[sb3]'") from error
+    contributed = not hasattr(_library("stable_baselines3", "sb3"), algorithm)
+    library = _library("sb3_contrib", "sb3-contrib") if contributed else _library("stable_baselines3", "sb3")
     with _global_random_states_kept():
         try:
             model = getattr(library, algorithm).load(path, device="cpu")
         except ImportError as error:
             raise GradlabError(f"needs the module {error.name!r} it was saved with; put it on sys.path") from error
     return stable_baselines3.view(model), int(model.num_timesteps)
+
+
+def _library(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise GradlabError(f"trust=True needs {name}; pip install 'gradlab[{extra}]'") from error
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import SAC
+from sb3_contrib import TQC, TRPO, CrossQ
+from stable_baselines3 import A2C, PPO, SAC
 
 UNIT = ([-1.0, -1.0], [1.0, 1.0])
 NARROW = ([-0.4, -0.4], [0.4, 0.4])
@@ -37,15 +38,41 @@ def trained(algorithm, box=UNIT, env=None, steps=80, **options):
     """A model that has trained for some steps on small networks."""
     options = {"learning_starts": 40, "batch_size": 32, "buffer_size": 500, "seed": 3, "device": "cpu"} | options
     options["policy_kwargs"] = {"net_arch": [16, 12]} | options.get("policy_kwargs", {})
-    if algorithm is SAC:
+    if algorithm in (SAC, TQC, CrossQ):
         # α far from its start, so that a wrong one shows.
         options.setdefault("ent_coef", "auto_0.2")
     return algorithm("MlpPolicy", env or Drift(*box), **options).learn(steps)
 
 
+def trained_on_policy(algorithm, env, rollouts=3, **options):
+    """A model that has trained on some short rollouts, on small networks; ``env`` is one or its identifier."""
+    options = {"n_steps": 32, "seed": 3, "device": "cpu", "gamma": 0.96, "gae_lambda": 0.9} | options
+    if algorithm is not A2C:
+        options.setdefault("batch_size", 16)
+    options["policy_kwargs"] = {"net_arch": {"pi": [16, 12], "vf": [10]}} | options.get("policy_kwargs", {})
+    model = algorithm("MlpPolicy", env, **options)
+    return model.learn(rollouts * model.n_steps * model.n_envs)
+
+
 @pytest.fixture
 def train():
     return trained
+
+
+@pytest.fixture
+def train_on_policy():
+    return trained_on_policy
+
+
+@pytest.fixture(scope="session")
+def on_policy():
+    """One trained model of each on-policy algorithm and kind of action, to be read and left as it is."""
+    envs = {"box": lambda: Drift(*ASYMMETRIC), "discrete": lambda: "CartPole-v1"}
+    return {
+        (algorithm, kind): trained_on_policy(algorithm, make())
+        for algorithm in (PPO, A2C, TRPO)
+        for kind, make in envs.items()
+    }
 
 
 @pytest.fixture

@@ -14,15 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import DDPG, PPO, SAC, TD3
+from sb3_contrib import TQC, CrossQ
+from stable_baselines3 import DDPG, DQN, SAC, TD3
 from stable_baselines3.td3.policies import TD3Policy
 
 import gradlab
 from gradlab import GradlabError
 from gradlab.adapters import load, read_checkpoint, view
+from gradlab.adapters.batch_renorm import BatchRenorm
 from gradlab.adapters.stable_baselines3_box import corners
 
-ALGORITHMS = [TD3, DDPG, SAC]
+ALGORITHMS = [TD3, DDPG, SAC, TQC, CrossQ]
 SAVED = Path(gradlab.__file__).parents[1] / "tests" / "checkpoints"
 LEAKY = functools.partial(torch.nn.LeakyReLU, 0.3)
 
@@ -68,7 +70,8 @@ def assert_same(loaded, live):
     obs = torch.randn(9, live.obs_size, generator=torch.Generator().manual_seed(0))
     assert torch.equal(loaded.head(obs), live.head(obs))
     act = live.action(obs)
-    for target in (False, True):
+    assert len(loaded.target_critics) == len(live.target_critics)
+    for target in (False, True) if live.target_critics else (False,):
         assert torch.equal(loaded.q_all(obs, act, target=target), live.q_all(obs, act, target=target))
     assert torch.equal(loaded.q(obs, act), live.q(obs, act))
     assert torch.equal(loaded.action_gradient(obs, act), live.action_gradient(obs, act))
@@ -76,6 +79,8 @@ def assert_same(loaded, live):
     assert loaded.objective == live.objective
     assert (loaded.algorithm, loaded.library, loaded.obs_size) == (live.algorithm, live.library, live.obs_size)
     assert type(loaded.policy) is type(live.policy)
+    kinds = [(agent.reduction, agent.quantiles, agent.drop_quantiles) for agent in (loaded, live)]
+    assert kinds[0] == kinds[1]
     for corner in ("action_low", "action_high", "env_low", "env_high"):
         assert torch.equal(getattr(loaded, corner), getattr(live, corner))
 
@@ -101,6 +106,29 @@ def test_a_zip_is_the_live_agent(algorithm, box, policy_kwargs, train, boxes, sa
 def test_a_fixed_entropy_coefficient(train, save):
     model = train(SAC, ent_coef=0.3)
     assert_same(load(save(model)), view(model))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        (TQC, {"top_quantiles_to_drop_per_net": 0, "policy_kwargs": {"n_quantiles": 1}}),
+        (TQC, {"top_quantiles_to_drop_per_net": 3, "policy_kwargs": {"n_quantiles": 7, "n_critics": 5}}),
+        (CrossQ, {"policy_kwargs": {"batch_norm_eps": 0.5, "renorm_warmup_steps": 7}}),
+        (CrossQ, {"policy_kwargs": {"batch_norm": False}}),
+    ],
+)
+def test_what_is_particular_to_an_algorithm(algorithm, options, train, save):
+    model = train(algorithm, **options)
+    loaded = load(save(model))
+    assert_same(loaded, view(model))
+    act = loaded.action(torch.zeros(4, 3)).detach()
+    with torch.no_grad():
+        theirs = model.critic(torch.zeros(4, 3), act)
+    theirs = theirs.mean((1, 2)) if algorithm is TQC else torch.cat(theirs, 1).min(1).values
+    torch.testing.assert_close(loaded.q(torch.zeros(4, 3), act), theirs)
+    for layers in (loaded.actor.latent_pi, view(model).actor.latent_pi):
+        renorm = [(layer.eps, layer.warmup_steps) for layer in layers if isinstance(layer, BatchRenorm)]
+        assert renorm == ([(0.5, 7)] * 3 if "batch_norm_eps" in options["policy_kwargs"] else [])
 
 
 @pytest.mark.parametrize(
@@ -229,8 +257,9 @@ def test_code_among_the_weights_does_not_run(tmp_path):
     assert not mark.exists()
 
 
-def test_what_only_code_can_tell_needs_trust(train, save, random_states):
-    model = train(TD3, policy_kwargs={"activation_fn": LEAKY})
+@pytest.mark.parametrize("algorithm", [TD3, TQC])
+def test_what_only_code_can_tell_needs_trust(algorithm, train, save, random_states):
+    model = train(algorithm, policy_kwargs={"activation_fn": LEAKY})
     path = save(model)
     message = refusal(path)
     assert "activation_fn" in message
@@ -241,7 +270,7 @@ def test_what_only_code_can_tell_needs_trust(train, save, random_states):
     assert random_states() == before
     assert checkpoint.step == 80
     assert_same(checkpoint.agent, view(model))
-    TD3.load(path, device="cpu")
+    algorithm.load(path, device="cpu")
     assert random_states() != before
 
 
@@ -287,9 +316,9 @@ def test_zips_of_something_else(tmp_path):
         assert problem in refusal(tmp_path / "data.zip")
 
 
-def test_algorithms_that_are_not_supported(drift, boxes, save):
-    path = save(PPO("MlpPolicy", drift(*boxes["unit"]), device="cpu"))
-    assert "PPO is not supported; supported are TD3, DDPG, SAC" in refusal(path)
+def test_algorithms_that_are_not_supported(save):
+    path = save(DQN("MlpPolicy", "CartPole-v1", buffer_size=10, device="cpu"))
+    assert "DQN is not supported; supported are TD3, DDPG, SAC, TQC, CrossQ, PPO, A2C, TRPO" in refusal(path)
 
 
 def test_state_dependent_exploration(drift, boxes, save):
@@ -338,6 +367,27 @@ def test_weights_that_do_not_fit(train, save, tmp_path):
     assert "torch.int64" in with_weights(**{"critic.qf0.0.weight": torch.zeros(16, 5, dtype=torch.int64)})
     critics = {name: None for name in weights if name.startswith("critic.")}
     assert "has no critic" in with_weights(**critics)
+
+
+def test_batch_renormalisation_that_does_not_fit(train, save, tmp_path):
+    path = save(train(CrossQ, steps=0))
+    with zipfile.ZipFile(path) as archive, archive.open("policy.pth") as file:
+        weights = torch.load(file, weights_only=True)
+
+    def with_weights(**changes):
+        changed = {name: value for name, value in (weights | changes).items() if value is not None}
+        torch.save(changed, tmp_path / "policy.pth")
+        return refusal(rewrite(path, policy=(tmp_path / "policy.pth").read_bytes()))
+
+    assert "has no actor.latent_pi.0.ra_var" in with_weights(**{"actor.latent_pi.0.ra_var": None})
+    assert "critic.qf1.3.scale has shape (5,)" in with_weights(**{"critic.qf1.3.scale": torch.ones(5)})
+    assert "steps has shape ()" in with_weights(**{"actor.latent_pi.0.steps": torch.tensor(0.5)})
+    # Statistics whose layer is gone are not silently left out.
+    assert "in actor.latent_pi" in with_weights(**{"actor.latent_pi.0.ra_mean": None})
+    # Nor is the actor without the one after its last activation.
+    trailing = {name: None for name in weights if name.startswith("actor.latent_pi.6.")}
+    assert len(trailing) == 5
+    assert "has no actor.latent_pi.6.scale" in with_weights(**trailing)
 
 
 @pytest.mark.parametrize("member", ["policy", "data", "pytorch_variables"])

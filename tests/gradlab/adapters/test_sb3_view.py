@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import stable_baselines3.sac.policies
 import torch
-from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+from sb3_contrib import QRDQN, TQC, CrossQ, RecurrentPPO
+from stable_baselines3 import DDPG, DQN, SAC, TD3
 from stable_baselines3.td3.policies import Actor, TD3Policy
 
 from gradlab import Agent, GradlabError
 from gradlab.adapters import networks, view
 from gradlab.policies import Deterministic, SquashedGaussian
 
-ALGORITHMS = [TD3, DDPG, SAC]
+ALGORITHMS = [TD3, DDPG, SAC, TQC, CrossQ]
+STOCHASTIC = [SAC, TQC, CrossQ]
 
 
 @pytest.fixture
@@ -31,16 +33,20 @@ def obs():
 def test_what_it_says_about_the_model(algorithm, train, boxes):
     model = train(algorithm, boxes["asymmetric"], gamma=0.97)
     agent = view(model)
-    assert (agent.algorithm, agent.library) == (algorithm.__name__, "stable-baselines3")
-    assert agent.reduction == ("min" if algorithm is SAC else "first")
-    assert isinstance(agent.policy, SquashedGaussian if algorithm is SAC else Deterministic)
-    assert len(agent.critics) == len(agent.target_critics) == (1 if algorithm is DDPG else 2)
+    library = "sb3-contrib" if algorithm in (TQC, CrossQ) else "stable-baselines3"
+    assert (agent.algorithm, agent.library) == (algorithm.__name__, library)
+    assert agent.reduction == {SAC: "min", CrossQ: "min", TQC: "mean"}.get(algorithm, "first")
+    assert isinstance(agent.policy, SquashedGaussian if algorithm in STOCHASTIC else Deterministic)
+    assert len(agent.critics) == (1 if algorithm is DDPG else 2)
+    assert len(agent.target_critics) == (0 if algorithm is CrossQ else len(agent.critics))
+    assert (agent.quantiles, agent.drop_quantiles) == ((25, 2) if algorithm is TQC else (None, 0))
+    assert agent.value is None
     assert (agent.obs_size, agent.action_size, agent.discount) == (3, 2, 0.97)
     assert agent.action_low.tolist() == [-1, -1]
     assert agent.action_high.tolist() == [1, 1]
     assert agent.env_low.tolist() == [-0.5, -2.0]
     assert agent.env_high.tolist() == [1.5, 0.25]
-    if algorithm is SAC:
+    if algorithm in STOCHASTIC:
         assert agent.entropy == float(model.log_ent_coef.detach().exp()) != 0.2
         assert agent.policy.epsilon == model.actor.action_dist.epsilon
     else:
@@ -53,14 +59,16 @@ def test_same_numbers_as_the_library(algorithm, train, boxes, obs):
     agent = view(model)
     with torch.no_grad():
         act = agent.action(obs)
-        assert torch.equal(act, model.actor(obs, True) if algorithm is SAC else model.actor(obs))
-        assert torch.equal(agent.q_all(obs, act), torch.cat(model.critic(obs, act), 1).T)
-        target = torch.cat(model.critic_target(obs, act), 1).T
-        assert torch.equal(agent.q_all(obs, act, target=True), target)
-        assert not torch.equal(agent.q_all(obs, act), target)
+        assert torch.equal(act, model.actor(obs, True) if algorithm in STOCHASTIC else model.actor(obs))
+        values = lambda of: (of(obs, act).mean(2) if algorithm is TQC else torch.cat(of(obs, act), 1)).T  # noqa: E731
+        assert torch.equal(agent.q_all(obs, act), values(model.critic))
+        if algorithm is not CrossQ:
+            target = values(model.critic_target)
+            assert torch.equal(agent.q_all(obs, act, target=True), target)
+            assert not torch.equal(agent.q_all(obs, act), target)
     predicted, _ = model.predict(obs.numpy(), deterministic=True)
     assert np.allclose(agent.to_env(act).numpy(), predicted, atol=1e-6)
-    if algorithm is SAC:
+    if algorithm in STOCHASTIC:
         mean, log_std, _ = model.actor.get_action_dist_params(obs)
         assert torch.equal(agent.head(obs), torch.cat([mean, log_std], -1))
 
@@ -160,7 +168,7 @@ def test_nothing_of_the_model_changes(algorithm, train, obs, random_states):
         assert parameter.grad is None or torch.equal(parameter.grad, gradients[name])
     assert model.actor.training
     assert model.critic.training
-    assert not model.critic_target.training
+    assert algorithm is CrossQ or not model.critic_target.training
 
 
 def test_compiled_networks_are_unwrapped(train, obs):
@@ -200,18 +208,19 @@ def refusal(model):
 def test_what_is_no_training_object(thing, name):
     message = refusal(thing)
     assert name in message
-    assert "stable-baselines3 (TD3, DDPG, SAC)" in message
+    assert "stable-baselines3 (TD3, DDPG, SAC, TQC, CrossQ, PPO, A2C, TRPO)" in message
 
 
-@pytest.mark.parametrize("algorithm", [PPO, A2C])
-def test_algorithms_that_are_not_supported(algorithm, drift, boxes):
-    message = refusal(algorithm("MlpPolicy", drift(*boxes["unit"]), device="cpu"))
-    assert algorithm.__name__ in message
-    assert "TD3, DDPG, SAC" in message
+def test_algorithms_that_are_not_supported(drift, boxes):
+    message = refusal(RecurrentPPO("MlpLstmPolicy", drift(*boxes["unit"]), device="cpu"))
+    assert "RecurrentPPO is not supported" in message
+    assert "TD3, DDPG, SAC, TQC, CrossQ, PPO, A2C, TRPO" in message
 
 
-def test_discrete_actions_are_named():
-    assert "DQN (discrete actions, Discrete(2))" in refusal(DQN("MlpPolicy", "CartPole-v1", buffer_size=10))
+@pytest.mark.parametrize("algorithm", [DQN, QRDQN])
+def test_discrete_actions_are_named(algorithm):
+    message = refusal(algorithm("MlpPolicy", "CartPole-v1", buffer_size=10))
+    assert f"{algorithm.__name__} (discrete actions, Discrete(2))" in message
 
 
 class Spaces(gymnasium.Env):
