@@ -40,11 +40,12 @@ def attach(
 ) -> Monitor:
     """Attach probes to a training run; the run itself stays bit for bit what it is without them.
 
-    For a Stable-Baselines3 model the monitor is its callback: ``model.learn(..., callback=probes.attach(model))``.
+    For a Stable-Baselines3 model the monitor is its callback: ``model.learn(..., callback=probes.attach(model))``;
+    PPO, A2C and TRPO are measured at the end of a rollout, and probes that need a critic of (obs, act) are left out.
     For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``.
 
     Args:
-        model: a live Stable-Baselines3 model, or a ``gradlab.Agent``.
+        model: a live Stable-Baselines3 or sb3-contrib model, or a ``gradlab.Agent``.
         store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
         probes: what to measure; ``probes.defaults.default_probes`` when None.
         budget: share of wall time the measurements in this process may take, 0.03 for 3 %; None for no limit.
@@ -105,6 +106,9 @@ def attach(
             left_out[probe.name] = reason
         else:
             chosen.append(probe)
+    if left_out and not chosen:
+        reasons = "; ".join(f"{probe}: {reason}" for probe, reason in left_out.items())
+        log.warning("gradlab: none of the probes can measure this agent, so nothing will be measured (%s)", reasons)
     names = [probe.name for probe in chosen]
     if len(set(names)) < len(names):
         raise GradlabError(f"probes: two have one name in {names}; give each its own")
@@ -143,13 +147,14 @@ def attach(
 
 
 def _name_what_is_shared(agent: Agent) -> None:
-    """Say which critics a snapshot cannot copy: what they hold is the live run's own, and may change meanwhile."""
-    for number, critic in enumerate(agent.critics):
-        if not isinstance(getattr(critic, "__self__", critic), torch.nn.Module):
+    """Say which parts a snapshot cannot copy: what they hold is the live run's own, and may change meanwhile."""
+    named = [(f"critic {number}", critic) for number, critic in enumerate(agent.critics)]
+    for name, part in [*named, *([] if agent.value is None else [("the value", agent.value)])]:
+        if not isinstance(getattr(part, "__self__", part), torch.nn.Module):
             log.warning(
-                "gradlab: critic %d is a function, which a snapshot cannot copy; it is measured as training "
+                "gradlab: %s is a function, which a snapshot cannot copy; it is measured as training "
                 "leaves it at that moment: pass the module itself",
-                number,
+                name,
             )
 
 

@@ -86,6 +86,7 @@ class Monitor:
         self._step = 0
         self._wake_step = 0
         self._wake_time = 0.0
+        self._attend_time = 0.0
         self._beat = 0.0
         self._writing = 0.0
         self.closed = False
@@ -107,13 +108,17 @@ class Monitor:
             return
         if self.closed:
             return
-        try:
-            self._tick(step, obs)
-        except Exception:
-            # The instrument's own fault must not end somebody's training run; it ends the instrument.
-            log.exception("gradlab stops measuring this run; training goes on")
-            self._wake_step = sys.maxsize
-            self._wake_time = float("inf")
+        self._guard(lambda: self._tick(step, obs))
+
+    def alive(self, step: int) -> None:
+        """Tell the monitor that training is at ``step`` where nothing can be measured: its record goes on.
+
+        Args:
+            step: environment steps so far; non-decreasing.
+        """
+        self._step = step
+        if not self.closed and time.perf_counter() >= self._attend_time:
+            self._guard(self._attend)
 
     def close(self, status: RunStatus = "finished", message: str = "", *, wait: float = 30.0) -> None:
         """End the run: wait for the background measurement in flight, write the status, close the store.
@@ -164,8 +169,16 @@ class Monitor:
 
     # Inside -------------------------------------------------------------------------------------------------
 
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:
+            # The instrument's own fault must not end somebody's training run; it ends the instrument.
+            log.exception("gradlab stops measuring this run; training goes on")
+            self._wake_step = sys.maxsize
+            self._wake_time = self._attend_time = float("inf")
+
     def _tick(self, step: int, obs: Any) -> None:
-        started = time.perf_counter()
         self._step = step
         agent: Agent | None = None
         wake = sys.maxsize
@@ -191,15 +204,21 @@ class Monitor:
             self._measure(slot, agent, batch, step)
             slot.taken(step)
             self._budget.charge(slot.probe.name, time.perf_counter() - begun)
-        self._collect()
-        self._budget.spent += self._outbox.seconds - self._writing
-        self._writing = self._outbox.seconds
-        if started - self._beat > _HEARTBEAT:
-            self._beat = started
-            self._outbox.put(lambda: self.run.heartbeat(step))
+        self._attend()
         dues = [slot.due for slot in self._slots if not slot.stopped and slot.due > step]
         self._wake_step = min([wake, *dues])
         self._wake_time = time.perf_counter() + _PAUSE
+
+    def _attend(self) -> None:
+        """What goes on beside measuring: outcomes of the background process, the cost of writing, heartbeats."""
+        self._collect()
+        self._budget.spent += self._outbox.seconds - self._writing
+        self._writing = self._outbox.seconds
+        now, step = time.perf_counter(), self._step
+        if now - self._beat > _HEARTBEAT:
+            self._beat = now
+            self._outbox.put(lambda: self.run.heartbeat(step))
+        self._attend_time = now + _PAUSE
 
     def _obstacle(self, probe: Probe, broke: bool) -> str:
         if probe.background:

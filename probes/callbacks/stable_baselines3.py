@@ -1,4 +1,4 @@
-"""Stable-Baselines3: the monitor is the model's callback."""
+"""Stable-Baselines3 and sb3-contrib: the monitor is the model's callback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 import gradlab
-from gradlab.adapters.stable_baselines3 import replay_observations
+from gradlab.adapters.stable_baselines3 import stored_observations
 from probes.monitor import Monitor
 from probes.source import Source
 
@@ -20,17 +20,17 @@ def knows(model: object) -> bool:
 
 
 def source(model: BaseAlgorithm, environment: str = "") -> Source:
-    """The run as a monitor sees it; observations come from the replay buffer, read without its own generator."""
+    """The run as a monitor sees it; observations come from the model's buffer, read without its own generator."""
 
     def sample(count: int, random: np.random.Generator) -> Any:
-        return replay_observations(model, count, random)
+        return stored_observations(model, count, random)
 
     return Source(
         view=lambda: gradlab.view(model),
         sample=sample,
         environment=environment or environment_id(model),
         algorithm=type(model).__name__,
-        library="stable-baselines3",
+        library=gradlab.view(model).library,
         config={
             name: value
             for name, value in vars(model).items()
@@ -51,7 +51,11 @@ def environment_id(model: BaseAlgorithm) -> str:
 
 
 class CallbackMonitor(Monitor, BaseCallback):
-    """A monitor that ``model.learn(callback=...)`` calls at every environment step."""
+    """A monitor that ``model.learn(callback=...)`` calls at every environment step.
+
+    On-policy algorithms are measured at the end of a rollout: the policy is the one that acted in it, and its
+    observations are complete.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         BaseCallback.__init__(self)
@@ -63,8 +67,20 @@ class CallbackMonitor(Monitor, BaseCallback):
             self.begin()
 
     def _on_step(self) -> bool:
-        self.step(self.num_timesteps)
+        if _on_policy(self.model):
+            self.alive(self.num_timesteps)
+        else:
+            self.step(self.num_timesteps)
         return True
+
+    def _on_rollout_end(self) -> None:
+        # Off-policy algorithms call this, too, after steps that each have been looked at already.
+        if _on_policy(self.model):
+            self.step(self.num_timesteps)
 
     def _on_training_end(self) -> None:
         self.close()
+
+
+def _on_policy(model: BaseAlgorithm) -> bool:
+    return getattr(model, "rollout_buffer", None) is not None
