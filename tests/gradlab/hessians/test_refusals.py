@@ -114,7 +114,11 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("wrong", ["a", np.array(["a", "b"]), object(), {}, np.array(2 + 1j)], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    ["a", np.array(["a", "b"]), object(), {}, np.array(2 + 1j)],
+    ids=["text", "texts", "object", "dictionary", "complex"],
+)
 def test_wrong_types_are_refused_in_one_line(name, wrong):
     for call in CALLS[name]:
         with pytest.raises(GradlabError) as caught:
