@@ -84,7 +84,7 @@ LANDSCAPE = {
         "share",
     ),
     "level_share": Word(
-        "critic level",
+        "level",
         "Share of states where Q(s, ·) is the same at every action but for rounding: it tells the actor nothing, and "
         "the gap is 0 by that alone.",
         "share",

@@ -157,6 +157,7 @@ def caption(text: str, meaning: str, *, y: float) -> dict[str, Any]:
         "xanchor": "left",
         "y": y,
         "yanchor": "bottom",
+        "align": "left",
         "font": {"size": 12},
     }
 

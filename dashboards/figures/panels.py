@@ -92,7 +92,7 @@ def panels(
             parts.append(f"<span style='color:{_ALARM[theme == 'dark']}'>{_MARK}</span> alarms")
             meanings[f"{_MARK} alarms"] = MEANING
         meaning = "<br>".join(_defined(label, said) for label, said in meanings.items())
-        notes.append(caption("   ".join(parts), meaning, y=top))
+        notes.append(caption(_in_lines(parts), meaning, y=top))
     if not traces:
         notes.append(message("waiting for the first measurement", theme))
     anchor = f"y{len(rows)}" if len(rows) > 1 else "y"
@@ -105,6 +105,12 @@ def panels(
         **extra,
     )
     return drawing({"data": traces, "layout": whole if traces else emptied(whole)})
+
+
+def _in_lines(parts: Sequence[str]) -> str:
+    """Names of a panel's numbers; of more than three on two lines, for a narrow card cuts a longer one."""
+    first = parts if len(parts) <= 3 else parts[:2]
+    return "<br>".join("   ".join(line) for line in (first, parts[len(first) :]) if line)
 
 
 def _defined(label: str, meaning: str) -> str:

@@ -133,7 +133,7 @@ def test_wrong_direction_curvature_and_landscape(store_path, recorder):
     assert set(lines(figures.curvature(known))) >= {"M/μ", "M", "μ", "states with μ &gt; 0"}
     assert set(lines(figures.landscape(known))) >= {
         "gap", "own fit", "basin choice", "local optima", "births", "deaths", "in best basin", "basin changed",
-        "critic level",
+        "level",
     }  # fmt: skip
 
 
