@@ -12,10 +12,11 @@ from torch import Tensor
 
 from gradlab.agent import Agent
 from gradlab.arguments import real_tensor, shown
-from gradlab.curvature.measured import Sensitivity
-from gradlab.curvature.sensitivity import At, sensitivity
+from gradlab.curvature.measured import Sensitivity, of_derivatives
+from gradlab.curvature.sensitivity import At, as_measured, sensitivity
 from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
+from gradlab.hessians.at_actions import second_derivatives
 from gradlab.hessians.differences import feature_scale
 from gradlab.landscape.found import LocalOptima
 from gradlab.landscape.planes.over_states import gradient_field_over_states
@@ -86,7 +87,11 @@ def curvature_field(
     where = states[inside.nonzero()[:, 0].to(states.device)]
     # The rows repeat the states: steps in the features are by how the states themselves vary.
     steps = feature_scale(states.double()) if obs_scale is None else obs_scale
-    found = sensitivity(agent, where, scale, act=rows, critic=critic, obs_scale=steps)
+    # Without the actor's Jacobian, which is the same at every action, and takes as long as the rest.
+    measured, at = as_measured(agent, where, scale)
+    derivatives = second_derivatives(measured, at, rows.to(at), scale, critic=critic, obs_scale=steps)
+    inner = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    found = of_derivatives(derivatives, None, rows, inner, scale=scale)
     return picture.assign({name: (dims, _whole(part, inside), _units(name)) for name, part in _parts(found).items()})
 
 

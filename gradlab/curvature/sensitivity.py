@@ -78,10 +78,7 @@ def sensitivity(
     if critic is not None and not (whole(critic, 0) and critic < len(agent.critics)):
         raise GradlabError(f"critic: {shown(critic)}, but this agent has critics 0 to {len(agent.critics) - 1}")
     scale, matrices = step_length(agent, scale), None if matrices is None else switch("matrices", matrices)
-    agent = in_evaluation(agent)
-    states = agent.observations(obs, images=True)
-    if scale is not None or not _of_one_dtype(agent):
-        agent, states = agent.snapshot(double=True), states.double()
+    agent, states = as_measured(agent, obs, scale)
     at, where = _actions(agent, states, act, critic)
     margin = 1e-3 * (agent.action_high - agent.action_low) if scale is None else scale
     room = torch.minimum(at - agent.action_low, agent.action_high - at)
@@ -153,11 +150,19 @@ def sensitivity_by_critic(agent: Agent, obs: Any, scale: float | None = None, **
     return {"followed": followed, **alone}
 
 
-def _of_one_dtype(agent: Agent) -> bool:
-    """Whether actor and critics can be evaluated on the same numbers without a cast."""
+def as_measured(agent: Agent, obs: Any, scale: float | None) -> tuple[Agent, Tensor]:
+    """The agent and its observations as second derivatives are taken: in evaluation mode, in one dtype.
+
+    Its own for exact ones, where actor and critics share it; float64 for differences.
+    """
+    agent = in_evaluation(agent)
+    states = agent.observations(obs, images=True)
     modules = [getattr(critic, "__self__", critic) for critic in agent.critics]
     critics = [module for module in modules if isinstance(module, torch.nn.Module)]
-    return all(parameter.dtype == agent.dtype for module in critics for parameter in module.parameters())
+    of_one_dtype = all(parameter.dtype == agent.dtype for module in critics for parameter in module.parameters())
+    if scale is None and of_one_dtype:
+        return agent, states
+    return agent.snapshot(double=True), states.double()
 
 
 def _actions(agent: Agent, obs: Tensor, act: At | Tensor | None, critic: int | None) -> tuple[Tensor, str]:
