@@ -114,8 +114,17 @@ def scores_along(agent: Agent, trajectories: Trajectories) -> tuple[Tensor, Tens
     Raises:
         GradlabError: the recorded noise does not give the recorded actions.
     """
-    obs, act = agent.observations(trajectories.obs), trajectories.act.to(agent.device, agent.dtype)
-    noise = None if trajectories.noise is None else trajectories.noise.to(act)
+    return scores_at(agent, trajectories.obs, trajectories.act, trajectories.noise)
+
+
+def scores_at(agent: Agent, obs: Tensor, act: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The same at any steps: observations [N, n], actions [N, p] and the noise they were drawn with, if known.
+
+    Raises:
+        GradlabError: the noise does not give the actions.
+    """
+    obs, act = agent.observations(obs), act.to(agent.device, agent.dtype)
+    noise = None if noise is None else noise.to(act)
     scores, log_probs = [], []
     for rows in torch.arange(len(obs), device=obs.device).split(ROWS):
         with torch.no_grad():
