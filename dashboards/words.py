@@ -157,7 +157,13 @@ _ESTIMATORS = {
 
 
 #: What the samples of a probe are: what its n counts.
-_SAMPLES = {"gradient": "draws", "simulator": "episodes", "landscape": "states", "curvature": "states"}
+_SAMPLES = {
+    "gradient": "draws",
+    "simulator": "episodes",
+    "landscape": "states",
+    "curvature": "states",
+    "on-policy": "trajectories",
+}
 
 
 def samples(probe: str, reference: str) -> str:

@@ -7,7 +7,8 @@ from probes.field import Field
 from probes.gradient import Gradient
 from probes.landscape import Landscape
 from probes.monitor import Monitor
-from probes.probe import GateClosedError, Probe
+from probes.on_policy import OnPolicy
+from probes.probe import GateClosedError, Probe, RolloutProbe
 from probes.simulator import Simulator
 from probes.status import Status
 
@@ -18,7 +19,9 @@ __all__ = [
     "Gradient",
     "Landscape",
     "Monitor",
+    "OnPolicy",
     "Probe",
+    "RolloutProbe",
     "Simulator",
     "Status",
     "attach",

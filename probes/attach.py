@@ -21,7 +21,7 @@ from gradlab.store.url import parse
 from probes.budget import Budget
 from probes.defaults import default_probes
 from probes.monitor import Monitor
-from probes.probe import Probe, generator_for
+from probes.probe import Probe, RolloutProbe, generator_for
 from probes.source import Sampler, Source
 
 log = logging.getLogger("gradlab")
@@ -41,7 +41,8 @@ def attach(
     """Attach probes to a training run; the run itself stays bit for bit what it is without them.
 
     For a Stable-Baselines3 model the monitor is its callback: ``model.learn(..., callback=probes.attach(model))``;
-    PPO, A2C and TRPO are measured at the end of a rollout, and probes that need a critic of (obs, act) are left out.
+    PPO, A2C and TRPO are measured at the end of a rollout, by the probe "on-policy"; those that need a critic of
+    (obs, act) are left out.
     For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``.
 
     Args:
@@ -101,7 +102,7 @@ def attach(
     _name_what_is_shared(agent)
     chosen, left_out = [], {}
     for probe in default_probes(source.environment) if probes is None else probes:
-        reason = probe.refusal(agent)
+        reason = _refusal(probe, agent, source)
         if reason:
             left_out[probe.name] = reason
         else:
@@ -144,6 +145,13 @@ def attach(
     open_store(address).close()
     _warm_up(agent, chosen)
     return kind(source, chosen, open_run, store_url=address, budget=budget, seed=seed, left_out=left_out)
+
+
+def _refusal(probe: Probe, agent: Agent, source: Source) -> str | None:
+    """Why this probe cannot measure this run; None when it can."""
+    if isinstance(probe, RolloutProbe) and source.rollout is None:
+        return probe.refusal(agent) or "the run has no rollouts that gradlab can read"
+    return probe.refusal(agent)
 
 
 def _name_what_is_shared(agent: Agent) -> None:

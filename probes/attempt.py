@@ -11,8 +11,9 @@ import torch
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
+from gradlab.rollout import Rollout
 from gradlab.store.records import MeasurementStatus
-from probes.probe import GateClosedError, Probe
+from probes.probe import GateClosedError, Probe, RolloutProbe
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     Args:
         probe: what to measure.
         agent: a snapshot.
-        obs: observations [states, n] as the run has them; None for a probe that finds its own states.
+        obs: observations [states, n] as the run has them, or the ``Rollout`` of a ``RolloutProbe``; None for a probe
+            that finds its own states.
         generator: the probe's only source of randomness.
 
     Example:
@@ -53,8 +55,11 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     started = time.perf_counter()
     status: MeasurementStatus
     try:
-        at = torch.empty(0) if obs is None else agent.observations(obs)
-        measurement = probe.measure(agent, at, generator)
+        if isinstance(probe, RolloutProbe) and isinstance(obs, Rollout):
+            measurement = probe.measure_rollout(agent, obs, generator)
+        else:
+            at = torch.empty(0) if obs is None else agent.observations(obs)
+            measurement = probe.measure(agent, at, generator)
     except GateClosedError as error:
         status, message = "skipped", _first_line(error)
     except GradlabError as error:

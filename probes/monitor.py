@@ -21,7 +21,7 @@ from probes.attempt import attempt
 from probes.background import Background
 from probes.budget import Budget
 from probes.outbox import Outbox
-from probes.probe import Probe, generator_for
+from probes.probe import Probe, RolloutProbe, generator_for
 from probes.schedule import Slot
 from probes.source import Source
 from probes.status import Status
@@ -35,6 +35,7 @@ _HEARTBEAT = 2.0
 #: Seconds a store is given at the end to take the last records; one that is busy is waited for ten.
 _FLUSH = 15.0
 _TOO_FEW = "too few observations yet"
+_NO_ROLLOUT = "no whole rollout yet"
 
 
 class Monitor:
@@ -189,12 +190,11 @@ class Monitor:
                 continue
             reason = self._obstacle(slot.probe, broke)
             broke = broke or (bool(reason) and not slot.probe.background)
-            batch = None if reason or not slot.probe.needs_observations else self._observations(slot.probe, obs)
-            if not reason and slot.probe.needs_observations and batch is None:
-                reason = _TOO_FEW
+            batch, lack = (None, "") if reason else self._given(slot.probe, obs)
+            reason = reason or lack
             if reason:
                 # The clock wakes the monitor again for a budget or a process; a step for observations.
-                wake = step + 1 if reason == _TOO_FEW else wake
+                wake = step + 1 if lack else wake
                 slot.obstacle = reason
                 if slot.missed(step):
                     self._record(step, slot.probe, status="skipped", message=reason)
@@ -230,6 +230,16 @@ class Monitor:
         elif broke or not self._budget.allows(probe.name):
             return f"over the budget of {self._budget.share:.0%} of wall time"
         return ""
+
+    def _given(self, probe: Probe, obs: Any) -> tuple[Any, str]:
+        """What the probe is handed to measure at, and what it waits for where that is not there."""
+        if isinstance(probe, RolloutProbe):
+            rollout = None if self._source.rollout is None else self._source.rollout()
+            return rollout, _NO_ROLLOUT if rollout is None else ""
+        if not probe.needs_observations:
+            return None, ""
+        batch = self._observations(probe, obs)
+        return batch, _TOO_FEW if batch is None else ""
 
     def _observations(self, probe: Probe, given: Any) -> Any:
         if given is not None:

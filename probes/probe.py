@@ -13,6 +13,7 @@ from gradlab.agent import Agent
 from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
+from gradlab.rollout import Rollout
 
 
 class GateClosedError(GradlabError):
@@ -92,6 +93,36 @@ class Probe(ABC):
         """The settings that make a measurement reproducible, as plain values."""
         plain = (bool, int, float, str, type(None))
         return {k: v for k, v in vars(self).items() if not k.startswith("_") and isinstance(v, plain)}
+
+
+class RolloutProbe(Probe):
+    """A probe that is handed the rollout an on-policy algorithm is about to train on, in place of observations.
+
+    A subclass has ``measure_rollout``; it says in ``refusal`` what it needs of the agent.
+    """
+
+    needs_observations = False
+
+    @abstractmethod
+    def measure_rollout(self, agent: Agent, rollout: Rollout, generator: torch.Generator) -> Measurement:
+        """Measure once.
+
+        Args:
+            agent: a snapshot of the agent that acted.
+            rollout: a copy of its rollout.
+            generator: the only source of randomness a probe may use.
+
+        Raises:
+            GateClosedError: there is nothing truthful to report on this rollout.
+        """
+
+    def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
+        """Without a rollout nothing is measured.
+
+        Raises:
+            GateClosedError: always.
+        """
+        raise GateClosedError(f"probe {self.name}: needs the rollout of an on-policy algorithm, and there is none here")
 
 
 def generator_for(seed: int, probe: str, step: int) -> torch.Generator:

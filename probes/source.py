@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.agent import Agent
+from gradlab.rollout import Rollout
 
 #: Draws ``count`` observations [count, n] the run has seen, or None while there are too few; uses only the
 #: generator it is given.
@@ -22,6 +23,8 @@ class Source:
     Attributes:
         view: gives the agent as it is now; called at every measurement, since libraries re-bind things.
         sample: observations from the run's own data; None when ``monitor.step(t, obs=...)`` brings them.
+        rollout: gives a copy of the rollout that training is about to use, or None while there is no whole one; None
+            where the algorithm has no rollouts.
         environment: gymnasium identifier of the task, for the simulator; empty when unknown.
         algorithm: name of the algorithm.
         library: name of the library.
@@ -30,6 +33,7 @@ class Source:
 
     view: Callable[[], Agent]
     sample: Sampler | None = None
+    rollout: Callable[[], Rollout | None] | None = None
     environment: str = ""
     algorithm: str = ""
     library: str = ""

@@ -32,7 +32,7 @@ def analyze(
     from gradlab.cli.tasks import require_box_task
     from gradlab.simulation import Simulator
     from gradlab.store import open_store
-    from probes import default_probes
+    from probes import RolloutProbe, default_probes
     from probes.offline import measure_all
 
     saved = read_checkpoint(checkpoint)
@@ -41,7 +41,8 @@ def analyze(
     simulator.pilot(saved.agent)  # refuses an agent of another task, before anything is written
     console = screen()
     opened = None if store is None else open_store(store)
-    chosen = default_probes(env)
+    # A checkpoint keeps no rollout.
+    chosen = [probe for probe in default_probes(env) if not isinstance(probe, RolloutProbe)]
     with console.status("visiting states") as status:
         most = max(probe.states for probe in chosen)
         visited = simulator.visit(saved.agent, most, seed=seed)

@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import gradlab
 from gradlab.adapters.stable_baselines3 import stored_observations
+from gradlab.adapters.stable_baselines3_rollout import stored_rollout
 from probes.monitor import Monitor
 from probes.source import Source
 
@@ -28,6 +29,7 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
     return Source(
         view=lambda: gradlab.view(model),
         sample=sample,
+        rollout=(lambda: stored_rollout(model)) if _on_policy(model) else None,
         environment=environment or environment_id(model),
         algorithm=type(model).__name__,
         library=gradlab.view(model).library,

@@ -106,10 +106,10 @@ class Policy(probes.Probe):
 
 
 def train_on_policy(name, task, callback=lambda model: None):
-    """One seeded run of four rollouts of 64 steps in two environments, with normalised observations and rewards."""
-    env = VecNormalize(make_vec_env(task, n_envs=2, seed=1))
+    """One seeded run of four rollouts of 16 steps in eight environments, with normalised observations and rewards."""
+    env = VecNormalize(make_vec_env(task, n_envs=8, seed=1))
     options = {} if name == "a2c" else {"batch_size": 32}
-    model = ON_POLICY[name]("MlpPolicy", env, n_steps=64, seed=3, device="cpu", **options)
+    model = ON_POLICY[name]("MlpPolicy", env, n_steps=16, seed=3, device="cpu", **options)
     attached = callback(model)
     model.learn(512, callback=attached)
     return digest(model=model, env=env, drawn=torch.rand(1)), attached
@@ -120,7 +120,8 @@ def train_on_policy(name, task, callback=lambda model: None):
 )
 def test_training_on_policy_is_bit_identical_with_probes(tmp_path, name, task):
     def attach(model):
-        chosen = [Policy(every=10, states=32), *probes.default_probes(task)]
+        defaults = [probe for probe in probes.default_probes(task) if probe.name != "on-policy"]
+        chosen = [Policy(every=10, states=32), probes.OnPolicy(every=10), *defaults]
         return probes.attach(model, store=tmp_path / "run.db", probes=chosen, budget=None)
 
     without, _ = train_on_policy(name, task)
@@ -131,19 +132,24 @@ def test_training_on_policy_is_bit_identical_with_probes(tmp_path, name, task):
     # Once a rollout, at its end, and nothing that needs a critic.
     status = monitor.status
     assert (status.failed, status.skipped) == ({}, {})
-    assert status.measured == {"policy": 4}
+    assert status.measured == {"policy": 4, "on-policy": 4}
     assert set(monitor.left_out) == {"field", "gradient", "curvature", "landscape", "simulator"}
     assert monitor.left_out["gradient"] == "the agent has no critic of (obs, act)"
     with open_store(tmp_path / "run.db") as store:
         (run,) = store.runs()
         assert run.algorithm == name.upper()
         assert run.library == ("sb3-contrib" if name == "trpo" else "stable-baselines3")
-        assert [row.step for row in store.measurements(run=run.id)] == [128, 256, 384, 512]
+        for probe in ("policy", "on-policy"):
+            rows = store.measurements(run=run.id, probe=probe)
+            assert [row.step for row in rows] == [128, 256, 384, 512]
 
 
 def test_an_agent_that_no_probe_can_measure_is_said_to_be_one(tmp_path, caplog):
     model = PPO("MlpPolicy", "CartPole-v1", n_steps=64, device="cpu")
-    with caplog.at_level("WARNING", "gradlab"), probes.attach(model, store=tmp_path / "run.db") as monitor:
+    with (
+        caplog.at_level("WARNING", "gradlab"),
+        probes.attach(model, store=tmp_path / "run.db", probes=[probes.Gradient(), probes.Field()]) as monitor,
+    ):
         assert monitor.status.measured == {}
     assert "none of the probes can measure this agent" in caplog.text
     assert "gradient: the agent has no critic of (obs, act)" in caplog.text
