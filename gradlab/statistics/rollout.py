@@ -75,9 +75,10 @@ def rollout_gradient(
     ratios are E. Fieller's (1954). The advantages are taken as given: a mean of them that was subtracted, which all
     trajectories share, is off by O(1/R), and what they are wrong by on average is in E G.
 
-    Of simulated trajectories the 95 % intervals of the two ratios held the truth in 89 % (heavy tails, geometric
-    lengths, ‖E G‖² large) to 99 % (‖E G‖² unresolved), that of the variance in 95 % at equal lengths and 84 % at eight
-    trajectories of geometric ones, whose variance is on average 5 % too low.
+    Of 8 and of 40 simulated trajectories the 95 % intervals of the two ratios held the truth in 89 % (heavy tails,
+    geometric lengths, ‖E G‖² large) to over 99 % (‖E G‖² unresolved). That of the variance did in 96 to 97 % at equal
+    lengths and light tails, otherwise in 90 to 95 % at 40 trajectories and in 84 to 90 % at 8; with geometric lengths
+    the variance is 5 to 7 % too low on average at 8, and 1 to 2 % at 40.
 
     Args:
         agent: the agent that acted; neither changed nor given gradients. A float64 copy is measured.
