@@ -6,22 +6,26 @@ import contextlib
 import copy
 import logging
 import platform
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import gradlab
 from gradlab.agent import Agent
+from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
 from probes.budget import Budget
+from probes.callbacks import door_of
 from probes.defaults import default_probes
 from probes.monitor import Monitor
 from probes.probe import Probe, RolloutProbe, generator_for
+from probes.quiet import quiet
 from probes.source import Sampler, Source
 
 log = logging.getLogger("gradlab")
@@ -37,13 +41,16 @@ def attach(
     name: str | None = None,
     environment: str = "",
     sampler: Sampler | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    clock: Callable[[], int] | None = None,
 ) -> Monitor:
     """Attach probes to a training run; the run itself stays bit for bit what it is without them.
 
     For a Stable-Baselines3 model the monitor is its callback: ``model.learn(..., callback=probes.attach(model))``;
     PPO, A2C and TRPO are measured at the end of a rollout, by the probe "on-policy"; those that need a critic of
     (obs, act) are left out.
-    For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``.
+    For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``, or pass the actor's
+    optimizer and a sampler, and call nothing: the monitor looks at the run after each of the optimizer's steps.
 
     Args:
         model: a live Stable-Baselines3 or sb3-contrib model, or a ``gradlab.Agent``.
@@ -53,7 +60,11 @@ def attach(
         seed: seed of the measurements' own randomness.
         name: the run's name in the store; made from the algorithm and environment when None.
         environment: gymnasium identifier of the task, where the model does not say.
-        sampler: for an Agent: gives observations (count, numpy generator) → [count, n], instead of ``obs=``.
+        sampler: gives observations (count, numpy generator) → [count, n], instead of ``obs=`` or where the library's
+            own buffer is not to be read; None while there are too few.
+        optimizer: the actor's, in place of calls of ``monitor.step``; its hook goes when the monitor is closed.
+        clock: with an optimizer: gives the training step, such as ``lambda: global_step``; without it steps are those
+            of the optimizer.
 
     Returns:
         The monitor; its ``left_out`` names probes that cannot measure this agent, with the reason.
@@ -79,24 +90,15 @@ def attach(
     """
     # Refuses a budget that is none before a run is begun in the store.
     Budget(budget)
-    kind, source = Monitor, None
-    if isinstance(model, Agent):
-        source = Source(
-            view=lambda: model,
-            sample=sampler,
-            environment=environment,
-            algorithm=model.algorithm,
-            library=model.library,
-        )
-    elif "stable_baselines3" in sys.modules:
-        from probes.callbacks import stable_baselines3 as door
-
-        if door.knows(model):
-            kind, source = door.CallbackMonitor, door.source(model, environment)
-    if source is None:
-        # view() says which libraries are known and names the generic door.
-        agent = gradlab.view(model)
-        source = Source(view=lambda: agent, sample=sampler, environment=environment)
+    kind, source = _opened(model, environment)
+    if sampler is not None:
+        source = replace(source, sample=_quietly(sampler))
+    if optimizer is not None:
+        source = replace(source, optimizer=optimizer)
+    if clock is not None:
+        source = replace(source, clock=clock)
+    if source.optimizer is not None and not isinstance(source.optimizer, torch.optim.Optimizer):
+        raise GradlabError(f"optimizer: {shown(source.optimizer)}; give the actor's torch.optim.Optimizer")
 
     agent = source.view()
     _name_what_is_shared(agent)
@@ -147,9 +149,32 @@ def attach(
     return kind(source, chosen, open_run, store_url=address, budget=budget, seed=seed, left_out=left_out)
 
 
+def _opened(model: Any, environment: str) -> tuple[type[Monitor], Source]:
+    """The kind of monitor for a training object, and the run as it sees it."""
+    if not isinstance(model, Agent):
+        door = door_of(model)
+        if door is not None:
+            return door.MONITOR, door.source(model, environment)
+    # view() says which libraries are known and names the generic door.
+    agent = gradlab.view(model)
+    source = Source(view=lambda: agent, environment=environment, algorithm=agent.algorithm, library=agent.library)
+    return Monitor, source
+
+
+def _quietly(sampler: Sampler) -> Sampler:
+    """A user's sampler, which may draw from the training run's random states."""
+
+    def sample(count: int, random: np.random.Generator) -> Any:
+        with quiet():
+            return sampler(count, random)
+
+    return sample
+
+
 def _refusal(probe: Probe, agent: Agent, source: Source) -> str | None:
     """Why this probe cannot measure this run; None when it can."""
-    if isinstance(probe, RolloutProbe) and source.rollout is None:
+    # Without an optimizer to be called by, the loop's own calls of step may bring rollouts.
+    if isinstance(probe, RolloutProbe) and source.rollout is None and source.optimizer is not None:
         return probe.refusal(agent) or "the run has no rollouts that gradlab can read"
     return probe.refusal(agent)
 
@@ -174,5 +199,5 @@ def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:
         if not probe.background:
             obs = torch.zeros(probe.states, agent.obs_size, dtype=agent.dtype, device=agent.device)
             # A probe that cannot measure says so at its first measurement, where it is recorded.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception), quiet():
                 copy.deepcopy(probe).measure(agent.snapshot(), obs, generator_for(0, probe.name, 0))

@@ -58,7 +58,7 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
         if isinstance(probe, RolloutProbe) and isinstance(obs, Rollout):
             measurement = probe.measure_rollout(agent, obs, generator)
         else:
-            at = torch.empty(0) if obs is None else agent.observations(obs)
+            at = torch.empty(0) if obs is None else agent.observations(_differentiable(obs))
             measurement = probe.measure(agent, at, generator)
     except GateClosedError as error:
         status, message = "skipped", _first_line(error)
@@ -69,6 +69,11 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     else:
         return Attempt("ok", time.perf_counter() - started, measurement)
     return Attempt(status, time.perf_counter() - started, message=message)
+
+
+def _differentiable(obs: Any) -> Any:
+    """A tensor made in inference mode cannot be part of a graph; its copy can."""
+    return obs.clone() if isinstance(obs, torch.Tensor) and obs.is_inference() else obs
 
 
 def _first_line(error: Exception) -> str:

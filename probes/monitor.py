@@ -15,6 +15,7 @@ import numpy as np
 
 from gradlab.agent import Agent
 from gradlab.measurement import Measurement
+from gradlab.rollout import Rollout
 from gradlab.store import RunWriter, Store
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
 from probes.attempt import attempt
@@ -22,6 +23,7 @@ from probes.background import Background
 from probes.budget import Budget
 from probes.outbox import Outbox
 from probes.probe import Probe, RolloutProbe, generator_for
+from probes.quiet import quiet
 from probes.schedule import Slot
 from probes.source import Source
 from probes.status import Status
@@ -93,23 +95,27 @@ class Monitor:
         self.closed = False
         hello = Hello(path=list(sys.path), store=self._store_url, run=self.run.id, seed=self._seed)
         self._background = Background(hello) if any(slot.probe.background for slot in self._slots) else None
+        self._updates = 0
+        optimizer = self._source.optimizer
+        self._hook = None if optimizer is None else optimizer.register_step_post_hook(self._updated)
 
     # The training loop's side -------------------------------------------------------------------------------
 
-    def step(self, step: int, obs: Any = None) -> None:
+    def step(self, step: int, obs: Any = None, rollout: Rollout | None = None) -> None:
         """Tell the monitor that training is at ``step``; measures what is due.
 
         Args:
             step: environment steps so far; non-decreasing.
             obs: observations [B, n] to measure at, where the monitor was not given a sampler; a probe that wants
                 fewer takes the first, so they should be in random order.
+            rollout: what an on-policy loop is about to train on, for probes that measure rollouts.
         """
         if step < self._wake_step and time.perf_counter() < self._wake_time:
             self._step = step
             return
         if self.closed:
             return
-        self._guard(lambda: self._tick(step, obs))
+        self._guard(lambda: self._tick(step, obs, rollout))
 
     def alive(self, step: int) -> None:
         """Tell the monitor that training is at ``step`` where nothing can be measured: its record goes on.
@@ -132,6 +138,8 @@ class Monitor:
         if self.closed:
             return
         self.closed = True
+        if self._hook is not None:
+            self._hook.remove()
         self._wake_step = sys.maxsize
         self._wake_time = float("inf")
         if self._background is not None:
@@ -170,6 +178,15 @@ class Monitor:
 
     # Inside -------------------------------------------------------------------------------------------------
 
+    def _updated(self, *_: object) -> None:
+        """Called by the optimizer after each of its steps."""
+        self._updates += 1
+        clock = self._source.clock
+        if clock is None:
+            self.step(self._updates)
+        elif not self.closed:
+            self._guard(lambda: self.step(clock()))
+
     def _guard(self, action: Callable[[], None]) -> None:
         try:
             action()
@@ -179,7 +196,7 @@ class Monitor:
             self._wake_step = sys.maxsize
             self._wake_time = self._attend_time = float("inf")
 
-    def _tick(self, step: int, obs: Any) -> None:
+    def _tick(self, step: int, obs: Any, rollout: Rollout | None) -> None:
         self._step = step
         agent: Agent | None = None
         wake = sys.maxsize
@@ -190,7 +207,7 @@ class Monitor:
                 continue
             reason = self._obstacle(slot.probe, broke)
             broke = broke or (bool(reason) and not slot.probe.background)
-            batch, lack = (None, "") if reason else self._given(slot.probe, obs)
+            batch, lack = (None, "") if reason else self._given(slot.probe, obs, rollout)
             reason = reason or lack
             if reason:
                 # The clock wakes the monitor again for a budget or a process; a step for observations.
@@ -200,8 +217,9 @@ class Monitor:
                     self._record(step, slot.probe, status="skipped", message=reason)
                 continue
             begun = time.perf_counter()
-            agent = agent or self._source.view().snapshot()
-            self._measure(slot, agent, batch, step)
+            with quiet():
+                agent = agent or self._source.view().snapshot()
+                self._measure(slot, agent, batch, step)
             slot.taken(step)
             self._budget.charge(slot.probe.name, time.perf_counter() - begun)
         self._attend()
@@ -231,10 +249,11 @@ class Monitor:
             return f"over the budget of {self._budget.share:.0%} of wall time"
         return ""
 
-    def _given(self, probe: Probe, obs: Any) -> tuple[Any, str]:
+    def _given(self, probe: Probe, obs: Any, rollout: Rollout | None) -> tuple[Any, str]:
         """What the probe is handed to measure at, and what it waits for where that is not there."""
         if isinstance(probe, RolloutProbe):
-            rollout = None if self._source.rollout is None else self._source.rollout()
+            if rollout is None and self._source.rollout is not None:
+                rollout = self._source.rollout()
             return rollout, _NO_ROLLOUT if rollout is None else ""
         if not probe.needs_observations:
             return None, ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from gradlab.agent import Agent
 from gradlab.rollout import Rollout
@@ -25,6 +26,9 @@ class Source:
         sample: observations from the run's own data; None when ``monitor.step(t, obs=...)`` brings them.
         rollout: gives a copy of the rollout that training is about to use, or None while there is no whole one; None
             where the algorithm has no rollouts.
+        optimizer: the actor's optimizer; the monitor looks at the run after each of its steps. None where something
+            else calls ``monitor.step``.
+        clock: which training step the run is at, asked after a step of ``optimizer``; its steps are counted when None.
         environment: gymnasium identifier of the task, for the simulator; empty when unknown.
         algorithm: name of the algorithm.
         library: name of the library.
@@ -34,6 +38,8 @@ class Source:
     view: Callable[[], Agent]
     sample: Sampler | None = None
     rollout: Callable[[], Rollout | None] | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    clock: Callable[[], int] | None = None
     environment: str = ""
     algorithm: str = ""
     library: str = ""

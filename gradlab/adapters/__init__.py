@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, Protocol
 
+from torch import nn
+
 from gradlab.adapters import stable_baselines3
 from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
+from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 
@@ -60,14 +63,31 @@ def view(model: object) -> Agent:
     )
 
 
-def load(path: str | os.PathLike[str], trust: bool = False) -> Agent:
+def load(
+    path: str | os.PathLike[str],
+    trust: bool = False,
+    *,
+    action_low: Any = None,
+    action_high: Any = None,
+    discount: float | None = None,
+    activation: type[nn.Module] | str | None = None,
+    entropy: float | None = None,
+) -> Agent:
     """A checkpoint as an Agent: without its environment, without its library, without running code from it.
+
+    What a file does not say is asked for, never guessed: the message names every keyword that is needed. What the
+    file says itself goes before what is given.
 
     Args:
         path: a zip written by Stable-Baselines3's or sb3-contrib's ``model.save()`` (TD3, DDPG, SAC, PPO, A2C, TQC,
-            CrossQ, TRPO).
+            CrossQ, TRPO), or a PyTorch file of a library in ``gradlab.adapters.checkpoint.READERS``.
         trust: whether code in the file may run, where it cannot be read otherwise (custom activations and
             policies are pickled); needs the library.
+        action_low: lower corner of the environment's action box.
+        action_high: upper corner.
+        discount: γ of the training objective.
+        activation: class, or its name in ``torch.nn``, of the activation after each hidden layer.
+        entropy: coefficient α of the entropy bonus.
 
     Raises:
         GradlabError: the file is missing, broken, of another library, or needs ``trust``.
@@ -78,4 +98,5 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Agent:
         ...
         gradlab.errors.GradlabError: checkpoint no-such-file.zip: no such file; ...
     """
-    return read_checkpoint(path, trust=trust).agent
+    facts = Facts(action_low, action_high, discount, activation, entropy)
+    return read_checkpoint(path, trust=trust, facts=facts).agent

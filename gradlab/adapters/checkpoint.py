@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
+
+import torch
 
 from gradlab.adapters import stable_baselines3_zip
+from gradlab.adapters.damage import DAMAGE
+from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
+
+
+class Reader(Protocol):
+    """What the module that reads one library's PyTorch files has; it neither imports the library nor runs code."""
+
+    LIBRARY: str
+
+    def holds(self, content: Any) -> bool:
+        """Whether what a file holds is of the library."""
+
+    def read(self, content: Any, facts: Facts, where: str) -> tuple[Agent, int | None]:
+        """The agent on the CPU, and the step it is from where the file says it.
+
+        Raises:
+            GradlabError: it is not supported, damaged, or ``facts`` do not say what the file leaves unsaid.
+        """
+
+
+#: Those known, in the order they are asked; Stable-Baselines3's zips are told by their members.
+READERS: tuple[Reader, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -20,7 +46,7 @@ class Checkpoint:
         agent: the agent, on the CPU. It takes observations as the networks got them: a run that normalised them
             keeps its statistics in a file of their own.
         algorithm: name of the algorithm, such as ``TD3``.
-        step: environment steps trained so far.
+        step: training steps so far, as the file says or else its name; 0 where neither does.
         path: the file.
     """
 
@@ -30,13 +56,14 @@ class Checkpoint:
     path: Path
 
 
-def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Facts | None = None) -> Checkpoint:
     """Read a checkpoint without running code from it, without its library and without its environment.
 
     Args:
         path: a zip written by Stable-Baselines3's or sb3-contrib's ``model.save()`` (TD3, DDPG, SAC, PPO, A2C, TQC,
-            CrossQ, TRPO).
+            CrossQ, TRPO), or a PyTorch file of a library in ``READERS``.
         trust: whether code in the file may run, where it cannot be read otherwise; needs the library.
+        facts: what the file does not say and the caller knows.
 
     Raises:
         GradlabError: one line that says what is wrong with the file and what to do.
@@ -53,16 +80,49 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
         raise GradlabError(f"{where}: is a directory; name one file in it")
     if not path.exists():
         raise GradlabError(f"{where}: no such file; pass one written by model.save()")
-    no_zip = f"{where}: not a zip file, or cut short; pass one written by Stable-Baselines3's model.save()"
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise GradlabError(no_zip) from error
+        raise GradlabError(
+            f"{where}: not a zip file, or cut short; pass one written by model.save() or torch.save"
+        ) from error
     except OSError as error:
         raise GradlabError(f"{where}: cannot be read ({error.strerror})") from error
     with archive:
         # PyTorch files are zips themselves: of a zip that is cut short, one of them can be taken for the whole.
         if min((member.header_offset for member in archive.infolist()), default=0) > 0:
-            raise GradlabError(no_zip)
-        agent, step = stable_baselines3_zip.read(archive, path, trust=trust)
-    return Checkpoint(agent, agent.algorithm, step, path)
+            raise GradlabError(f"{where}: cut short, or something was put before it; copy the file again")
+        if not any(name.endswith("/data.pkl") for name in archive.namelist()):
+            agent, step = stable_baselines3_zip.read(archive, path, trust=trust)
+            return Checkpoint(agent, agent.algorithm, step, path)
+    content = _torch_content(path, where)
+    for reader in READERS:
+        if reader.holds(content):
+            agent, said = reader.read(content, facts or Facts(), where)
+            return Checkpoint(agent, agent.algorithm, _step_in(path.stem) if said is None else said, path)
+    known = ", ".join(("stable-baselines3", *(reader.LIBRARY for reader in READERS)))
+    raise GradlabError(
+        f"{where}: a PyTorch file, but of none of the libraries known ({known}); load it yourself and describe it with "
+        "gradlab.Agent(...)"
+    )
+
+
+def _torch_content(path: Path, where: str) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGE as error:
+        raise GradlabError(
+            f"{where}: a PyTorch file that is damaged, or holds more than weights, which only its code could read; "
+            "save a state_dict, or load it yourself and describe it with gradlab.Agent(...)"
+        ) from error
+
+
+def _step_in(name: str) -> int:
+    """The last number in a file's name.
+
+    Example:
+        >>> _step_in("agent_5000"), _step_in("best_agent")
+        (5000, 0)
+    """
+    found = re.findall(r"\d+", name)
+    return int(found[-1]) if found else 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,16 +18,11 @@ import torch
 from torch import Tensor
 
 from gradlab.adapters import stable_baselines3_trusted
+from gradlab.adapters.damage import DAMAGE
 from gradlab.adapters.stable_baselines3 import LIBRARY
 from gradlab.adapters.stable_baselines3_saved import NeedsTrustError, agent_of, algorithm_of, number
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
-
-#: What torch's restricted unpickler raises on damaged bytes: its stack machine meets whatever they spell.
-_DAMAGE = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NameError, OSError),
-    *(pickle.UnpicklingError, RuntimeError, struct.error, TypeError, ValueError),
-)
 
 
 def read(archive: zipfile.ZipFile, path: Path, *, trust: bool = False) -> tuple[Agent, int]:
@@ -70,10 +63,6 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _data(archive: zipfile.ZipFile) -> dict[str, Any]:
-    if any(name.endswith("/data.pkl") for name in archive.namelist()):
-        raise GradlabError(
-            "a PyTorch file (torch.save), of another library; load it yourself and describe it with gradlab.Agent(...)"
-        )
     try:
         data = json.loads(_member(archive, "data"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -87,7 +76,7 @@ def _tensors(archive: zipfile.ZipFile, name: str) -> dict[str, Tensor]:
     file = io.BytesIO(_member(archive, name))
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise GradlabError(f"member {name!r} is damaged, or holds more than tensors; save the file again") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise GradlabError(f"member {name!r} holds something else than named tensors; save the file again")

@@ -86,3 +86,6 @@ class CallbackMonitor(Monitor, BaseCallback):
 
 def _on_policy(model: BaseAlgorithm) -> bool:
     return getattr(model, "rollout_buffer", None) is not None
+
+
+MONITOR = CallbackMonitor

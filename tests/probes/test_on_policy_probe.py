@@ -211,12 +211,32 @@ def test_agents_without_a_rollout_are_told_from_those_with_one(tmp_path):
     with probes.attach(TD3("MlpPolicy", "Pendulum-v1"), store=tmp_path / "td3.db", probes=[probes.OnPolicy()]) as off:
         assert "deterministic" in off.left_out["on-policy"]
     model = PPO("MlpPolicy", "CartPole-v1", n_steps=64)
-    with probes.attach(gradlab.view(model), store=tmp_path / "own.db", probes=[probes.OnPolicy()]) as own:
+    agent, optimizer = gradlab.view(model), model.policy.optimizer
+    with probes.attach(agent, tmp_path / "own.db", probes=[probes.OnPolicy()], optimizer=optimizer) as own:
         assert own.left_out["on-policy"] == "the run has no rollouts that gradlab can read"
     assert stored_rollout(model) is None
     model.learn(64)
     # Training has flattened and permuted it.
     assert stored_rollout(model) is None
+
+
+def test_a_loop_of_ones_own_brings_its_rollouts(tmp_path):
+    model = PPO("MlpPolicy", make_vec_env("Pendulum-v1", n_envs=8, seed=1), n_steps=16, batch_size=32, seed=3)
+    rollouts = []
+
+    class Keep(BaseCallback):
+        def _on_step(self):
+            return True
+
+        def _on_rollout_end(self):
+            rollouts.append(stored_rollout(self.model))
+
+    model.learn(128, callback=Keep())
+    with probes.attach(gradlab.view(model), tmp_path / "own.db", probes=[probes.OnPolicy()], budget=None) as monitor:
+        monitor.step(0)
+        assert monitor.status.measured == {}
+        monitor.step(128, rollout=rollouts[0])
+    assert monitor.status.measured == {"on-policy": 1}
 
 
 def test_what_is_no_rollout_is_refused():
