@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +19,8 @@ from gradlab.store import RunWriter, Store
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
 from probes.attempt import attempt
 from probes.background import Background
+from probes.book import Book
 from probes.budget import Budget
-from probes.outbox import Outbox
 from probes.probe import Probe, RolloutProbe, generator_for
 from probes.quiet import quiet
 from probes.schedule import Slot
@@ -34,8 +33,6 @@ log = logging.getLogger("gradlab")
 #: Seconds between looks at the clock's business: heartbeats, outcomes, measurements that wait for budget.
 _PAUSE = 0.25
 _HEARTBEAT = 2.0
-#: Seconds a store is given at the end to take the last records; one that is busy is waited for ten.
-_FLUSH = 15.0
 _TOO_FEW = "too few observations yet"
 _NO_ROLLOUT = "no whole rollout yet"
 
@@ -80,12 +77,10 @@ class Monitor:
 
     def begin(self) -> None:
         """Start a run: of its own accord when the monitor is made, and again to measure anew after ``close``."""
-        self._store, self.run = self._open_run()
+        self._book = Book(*self._open_run())
         self._slots = [Slot(probe) for probe in self._probes]
         self._budget = Budget(self._share)
         self._random = np.random.default_rng(self._seed)
-        self._counts: dict[str, Counter[str]] = {"ok": Counter(), "skipped": Counter(), "failed": Counter()}
-        self._outbox = Outbox()
         self._step = 0
         self._wake_step = 0
         self._wake_time = 0.0
@@ -148,10 +143,7 @@ class Monitor:
         for slot in self._slots:
             if slot.obstacle and slot.waits(self._step):
                 self._record(self._step, slot.probe, status="skipped", message=f"{slot.obstacle} until the run ended")
-        self._outbox.put(lambda: self.run.heartbeat(self._step))
-        self._outbox.put(lambda: self.run.finish(status, message))
-        self._outbox.close(_FLUSH)
-        self._store.close()
+        self._book.close(self._step, status, message)
 
     def __enter__(self) -> Monitor:
         return self
@@ -163,17 +155,22 @@ class Monitor:
             self.close("stopped" if kind is KeyboardInterrupt else "failed", f"{type(error).__name__}: {error}")
 
     @property
+    def run(self) -> RunWriter:
+        """The run in the store that measurements go to."""
+        return self._book.run
+
+    @property
     def status(self) -> Status:
         """What has been measured, skipped and spent."""
         return Status(
             step=self._step,
-            measured=dict(self._counts["ok"]),
-            skipped=dict(self._counts["skipped"]),
-            failed=dict(self._counts["failed"]),
+            measured=self._book.counted("ok"),
+            skipped=self._book.counted("skipped"),
+            failed=self._book.counted("failed"),
             cost=self._budget.share_spent,
             stopped={slot.probe.name: slot.stopped for slot in self._slots if slot.stopped},
             left_out=dict(self.left_out),
-            lost=self._outbox.lost,
+            lost=self._book.lost,
         )
 
     # Inside -------------------------------------------------------------------------------------------------
@@ -230,12 +227,12 @@ class Monitor:
     def _attend(self) -> None:
         """What goes on beside measuring: outcomes of the background process, the cost of writing, heartbeats."""
         self._collect()
-        self._budget.spent += self._outbox.seconds - self._writing
-        self._writing = self._outbox.seconds
-        now, step = time.perf_counter(), self._step
+        self._budget.spent += self._book.seconds - self._writing
+        self._writing = self._book.seconds
+        now = time.perf_counter()
         if now - self._beat > _HEARTBEAT:
             self._beat = now
-            self._outbox.put(lambda: self.run.heartbeat(step))
+            self._book.alive(self._step)
         self._attend_time = now + _PAUSE
 
     def _obstacle(self, probe: Probe, broke: bool) -> str:
@@ -293,7 +290,7 @@ class Monitor:
         for outcome in self._background.outcomes():
             slot = slots[outcome.probe]
             if outcome.recorded:
-                self._counts[outcome.status][outcome.probe] += 1
+                self._book.count(outcome.probe, outcome.status)
             else:
                 self._record(outcome.step, slot.probe, status=outcome.status, message=outcome.message)
             self._done(slot, outcome.status, outcome.message)
@@ -308,13 +305,8 @@ class Monitor:
         message: str = "",
         cost: float = 0.0,
     ) -> None:
-        self._counts[status][probe.name] += 1
         where: Where = "background" if probe.background else "inline"
-        self._outbox.put(
-            lambda: self.run.record(
-                step, probe.name, measurement, where=where, status=status, message=message, cost=cost
-            )
-        )
+        self._book.enter(step, probe.name, measurement, where=where, status=status, message=message, cost=cost)
 
 
 def _close_at_exit(reference: weakref.ref[Monitor]) -> None:
