@@ -4,6 +4,7 @@ from probes.attach import attach
 from probes.curvature import Curvature
 from probes.defaults import default_probes
 from probes.field import Field
+from probes.function import FunctionProbe
 from probes.gradient import Gradient
 from probes.landscape import Landscape
 from probes.monitor import Monitor
@@ -15,6 +16,7 @@ from probes.status import Status
 __all__ = [
     "Curvature",
     "Field",
+    "FunctionProbe",
     "GateClosedError",
     "Gradient",
     "Landscape",

@@ -6,43 +6,48 @@ import contextlib
 import copy
 import logging
 import platform
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
-import numpy as np
 import torch
 
 import gradlab
 from gradlab.agent import Agent
-from gradlab.arguments import shown
-from gradlab.errors import GradlabError
 from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
 from probes.budget import Budget
-from probes.callbacks import door_of
-from probes.defaults import default_probes
+from probes.defaults import BUDGETS, Preset, default_probes
+from probes.function import Function
+from probes.mirror import mirror_of
 from probes.monitor import Monitor
-from probes.probe import Probe, RolloutProbe, generator_for
+from probes.opening import opened
+from probes.probe import Probe, generator_for
 from probes.quiet import quiet
-from probes.source import Sampler, Source
+from probes.selection import select
+from probes.source import Sampler
 
 log = logging.getLogger("gradlab")
+
+#: The monitors of each model, as long as both live.
+_attached: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Monitor]] = weakref.WeakKeyDictionary()
 
 
 def attach(
     model: Any,
     store: str | Path = "gradlab.db",
     *,
-    probes: Sequence[Probe] | None = None,
-    budget: float | None = 0.03,
+    probes: Sequence[Probe | Function] | Preset = "standard",
+    budget: float | EllipsisType | None = ...,
     seed: int = 0,
     name: str | None = None,
     environment: str = "",
     sampler: Sampler | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     clock: Callable[[], int] | None = None,
+    mirror: Any = None,
 ) -> Monitor:
     """Attach probes to a training run; the run itself stays bit for bit what it is without them.
 
@@ -55,8 +60,10 @@ def attach(
     Args:
         model: a live Stable-Baselines3 or sb3-contrib model, or a ``gradlab.Agent``.
         store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
-        probes: what to measure; ``probes.defaults.default_probes`` when None.
-        budget: share of wall time the measurements in this process may take, 0.03 for 3 %; None for no limit.
+        probes: what to measure: probes, or functions (see ``FunctionProbe``); or "light", "standard" or "full", which
+            ``probes.default_probes`` describes.
+        budget: share of wall time the measurements in this process may take, 0.03 for 3 %; None for no limit. Where it
+            is not given, that of the preset; 0.03 for probes of one's own choice.
         seed: seed of the measurements' own randomness.
         name: the run's name in the store; made from the algorithm and environment when None.
         environment: gymnasium identifier of the task, where the model does not say.
@@ -65,13 +72,16 @@ def attach(
         optimizer: the actor's, in place of calls of ``monitor.step``; its hook goes when the monitor is closed.
         clock: with an optimizer: gives the training step, such as ``lambda: global_step``; without it steps are those
             of the optimizer.
+        mirror: where the numbers go, too, as they are measured: a TensorBoard ``SummaryWriter``, a Weights & Biases
+            run, a Stable-Baselines3 or TorchRL logger, a function of (step, numbers by tag), or True for a
+            Stable-Baselines3 model's own logger.
 
     Returns:
         The monitor; its ``left_out`` names probes that cannot measure this agent, with the reason.
 
     Raises:
         GradlabError: the model is of a kind gradlab does not know, the budget is not a share, two probes have one
-            name, or the store cannot be written.
+            name, the mirror or the optimizer is none, or the store cannot be written.
 
     Example:
         >>> import tempfile
@@ -88,38 +98,23 @@ def attach(
         ...     monitor.status.measured
         {'gradient': 1}
     """
+    preset = probes if isinstance(probes, str) else None
+    if budget is ...:
+        budget = BUDGETS.get(preset or "standard", None)
     # Refuses a budget that is none before a run is begun in the store.
     Budget(budget)
-    kind, source = _opened(model, environment)
-    if sampler is not None:
-        source = replace(source, sample=_quietly(sampler))
-    if optimizer is not None:
-        source = replace(source, optimizer=optimizer)
-    if clock is not None:
-        source = replace(source, clock=clock)
-    if source.optimizer is not None and not isinstance(source.optimizer, torch.optim.Optimizer):
-        raise GradlabError(f"optimizer: {shown(source.optimizer)}; give the actor's torch.optim.Optimizer")
-
+    kind, source = opened(model, environment, sampler, optimizer, clock)
+    reflect = mirror_of(mirror, source.logger)
     agent = source.view()
     _name_what_is_shared(agent)
-    chosen, left_out = [], {}
-    for probe in default_probes(source.environment) if probes is None else probes:
-        reason = _refusal(probe, agent, source)
-        if reason:
-            left_out[probe.name] = reason
-        else:
-            chosen.append(probe)
-    if left_out and not chosen:
-        reasons = "; ".join(f"{probe}: {reason}" for probe, reason in left_out.items())
-        log.warning("gradlab: none of the probes can measure this agent, so nothing will be measured (%s)", reasons)
-    names = [probe.name for probe in chosen]
-    if len(set(names)) < len(names):
-        raise GradlabError(f"probes: two have one name in {names}; give each its own")
+    wanted = default_probes(source.environment, probes) if isinstance(probes, str) else probes
+    chosen, left_out = select(wanted, agent, source)
 
     place = parse(store)
     # In full: the store is opened again, here or by the worker, after the program may have changed its directory.
     address = str(place.path) if place.path else place.url.render_as_string(hide_password=False)
     config = {
+        "preset": preset,
         "probes": {probe.name: probe.config() for probe in chosen},
         "left_out": left_out,
         "budget": budget,
@@ -146,37 +141,26 @@ def attach(
     # Refuses a store that cannot be written before anything slow is done.
     open_store(address).close()
     _warm_up(agent, chosen)
-    return kind(source, chosen, open_run, store_url=address, budget=budget, seed=seed, left_out=left_out)
+    monitor = kind(
+        source, chosen, open_run, store_url=address, budget=budget, seed=seed, left_out=left_out, mirror=reflect
+    )
+    _name_the_others(model, monitor)
+    return monitor
 
 
-def _opened(model: Any, environment: str) -> tuple[type[Monitor], Source]:
-    """The kind of monitor for a training object, and the run as it sees it."""
-    if not isinstance(model, Agent):
-        door = door_of(model)
-        if door is not None:
-            return door.MONITOR, door.source(model, environment)
-    # view() says which libraries are known and names the generic door.
-    agent = gradlab.view(model)
-    source = Source(view=lambda: agent, environment=environment, algorithm=agent.algorithm, library=agent.library)
-    return Monitor, source
-
-
-def _quietly(sampler: Sampler) -> Sampler:
-    """A user's sampler, which may draw from the training run's random states."""
-
-    def sample(count: int, random: np.random.Generator) -> Any:
-        with quiet():
-            return sampler(count, random)
-
-    return sample
-
-
-def _refusal(probe: Probe, agent: Agent, source: Source) -> str | None:
-    """Why this probe cannot measure this run; None when it can."""
-    # Without an optimizer to be called by, the loop's own calls of step may bring rollouts.
-    if isinstance(probe, RolloutProbe) and source.rollout is None and source.optimizer is not None:
-        return probe.refusal(agent) or "the run has no rollouts that gradlab can read"
-    return probe.refusal(agent)
+def _name_the_others(model: Any, monitor: Monitor) -> None:
+    """Say where a model has a monitor already: both measure, and each spends its own budget."""
+    with contextlib.suppress(TypeError):  # what cannot be weakly referred to is not remembered
+        others = _attached.setdefault(model, weakref.WeakSet())
+        open_ = [other for other in others if not other.closed]
+        if open_:
+            log.warning(
+                "gradlab: this model has %d open monitor%s already; each measures and spends a budget of its own, so "
+                "close() one that is not needed any more, or give one attach() all probes",
+                len(open_),
+                "s" if len(open_) > 1 else "",
+            )
+        others.add(monitor)
 
 
 def _name_what_is_shared(agent: Agent) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
+from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, Store
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
+from probes.mirror import Mirror
 from probes.outbox import Outbox
 
 #: Seconds a store is given at the end to take the last records; one that is busy is waited for ten.
@@ -19,13 +22,15 @@ class Book:
     Args:
         store: the store, which it closes in the end.
         run: the run in it.
+        mirror: where the numbers go, too.
 
     Attributes:
         run: the run.
     """
 
-    def __init__(self, store: Store, run: RunWriter) -> None:
+    def __init__(self, store: Store, run: RunWriter, mirror: Mirror | None = None) -> None:
         self.run = run
+        self._mirror = mirror
         self._store = store
         self._outbox = Outbox()
         self._counts: dict[MeasurementStatus, Counter[str]] = {
@@ -46,14 +51,16 @@ class Book:
         cost: float = 0.0,
     ) -> None:
         """Count one measurement and write it."""
-        self.count(probe, status)
+        self.count(step, probe, status, {} if measurement is None else measurement.scalars)
         self._outbox.put(
             lambda: self.run.record(step, probe, measurement, where=where, status=status, message=message, cost=cost)
         )
 
-    def count(self, probe: str, status: MeasurementStatus) -> None:
+    def count(self, step: int, probe: str, status: MeasurementStatus, scalars: Mapping[str, Estimate]) -> None:
         """Count one that something else has written."""
         self._counts[status][probe] += 1
+        if self._mirror is not None:
+            self._mirror.pass_on(step, probe, scalars)
 
     def counted(self, status: MeasurementStatus) -> dict[str, int]:
         """How many measurements have ended so, by probe."""
@@ -69,6 +76,8 @@ class Book:
         self._outbox.put(lambda: self.run.finish(status, message))
         self._outbox.close(_FLUSH)
         self._store.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
     @property
     def lost(self) -> int:
@@ -77,5 +86,5 @@ class Book:
 
     @property
     def seconds(self) -> float:
-        """Processor time that writing has taken from its own process."""
-        return self._outbox.seconds
+        """Time that writing has taken from its own process."""
+        return self._outbox.seconds + (0.0 if self._mirror is None else self._mirror.seconds)

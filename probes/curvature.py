@@ -16,6 +16,7 @@ from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians import piecewise_linear
 from gradlab.measurement import Measurement
 from probes.probe import Probe
+from probes.schedule import Every
 
 #: Disturbances of each state that the mixed regulariser is a mean of.
 _DRAWS = 8
@@ -52,7 +53,7 @@ class Curvature(Probe):
 
     name = "curvature"
 
-    def __init__(self, *, every: int = 1000, states: int = 64, scale: float = 0.1) -> None:
+    def __init__(self, *, every: Every = 1000, states: int = 64, scale: float = 0.1) -> None:
         super().__init__(every=every, states=states)
         self.scale = real_number("probe curvature: scale", scale, above=0.0)
 

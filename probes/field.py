@@ -14,6 +14,7 @@ from gradlab.agent import Agent
 from gradlab.landscape import LocalOptima, ascent_path, field, local_optima
 from gradlab.measurement import Measurement
 from probes.probe import Probe
+from probes.schedule import Every
 
 
 class Field(Probe):
@@ -38,7 +39,7 @@ class Field(Probe):
     def __init__(
         self,
         *,
-        every: int = 500,
+        every: Every = 500,
         states: int = 4,
         resolution: int = 33,
         arrows: int = 17,

@@ -17,6 +17,7 @@ from gradlab.references.base import ReferenceCotangent
 from gradlab.statistics.states import over_states
 from gradlab.tangent import tangent_kernel
 from probes.probe import Probe
+from probes.schedule import Every
 
 #: What is kept of a GradientError, in the order tables show it.
 METRICS = ("bias_squared", "variance", "mse", "cosine", "norm_ratio", "snr")
@@ -44,7 +45,7 @@ class Gradient(Probe):
     def __init__(
         self,
         *,
-        every: int = 1000,
+        every: Every = 1000,
         states: int = 128,
         draws: int = 32,
         estimators: Sequence[Estimator] | None = None,

@@ -18,6 +18,7 @@ from gradlab.landscape.training.summaries import landscape_numbers
 from gradlab.measurement import Measurement
 from probes import memory
 from probes.probe import Probe
+from probes.schedule import Every
 
 
 class Landscape(Probe):
@@ -58,7 +59,7 @@ class Landscape(Probe):
     def __init__(
         self,
         *,
-        every: int = 2000,
+        every: Every = 2000,
         states: int = 16,
         starts: int = 32,
         threshold: float = 0.01,

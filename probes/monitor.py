@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import logging
 import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,10 @@ from probes.attempt import attempt
 from probes.background import Background
 from probes.book import Book
 from probes.budget import Budget
+from probes.mirror import Mirror
 from probes.probe import Probe, RolloutProbe, generator_for
 from probes.quiet import quiet
-from probes.schedule import Slot
+from probes.slot import Slot
 from probes.source import Source
 from probes.status import Status
 from probes.worker import Hello, Job
@@ -51,6 +54,7 @@ class Monitor:
         seed: seed of the measurements' own randomness.
         left_out: probes that were refused, with the reason.
         store_url: address the background process opens the store by.
+        mirror: where the numbers go, too.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Monitor:
         budget: float | None = 0.03,
         seed: int = 0,
         left_out: dict[str, str] | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.left_out = dict(left_out or {})
         self._source = source
@@ -71,25 +76,26 @@ class Monitor:
         self._store_url = store_url
         self._share = budget
         self._seed = seed
+        self._mirror = mirror
         self.begin()
         # A weak reference: the exit hook must not keep a discarded monitor alive.
         atexit.register(_close_at_exit, weakref.ref(self))
 
     def begin(self) -> None:
         """Start a run: of its own accord when the monitor is made, and again to measure anew after ``close``."""
-        self._book = Book(*self._open_run())
+        self._book = Book(*self._open_run(), self._mirror)
         self._slots = [Slot(probe) for probe in self._probes]
         self._budget = Budget(self._share)
         self._random = np.random.default_rng(self._seed)
         self._step = 0
-        self._wake_step = 0
+        self._wake_step: float = 0
         self._wake_time = 0.0
         self._attend_time = 0.0
         self._beat = 0.0
         self._writing = 0.0
         self.closed = False
         hello = Hello(path=list(sys.path), store=self._store_url, run=self.run.id, seed=self._seed)
-        self._background = Background(hello) if any(slot.probe.background for slot in self._slots) else None
+        self._background = Background(hello) if any(slot.background for slot in self._slots) else None
         self._updates = 0
         optimizer = self._source.optimizer
         self._hook = None if optimizer is None else optimizer.register_step_post_hook(self._updated)
@@ -142,7 +148,7 @@ class Monitor:
             self._collect()
         for slot in self._slots:
             if slot.obstacle and slot.waits(self._step):
-                self._record(self._step, slot.probe, status="skipped", message=f"{slot.obstacle} until the run ended")
+                self._record(self._step, slot, status="skipped", message=f"{slot.obstacle} until the run ended")
         self._book.close(self._step, status, message)
 
     def __enter__(self) -> Monitor:
@@ -196,14 +202,14 @@ class Monitor:
     def _tick(self, step: int, obs: Any, rollout: Rollout | None) -> None:
         self._step = step
         agent: Agent | None = None
-        wake = sys.maxsize
+        wake: float = sys.maxsize
         broke = False
         # The longest overdue goes first, and what it cannot afford nobody else spends: no probe is starved.
         for slot in sorted(self._slots, key=lambda slot: slot.due):
-            if not slot.waits(step):
+            if not self._waits(slot, step):
                 continue
-            reason = self._obstacle(slot.probe, broke)
-            broke = broke or (bool(reason) and not slot.probe.background)
+            reason = self._obstacle(slot, broke)
+            broke = broke or (bool(reason) and not slot.background)
             batch, lack = (None, "") if reason else self._given(slot.probe, obs, rollout)
             reason = reason or lack
             if reason:
@@ -211,17 +217,19 @@ class Monitor:
                 wake = step + 1 if lack else wake
                 slot.obstacle = reason
                 if slot.missed(step):
-                    self._record(step, slot.probe, status="skipped", message=reason)
+                    self._record(step, slot, status="skipped", message=reason)
                 continue
             begun = time.perf_counter()
             with quiet():
                 agent = agent or self._source.view().snapshot()
-                self._measure(slot, agent, batch, step)
-            slot.taken(step)
+                tried = self._measure(slot, agent, batch, step)
+            if tried:
+                slot.taken(step)
+            else:
+                wake = step + 1
             self._budget.charge(slot.probe.name, time.perf_counter() - begun)
         self._attend()
-        dues = [slot.due for slot in self._slots if not slot.stopped and slot.due > step]
-        self._wake_step = min([wake, *dues])
+        self._wake_step = min([wake, *(slot.wakes(step) for slot in self._slots)])
         self._wake_time = time.perf_counter() + _PAUSE
 
     def _attend(self) -> None:
@@ -235,14 +243,23 @@ class Monitor:
             self._book.alive(self._step)
         self._attend_time = now + _PAUSE
 
-    def _obstacle(self, probe: Probe, broke: bool) -> str:
-        if probe.background:
+    def _waits(self, slot: Slot, step: int) -> bool:
+        try:
+            return slot.waits(step)
+        except Exception as error:  # noqa: BLE001 - the user's own function, which may fail in any way
+            slot.stopped = f"stopped, as its schedule raised {type(error).__name__}: {error}"
+            self._record(step, slot, status="failed", message=slot.stopped)
+            log.warning("gradlab: probe %s %s", slot.probe.name, slot.stopped)
+            return False
+
+    def _obstacle(self, slot: Slot, broke: bool) -> str:
+        if slot.background:
             assert self._background is not None
             if self._background.gone:
                 return self._background.gone
             if not self._background.idle:
                 return "the background process is busy"
-        elif broke or not self._budget.allows(probe.name):
+        elif broke or not self._budget.allows(slot.probe.name):
             return f"over the budget of {self._budget.share:.0%} of wall time"
         return ""
 
@@ -263,20 +280,31 @@ class Monitor:
         sampled = None if self._source.sample is None else self._source.sample(probe.states, self._random)
         return None if sampled is None else probe.choose(sampled)
 
-    def _measure(self, slot: Slot, agent: Agent, obs: Any, step: int) -> None:
+    def _measure(self, slot: Slot, agent: Agent, obs: Any, step: int) -> bool:
+        """Measure, or hand over to the background; whether it was tried, rather than put off."""
         probe = slot.probe
-        if probe.background:
+        if slot.background:
             assert self._background is not None
             try:
-                self._background.submit(Job(probe, agent, obs, step))
+                self._background.submit(Job(_for_travel(probe), agent, obs, step))
             except Exception as error:  # noqa: BLE001 - what travels is the user's, and may refuse in any way
-                message = f"cannot be sent to the background process: {type(error).__name__}: {error}"
-                self._record(step, probe, status="failed", message=message)
-                self._done(slot, "failed", message)
-            return
+                slot.inline = f"it cannot be sent to the background process ({type(error).__name__}: {error})"
+                log.warning(
+                    "gradlab: probe %s is measured in the training process: %s; what it holds of the agent, such as a "
+                    "function that keeps a lock or an open file, cannot be copied to another",
+                    probe.name,
+                    slot.inline,
+                )
+                return False
+            return True
         tried = attempt(probe, agent, obs, generator_for(self._seed, probe.name, step))
-        self._record(step, probe, tried.measurement, status=tried.status, message=tried.message, cost=tried.seconds)
+        measurement = tried.measurement
+        if measurement is not None and slot.inline:
+            note = f"measured in the training process, as {slot.inline}"
+            measurement = replace(measurement, notes=(*measurement.notes, note))
+        self._record(step, slot, measurement, status=tried.status, message=tried.message, cost=tried.seconds)
         self._done(slot, tried.status, tried.message)
+        return True
 
     def _done(self, slot: Slot, status: MeasurementStatus, message: str) -> None:
         if slot.ended(status == "failed", message):
@@ -290,23 +318,30 @@ class Monitor:
         for outcome in self._background.outcomes():
             slot = slots[outcome.probe]
             if outcome.recorded:
-                self._book.count(outcome.probe, outcome.status)
+                self._book.count(outcome.step, outcome.probe, outcome.status, outcome.scalars)
             else:
-                self._record(outcome.step, slot.probe, status=outcome.status, message=outcome.message)
+                self._record(outcome.step, slot, status=outcome.status, message=outcome.message)
             self._done(slot, outcome.status, outcome.message)
 
     def _record(
         self,
         step: int,
-        probe: Probe,
+        slot: Slot,
         measurement: Measurement | None = None,
         *,
         status: MeasurementStatus = "ok",
         message: str = "",
         cost: float = 0.0,
     ) -> None:
-        where: Where = "background" if probe.background else "inline"
-        self._book.enter(step, probe.name, measurement, where=where, status=status, message=message, cost=cost)
+        where: Where = "background" if slot.background else "inline"
+        self._book.enter(step, slot.probe.name, measurement, where=where, status=status, message=message, cost=cost)
+
+
+def _for_travel(probe: Probe) -> Probe:
+    """The probe without its schedule, which may be a function of the training script's that cannot travel."""
+    other = copy.copy(probe)
+    other.every = 1
+    return other
 
 
 def _close_at_exit(reference: weakref.ref[Monitor]) -> None:

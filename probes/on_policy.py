@@ -10,6 +10,7 @@ from gradlab.measurement import Measurement
 from gradlab.rollout import Rollout
 from gradlab.statistics.rollout import rollout_gradient, value_fit
 from probes.probe import GateClosedError, RolloutProbe
+from probes.schedule import Every
 
 
 class OnPolicy(RolloutProbe):
@@ -31,7 +32,7 @@ class OnPolicy(RolloutProbe):
 
     name = "on-policy"
 
-    def __init__(self, *, every: int = 2000, states: int = 8192, trajectories: int = 8) -> None:
+    def __init__(self, *, every: Every = 2000, states: int = 8192, trajectories: int = 8) -> None:
         super().__init__(every=every, states=states)
         self.trajectories = whole_number("probe on-policy: trajectories", trajectories, 3)
 

@@ -14,6 +14,7 @@ from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
 from gradlab.rollout import Rollout
+from probes.schedule import Every, checked_every, words
 
 
 class GateClosedError(GradlabError):
@@ -37,11 +38,12 @@ class Probe(ABC):
     ``probes.defaults``.
 
     Args:
-        every: training steps between two measurements.
+        every: training steps between two measurements; or the steps to measure at, such as ``[0, 10_000]``; or a
+            function of the step that says whether to.
         states: how many observations it measures at.
 
     Raises:
-        GradlabError: one of them is below 1.
+        GradlabError: a number is below 1, or ``every`` is none of these.
 
     Example:
         >>> from gradlab.estimate import Estimate
@@ -55,14 +57,14 @@ class Probe(ABC):
     """
 
     #: Short name in the store, in tables and on the dashboard.
-    name: ClassVar[str]
+    name: str
     #: Whether it is too dear for the training process and runs in a process of its own.
-    background: ClassVar[bool] = False
+    background: bool = False
     #: Whether it measures at observations the run has seen; a probe that finds its own states says no.
     needs_observations: ClassVar[bool] = True
 
-    def __init__(self, *, every: int, states: int) -> None:
-        self.every = whole_number(f"probe {self.name}: every", every, 1)
+    def __init__(self, *, every: Every, states: int) -> None:
+        self.every = checked_every(every, f"probe {self.name}")
         self.states = whole_number(f"probe {self.name}: states", states, 1)
 
     def refusal(self, agent: Agent) -> str | None:
@@ -92,7 +94,10 @@ class Probe(ABC):
     def config(self) -> dict[str, object]:
         """The settings that make a measurement reproducible, as plain values."""
         plain = (bool, int, float, str, type(None))
-        return {k: v for k, v in vars(self).items() if not k.startswith("_") and isinstance(v, plain)}
+        kept: dict[str, object] = {
+            k: v for k, v in vars(self).items() if not k.startswith("_") and isinstance(v, plain)
+        }
+        return {"every": words(self.every), **kept}
 
 
 class RolloutProbe(Probe):

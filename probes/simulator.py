@@ -16,6 +16,7 @@ from gradlab.references.base import ReferenceCotangent
 from gradlab.statistics.sign import wrong_direction
 from probes.gradient import estimator_errors, named
 from probes.probe import GateClosedError, Probe
+from probes.schedule import Every
 
 
 class Simulator(Probe):
@@ -44,7 +45,7 @@ class Simulator(Probe):
         self,
         environment: str,
         *,
-        every: int = 2000,
+        every: Every = 2000,
         states: int = 32,
         draws: int = 64,
         horizon: int = 50,

@@ -29,6 +29,7 @@ class Source:
         optimizer: the actor's optimizer; the monitor looks at the run after each of its steps. None where something
             else calls ``monitor.step``.
         clock: which training step the run is at, asked after a step of ``optimizer``; its steps are counted when None.
+        logger: gives the library's own logger, which ``mirror=True`` writes to; None where there is none.
         environment: gymnasium identifier of the task, for the simulator; empty when unknown.
         algorithm: name of the algorithm.
         library: name of the library.
@@ -40,6 +41,7 @@ class Source:
     rollout: Callable[[], Rollout | None] | None = None
     optimizer: torch.optim.Optimizer | None = None
     clock: Callable[[], int] | None = None
+    logger: Callable[[], Any] | None = None
     environment: str = ""
     algorithm: str = ""
     library: str = ""

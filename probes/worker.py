@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from probes.frames import pack, receive
 
 if TYPE_CHECKING:
     from gradlab.agent import Agent
+    from gradlab.estimate import Estimate
     from gradlab.store import RunWriter
     from gradlab.store.records import MeasurementStatus
     from probes.outbox import Outbox
@@ -50,13 +52,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job went; ``recorded`` when the worker has written it into the store itself."""
+    """How a job went and what was measured; ``recorded`` when the worker has written it into the store itself."""
 
     probe: str
     step: int
     status: MeasurementStatus = "ok"
     message: str = ""
     recorded: bool = True
+    scalars: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def perform(job: Job, run: RunWriter, outbox: Outbox, seed: int) -> Outcome:
@@ -77,7 +80,8 @@ def perform(job: Job, run: RunWriter, outbox: Outbox, seed: int) -> Outcome:
             message=tried.message,
         )
     )
-    return Outcome(name, job.step, tried.status, tried.message)
+    scalars = {} if tried.measurement is None else tried.measurement.scalars
+    return Outcome(name, job.step, tried.status, tried.message, scalars=scalars)
 
 
 def serve(inbox: IO[bytes], replies: IO[bytes]) -> None:

@@ -30,6 +30,7 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
         view=lambda: gradlab.view(model),
         sample=sample,
         rollout=(lambda: stored_rollout(model)) if _on_policy(model) else None,
+        logger=lambda: model.logger,
         environment=environment or environment_id(model),
         algorithm=type(model).__name__,
         library=gradlab.view(model).library,
