@@ -58,7 +58,7 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
         if isinstance(probe, RolloutProbe) and isinstance(obs, Rollout):
             measurement = probe.measure_rollout(agent, obs, generator)
         else:
-            at = torch.empty(0) if obs is None else agent.observations(_differentiable(obs))
+            at = torch.empty(0) if obs is None else _own(agent.observations(obs))
             measurement = probe.measure(agent, at, generator)
     except GateClosedError as error:
         status, message = "skipped", _first_line(error)
@@ -71,9 +71,9 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     return Attempt(status, time.perf_counter() - started, message=message)
 
 
-def _differentiable(obs: Any) -> Any:
-    """A tensor made in inference mode cannot be part of a graph; its copy can."""
-    return obs.clone() if isinstance(obs, torch.Tensor) and obs.is_inference() else obs
+def _own(obs: torch.Tensor) -> torch.Tensor:
+    """A copy: the probe may change it, and a tensor made in inference mode could not be part of a graph."""
+    return obs.clone()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,137 +1,122 @@
-"""Bit-identity: a digest of everything a training run's future depends on."""
+"""Conformance: whether attaching probes leaves a training run what it would have been.
+
+For one's own agents, libraries and probes, too. A training is a function that makes everything anew from its seeds,
+attaches what it is handed at the place where a user would, trains, and returns all that its future depends on:
+
+    def train(attach):
+        model = make_model(seed=3)
+        monitor = attach(model)
+        model.learn(2_000, callback=monitor)
+        return {"model": model, "env": model.env}
+
+    found = compare(train, lambda model: probes.attach(model, "run.db", probes="full"))
+    assert found.changed == [], found
+"""
 
 from __future__ import annotations
 
-import hashlib
-import random
-import types
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from gradlab.errors import GradlabError
+from gradlab.testing.digests import CLOCKS, differences, digest
 
-#: Attributes that hold wall-clock time, or screens and logs, by name: they differ between any two runs.
-CLOCKS = frozenset({"_logger", "start_time", "t_start", "start_time_ns", "_last_log", "t", "episode_times"})
+__all__ = ["CLOCKS", "Comparison", "Training", "compare", "differences", "digest"]
 
-_PLAIN = (bool, int, float, str, bytes, complex, types.NoneType, np.generic)
-_MUJOCO = ("time", "qpos", "qvel", "act", "ctrl", "qacc_warmstart", "qfrc_applied", "xfrc_applied")
-_OPAQUE = (type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+#: Trains anew, attaching with what it is handed, and returns what is to be compared, by name.
+Training = Callable[[Callable[[Any], Any]], Mapping[str, Any]]
 
 
-def digest(**parts: Any) -> dict[str, str]:
-    """Fingerprints of the parts and of the global random states, by path.
+@dataclass(frozen=True)
+class Comparison:
+    """A training with probes against the same without.
 
-    Walks objects to their tensors, arrays, numbers and random generators: weights, buffers, ``.grad``, modes
-    and hook counts of modules, optimizer states, replay buffers, simulator states, counters.
+    Attributes:
+        changed: paths of everything that differs; empty when the run was left what it was.
+        compared: how many fingerprints were compared.
+        measured: measurements taken, by probe.
+        failed: measurements that raised, by probe.
+    """
+
+    changed: list[str]
+    compared: int
+    measured: dict[str, int]
+    failed: dict[str, int]
+
+    def __str__(self) -> str:
+        if not self.changed:
+            return f"nothing of {self.compared} differs, with {sum(self.measured.values())} measurements"
+        shown = ", ".join(self.changed[:10])
+        return f"{len(self.changed)} of {self.compared} differ: {shown}{', …' if len(self.changed) > 10 else ''}"
+
+
+def compare(train: Training, attach: Callable[[Any], Any]) -> Comparison:
+    """Train three times: twice without probes, as only what repeats itself can be compared, and once with.
 
     Args:
-        **parts: what to walk, by name; for Stable-Baselines3 the model and its environment.
+        train: the training.
+        attach: attaches probes to what the training hands it and returns the monitor, as ``probes.attach`` does.
 
     Returns:
-        Path → hash, to be compared with ``differences``.
+        What differs, of weights, buffers, modes, ``.grad``, hooks, optimizers, replay buffers, environments, counters
+        and random states, and of the process's own settings.
+
+    Raises:
+        GradlabError: the training does not repeat itself, it never attached, or nothing was measured, so that nothing
+            would have been shown.
 
     Example:
-        >>> layer = nn.Linear(2, 1)
-        >>> before = digest(model=layer)
-        >>> _ = layer(torch.zeros(1, 2)).sum().backward()
-        >>> differences(before, digest(model=layer))
-        ['model.bias.grad', 'model.weight.grad']
+        >>> import torch
+        >>> def train(attach):
+        ...     torch.manual_seed(0)
+        ...     layer = torch.nn.Linear(2, 1)
+        ...     attach(layer)
+        ...     return {"layer": layer}
+        >>> compare(train, lambda layer: None)
+        Traceback (most recent call last):
+        ...
+        gradlab.errors.GradlabError: conformance: no monitor measured anything, so nothing has been shown; ...
     """
-    globals_ = {
-        "random.python": repr(random.getstate()),
-        "random.numpy": repr(np.random.get_state()),  # noqa: NPY002 - the global state is what is watched
-        "random.torch": _bytes(torch.get_rng_state()),
-    }
-    found = {name: _hash(value) for name, value in globals_.items()}
-    seen: set[int] = set()
-    keep: list[Any] = []
-    for name, part in parts.items():
-        for path, value in _walk(part, name, seen, keep):
-            found[path] = _hash(value)
-    return found
+    first, _ = _trained(train, lambda _: None)
+    second, _ = _trained(train, lambda _: None)
+    unstable = differences(first, second)
+    if unstable:
+        raise GradlabError(
+            f"conformance: the training does not repeat itself without probes: {', '.join(unstable[:5])}; seed all of "
+            "it, or leave out of what it returns whatever tells the time"
+        )
+    after, monitors = _trained(train, attach)
+    measured, failed = _counts(monitors)
+    if not measured:
+        raise GradlabError(
+            "conformance: no monitor measured anything, so nothing has been shown; train for longer, without a budget, "
+            f"with probes that suit the agent (failed: {failed or 'none'})"
+        )
+    return Comparison(differences(first, after), len(first), measured, failed)
 
 
-def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """The paths whose fingerprints differ, or that only one side has, in order.
+def _trained(train: Training, attach: Callable[[Any], Any]) -> tuple[dict[str, str], list[Any]]:
+    monitors: list[Any] = []
 
-    Example:
-        >>> differences({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})
-        ['b', 'c']
-    """
-    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    def noting(model: Any) -> Any:
+        monitor = attach(model)
+        monitors.append(monitor)
+        return monitor
 
-
-def _walk(value: Any, path: str, seen: set[int], keep: list[Any]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, _PLAIN):
-        yield path, repr(value)
-        return
-    if id(value) in seen or isinstance(value, _OPAQUE):
-        return
-    seen.add(id(value))
-    # Temporary objects are held, so that an id is not used twice.
-    keep.append(value)
-    leaf = _leaf(value)
-    if leaf is not None:
-        yield path, leaf
-    for suffix, item in _children(value):
-        yield from _walk(item, path + suffix, seen, keep)
+    parts = train(noting)
+    for monitor in monitors:
+        # What a monitor holds of the run while it is open, such as an optimizer's hook, it lets go of.
+        if monitor is not None:
+            monitor.close()
+    return digest(**parts), monitors
 
 
-def _leaf(value: Any) -> bytes | str | None:
-    """What an object with a content of its own holds; None when it is only made of others."""
-    if isinstance(value, Tensor):
-        return _bytes(value)
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
-    if isinstance(value, torch.Generator):
-        return _bytes(value.get_state())
-    if isinstance(value, np.random.Generator):
-        return repr(value.bit_generator.state)
-    return None
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object is made of, with the path to each."""
-    if isinstance(value, Tensor):
-        if value.is_leaf and value.grad is not None:
-            yield ".grad", value.grad
-    elif isinstance(value, np.ndarray | torch.Generator | np.random.Generator):
-        return
-    elif hasattr(value, "qacc_warmstart"):
-        # MuJoCo's data: the parts of its state that the next step depends on.
-        yield from ((f".{name}", np.array(getattr(value, name))) for name in _MUJOCO)
-    elif isinstance(value, Mapping):
-        yield from ((f"[{key!r}]", item) for key, item in value.items() if key not in CLOCKS)
-    elif isinstance(value, list | tuple | deque | set | frozenset):
-        yield from ((f"[{index}]", item) for index, item in enumerate(value))
-    elif isinstance(value, nn.Module):
-        yield from _module(value)
-    elif isinstance(value, torch.optim.Optimizer):
-        yield ".state", value.state_dict()
-        yield ".hooks", len(value._optimizer_step_pre_hooks) + len(value._optimizer_step_post_hooks)
-    elif hasattr(value, "__dict__"):
-        yield from ((f".{name}", item) for name, item in vars(value).items() if name not in CLOCKS)
-
-
-def _module(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        yield f".{name}", tensor
-        yield f".{name}.requires_grad", tensor.requires_grad
-    for name, child in module.named_modules():
-        hooks = len(child._forward_hooks) + len(child._forward_pre_hooks) + len(child._backward_hooks)
-        yield f".{name}.training", child.training
-        yield f".{name}.hooks", hooks
-    yield from ((f".{n}", item) for n, item in vars(module).items() if isinstance(item, torch.optim.Optimizer))
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    plain = tensor.detach().cpu().contiguous()
-    return f"{plain.dtype}{tuple(plain.shape)}".encode() + plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _hash(value: Any) -> str:
-    data = value if isinstance(value, bytes) else str(value).encode()
-    return hashlib.sha256(data).hexdigest()
+def _counts(monitors: list[Any]) -> tuple[dict[str, int], dict[str, int]]:
+    measured: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    for monitor in monitors:
+        for total, counts in ((measured, "measured"), (failed, "failed")):
+            for probe, number in getattr(getattr(monitor, "status", None), counts, {}).items():
+                total[probe] = total.get(probe, 0) + number
+    return measured, failed
