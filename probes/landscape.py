@@ -55,6 +55,7 @@ class Landscape(Probe):
 
     name = "landscape"
     background = True
+    remembers = True
 
     def __init__(
         self,

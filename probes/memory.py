@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 #: Probes that are remembered at a time; the one not heard of for longest is forgotten.
-_MOST = 8
+_MOST = 64
 _kept: OrderedDict[str, Any] = OrderedDict()
 
 

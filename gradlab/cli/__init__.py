@@ -15,6 +15,7 @@ from gradlab.cli.curvature import curvature
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
 from gradlab.cli.landscape import landscape
+from gradlab.cli.watch import watch
 from gradlab.errors import GradlabError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(dashboard)
 app.command()(analyze)
+app.command()(watch)
 app.command()(bias)
 app.command()(landscape)
 app.command()(curvature)

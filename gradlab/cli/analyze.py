@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gradlab.cli.demo import LARGEST_SEED
 from gradlab.cli.screen import screen
-
-if TYPE_CHECKING:
-    from probes.offline import Result
 
 
 def analyze(
@@ -32,8 +29,7 @@ def analyze(
     from gradlab.cli.tasks import require_box_task
     from gradlab.simulation import Simulator
     from gradlab.store import open_store
-    from probes import RolloutProbe, default_probes
-    from probes.offline import measure_all
+    from probes.offline import entries, measure_all, offline_probes, visited_observations
 
     saved = read_checkpoint(checkpoint)
     require_box_task(env).close()
@@ -41,12 +37,9 @@ def analyze(
     simulator.pilot(saved.agent)  # refuses an agent of another task, before anything is written
     console = screen()
     opened = None if store is None else open_store(store)
-    # A checkpoint keeps no rollout.
-    chosen = [probe for probe in default_probes(env) if not isinstance(probe, RolloutProbe)]
+    chosen = offline_probes(env)
     with console.status("visiting states") as status:
-        most = max(probe.states for probe in chosen)
-        visited = simulator.visit(saved.agent, most, seed=seed)
-        obs = saved.agent.observations(visited.obs)
+        obs = visited_observations(saved.agent, chosen, simulator, seed)
         results = measure_all(
             saved.agent,
             chosen,
@@ -68,27 +61,10 @@ def analyze(
             run = opened.start_run(
                 checkpoint.stem, algorithm=saved.algorithm, environment=env, library=saved.agent.library, seed=seed
             )
-            for result in results:
-                _keep(run, saved.step, result)
+            run.record_all(saved.step, entries(results))
             run.heartbeat(saved.step)
             run.finish()
         again = f"gradlab dashboard {shlex.quote(str(store))}"
         console.print(f"Kept in {store}; look at it with: {again}", markup=False, soft_wrap=True)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
-
-
-def _keep(run: object, step: int, result: Result) -> None:
-    from gradlab.store import RunWriter
-
-    assert isinstance(run, RunWriter)
-    run.record(
-        step,
-        result.probe,
-        result.measurement,
-        cost=result.seconds,
-        # No training run waited for it.
-        where="background",
-        status=result.status,
-        message=result.message,
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -14,12 +13,12 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from gradlab.cli.interrupts import end_like_an_interrupt, ignore_interrupts
 from gradlab.cli.screen import screen
 from gradlab.errors import GradlabError
 
@@ -69,7 +68,7 @@ def demo(
     port = _free_port(port)
     open_store(store).close()
     stay = sys.stdout.isatty() if leave is None else not leave
-    _end_like_an_interrupt()
+    end_like_an_interrupt()
     with _served(store, port) as url:
         console.print(f"Dashboard: {url}", soft_wrap=True, markup=False)
         if browser:
@@ -110,7 +109,7 @@ def _train(task: Any, steps: int, algo: Algorithm, seed: int, store: str, consol
         with progress_callback(monitor, steps, console) as shown:
             model.learn(steps, callback=CallbackList([monitor, shown]))
     except KeyboardInterrupt:
-        _ignore_interrupts()
+        ignore_interrupts()
         monitor.close("stopped", "interrupted by the user", wait=2.0)
         status = monitor.status
         whole = f"lacks {status.lost} records that it did not take" if status.lost else "is complete"
@@ -183,23 +182,6 @@ def _wait_for_interrupt(console: Console) -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        _ignore_interrupts()
+        ignore_interrupts()
         with suppress(OSError):
             console.print()
-
-
-def _end_like_an_interrupt() -> None:
-    """A request to end, or a terminal that closes, is taken like Ctrl-C; not one that nohup has taken away."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _as_interrupt)
-
-
-def _ignore_interrupts() -> None:
-    """Impatience must not cut short the few seconds in which the run is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

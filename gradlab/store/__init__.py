@@ -2,6 +2,6 @@
 
 from gradlab.store.records import MeasurementInfo, RunInfo, ScalarTable
 from gradlab.store.store import Store, open_store
-from gradlab.store.writer import RunWriter
+from gradlab.store.writer import Entry, RunWriter
 
-__all__ = ["MeasurementInfo", "RunInfo", "RunWriter", "ScalarTable", "Store", "open_store"]
+__all__ = ["Entry", "MeasurementInfo", "RunInfo", "RunWriter", "ScalarTable", "Store", "open_store"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -25,10 +26,22 @@ _Series = tuple[str, str, str, str]
 # Statements are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
 _PROGRESS = update(schema.runs).where(schema.runs.c.id == bindparam("run"))
 _TOUCH = _PROGRESS.values(last_seen=bindparam("now"), step=bindparam("at"), revision=schema.runs.c.revision + 1)
-_FINISH = _PROGRESS.values(
+_MARK = _PROGRESS.values(
     last_seen=bindparam("now"), status=bindparam("how"), message=bindparam("why"), revision=schema.runs.c.revision + 1
 )
 _MEASUREMENT, _SCALARS, _ARRAYS = insert(schema.measurements), insert(schema.scalars), insert(schema.arrays)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measurement to store; the attributes are those of ``RunWriter.record``."""
+
+    probe: str
+    measurement: Measurement | None = None
+    cost: float = 0.0
+    where: Where = "inline"
+    status: MeasurementStatus = "ok"
+    message: str = ""
 
 
 class RunWriter:
@@ -77,53 +90,49 @@ class RunWriter:
         Raises:
             GradlabError: something in the measurement cannot be stored, or the store cannot be written to.
         """
-        if not probe:
-            raise GradlabError("record: the probe's name is empty; name the probe")
-        _check_word("where", where, get_args(Where))
-        _check_word("status", status, get_args(MeasurementStatus))
-        measured = measurement or Measurement()
+        return self.record_all(step, [Entry(probe, measurement, cost, where, status, message)])[0]
+
+    def record_all(self, step: int, entries: Sequence[Entry]) -> list[int]:
+        """Stores several measurements of one step, all of them or, if the process is killed, none.
+
+        Args:
+            step: training step they belong to.
+            entries: the measurements, in the order of their ids.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            GradlabError: as ``record``.
+        """
         now = time.time()
-        row = {
-            "run_id": self.id,
-            "step": int(step),
-            "time": now,
-            "probe": probe,
-            "where": where,
-            "cost": float(cost),
-            "status": status,
-            "message": message,
-            "notes": json.dumps(list(measured.notes)),
-        }
         # All that can fail or takes time comes before the transaction, so that others wait as little as possible.
-        scalars = {_series_of(name, estimate): _scalar(estimate) for name, estimate in measured.scalars.items()}
-        arrays = [encode(name, array) for name, array in measured.arrays.items()]
+        drafts = [_draft(entry) for entry in entries]
         found: dict[_Series, int] = {}
 
-        def change(connection: Connection) -> int:
+        def change(connection: Connection) -> list[int]:
             found.clear()
-            result = connection.execute(_MEASUREMENT, row)
-            assert result.inserted_primary_key is not None
-            measurement_id = int(result.inserted_primary_key[0])
-            found.update({key: _series_id(connection, key) for key in scalars if key not in self._series})
-            if scalars:
-                known = self._series | found if found else self._series
-                connection.execute(
-                    _SCALARS,
-                    [
-                        {"measurement_id": measurement_id, "series_id": known[key], **columns}
-                        for key, columns in scalars.items()
-                    ],
-                )
-            if arrays:
-                connection.execute(_ARRAYS, [{"measurement_id": measurement_id, **a} for a in arrays])
-            if where == "inline":
+            ids = []
+            for row, scalars, arrays in drafts:
+                result = connection.execute(_MEASUREMENT, {"run_id": self.id, "step": int(step), "time": now, **row})
+                assert result.inserted_primary_key is not None
+                ids.append(number := int(result.inserted_primary_key[0]))
+                known = self._series | found
+                found.update({key: _series_id(connection, key) for key in scalars if key not in known})
+                known |= found
+                if scalars:
+                    rows = [{"measurement_id": number, "series_id": known[k], **each} for k, each in scalars.items()]
+                    connection.execute(_SCALARS, rows)
+                if arrays:
+                    connection.execute(_ARRAYS, [{"measurement_id": number, **each} for each in arrays])
+            if any(entry.where == "inline" for entry in entries):
                 connection.execute(_TOUCH, {"run": self.id, "now": now, "at": int(step)})
-            return measurement_id
+            return ids
 
-        measurement_id = self._backend.write(change)
+        ids = self._backend.write(change)
         # Only now is it certain that these series exist.
         self._series.update(found)
-        return measurement_id
+        return ids
 
     def heartbeat(self, step: int) -> None:
         """Says that the training process is alive and at this step.
@@ -142,7 +151,16 @@ class RunWriter:
         """
         _check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
         end = {"run": self.id, "now": time.time(), "how": status, "why": message}
-        self._backend.write(lambda connection: connection.execute(_FINISH, end))
+        self._backend.write(lambda connection: connection.execute(_MARK, end))
+
+    def resume(self) -> None:
+        """Says that a run that had ended goes on: ``running`` again.
+
+        Raises:
+            GradlabError: the store cannot be written to.
+        """
+        again = {"run": self.id, "now": time.time(), "how": "running", "why": ""}
+        self._backend.write(lambda connection: connection.execute(_MARK, again))
 
     def __repr__(self) -> str:
         return f"<RunWriter {self.name!r} (run {self.id}) in {self._backend.location.name}>"
@@ -178,6 +196,25 @@ def attach_run(backend: Backend, run_id: int) -> RunWriter:
     if name is None:
         raise GradlabError(f"store {backend.location.name}: has no run {run_id}; see Store.runs() for those it has")
     return RunWriter(backend, run_id, name)
+
+
+def _draft(entry: Entry) -> tuple[dict[str, Any], dict[_Series, dict[str, Any]], list[dict[str, Any]]]:
+    """An entry's row, scalars and arrays, in the columns of their tables."""
+    if not entry.probe:
+        raise GradlabError("record: the probe's name is empty; name the probe")
+    _check_word("where", entry.where, get_args(Where))
+    _check_word("status", entry.status, get_args(MeasurementStatus))
+    measured = entry.measurement or Measurement()
+    row = {
+        "probe": entry.probe,
+        "where": entry.where,
+        "cost": float(entry.cost),
+        "status": entry.status,
+        "message": entry.message,
+        "notes": json.dumps(list(measured.notes)),
+    }
+    scalars = {_series_of(name, estimate): _scalar(estimate) for name, estimate in measured.scalars.items()}
+    return row, scalars, [encode(name, array) for name, array in measured.arrays.items()]
 
 
 def _series_of(name: str, estimate: Estimate) -> _Series:
