@@ -18,7 +18,7 @@ from gradlab.measurement import Measurement
 from gradlab.store import Entry, RunInfo, RunWriter, Store
 from probes.offline import Result, entries
 from probes.probe import Probe
-from probes.watch.heartbeat import PAUSE
+from probes.watch.heartbeat import PAUSE, Heartbeat
 
 #: Name of the record that says which file a step's measurements are of, stored with them or not at all.
 CHECKPOINT = "checkpoint"
@@ -90,6 +90,7 @@ class Runs:
         root: the directory, absolute.
         seed: of the measurements.
         choose: the probes for an environment.
+        heart: gives signs of life of the runs that go on.
 
     Attributes:
         contents: digest of every content measured, and the file it was in.
@@ -98,14 +99,16 @@ class Runs:
         GradlabError: another process watches this directory into this store.
     """
 
-    def __init__(self, store: Store, root: Path, seed: int, choose: Chooser) -> None:
-        self._store, self._root, self._seed, self._choose = store, root, seed, choose
+    def __init__(self, store: Store, root: Path, seed: int, choose: Chooser, heart: Heartbeat) -> None:
+        self._store, self._root, self._seed, self._choose, self._heart = store, root, seed, choose, heart
         self._runs: dict[tuple[str, str, str], Run] = {}
         self.contents: dict[str, str] = {}
         ours = [info for info in store.runs() if self._is_ours(info)]
         self._refuse_a_second_watch(ours)
         for info in ours:
-            self._runs[_folder(info), info.algorithm, info.environment] = self._found(info)
+            run = self._runs[_folder(info), info.algorithm, info.environment] = self._found(info)
+            if run.running:
+                self._beat(run)
 
     @property
     def running(self) -> list[Run]:
@@ -135,7 +138,14 @@ class Runs:
         elif not run.running:
             run.writer.resume()
             run.running = True
+        self._beat(run)
         return run
+
+    def moved(self, run: Run, step: int, digest: str) -> None:
+        """The run has come to this step, with this content, unless it was further already."""
+        if step >= run.step:
+            run.step, run.last = step, digest
+        self._beat(run)
 
     def fresh(self, run: Run) -> list[Probe]:
         """The same probes without a memory, for a checkpoint from before the last one measured."""
@@ -143,6 +153,9 @@ class Runs:
         if run.states is not None:
             settle_on(probes, run.states)
         return probes
+
+    def _beat(self, run: Run) -> None:
+        self._heart.at(run.writer, max(run.step, 0))
 
     def _is_ours(self, info: RunInfo) -> bool:
         folder = _folder(info)

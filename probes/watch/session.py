@@ -62,8 +62,8 @@ class Session:
         self.root, self.options, self.tell = root, options, tell
         self._files = Files(root, options.pattern, min(SETTLE, options.poll))
         self._unreadable = Unreadable(0.0 if options.once else _GRACE)
-        self._runs = Runs(store, root, options.seed, options.choose)
         self._heart = Heartbeat()
+        self._runs = Runs(store, root, options.seed, options.choose, self._heart)
         self._measuring = Measuring(root, options, self._runs, tell)
         self._waiting: dict[Path, Waiting] = {}
         self._contents: dict[Path, str] = {}
@@ -76,8 +76,6 @@ class Session:
     def run(self) -> None:
         """Look, and measure what is found, until it ends by itself."""
         with self._heart:
-            for run in self._runs.running:
-                self._heart.at(run.writer, max(run.step, 0))
             if self._runs.contents:
                 self.tell(Said(f"{len(self._runs.contents)} checkpoints are in the store already"))
             while True:
@@ -190,9 +188,8 @@ class Session:
         run, results = done.run, done.results
         self._insist(lambda: run.keep(saved, done.step, results, done.note, done.marks))
         self._runs.contents[chosen.digest] = chosen.path.name
-        if done.note.status == "ok" and done.step >= run.step:
-            run.step, run.last = done.step, chosen.digest
-        self._heart.at(run.writer, max(run.step, 0))
+        if done.note.status == "ok":
+            self._runs.moved(run, done.step, chosen.digest)
         self._insist(lambda: run.writer.heartbeat(max(run.step, 0)))
         self._measured += 1
         self._failed += sum(result.status == "failed" for result in (done.note, *results))
