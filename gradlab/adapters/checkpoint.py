@@ -48,12 +48,14 @@ class Checkpoint:
         algorithm: name of the algorithm, such as ``TD3``.
         step: training steps so far, as the file says or else its name; 0 where neither does.
         path: the file.
+        dated: whether the file or its name says the step.
     """
 
     agent: Agent
     algorithm: str
     step: int
     path: Path
+    dated: bool = True
 
 
 def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Facts | None = None) -> Checkpoint:
@@ -99,7 +101,8 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Fa
     for reader in READERS:
         if reader.holds(content):
             agent, said = reader.read(content, facts or Facts(), where)
-            return Checkpoint(agent, agent.algorithm, _step_in(path.stem) if said is None else said, path)
+            found = _step_in(path.stem) if said is None else said
+            return Checkpoint(agent, agent.algorithm, found or 0, path, dated=found is not None)
     known = ", ".join(("stable-baselines3", *(reader.LIBRARY for reader in READERS)))
     raise GradlabError(
         f"{where}: a PyTorch file, but of none of the libraries known ({known}); load it yourself and describe it with "
@@ -117,12 +120,12 @@ def _torch_content(path: Path, where: str) -> Any:
         ) from error
 
 
-def _step_in(name: str) -> int:
-    """The last number in a file's name.
+def _step_in(name: str) -> int | None:
+    """The last number in a file's name, None where there is none.
 
     Example:
         >>> _step_in("agent_5000"), _step_in("best_agent")
-        (5000, 0)
+        (5000, None)
     """
     found = re.findall(r"\d+", name)
-    return int(found[-1]) if found else 0
+    return int(found[-1]) if found else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
+from gradlab.adapters.facts import Facts
 from gradlab.errors import GradlabError
 
 
@@ -34,7 +34,7 @@ def digest_of(path: Path) -> str:
         raise GradlabError(f"cannot be read ({error.strerror})") from error
 
 
-def read(path: Path, digest: str, *, trust: bool) -> Checkpoint:
+def read(path: Path, digest: str, *, trust: bool, facts: Facts) -> Checkpoint:
     """The checkpoint of these very bytes.
 
     Raises:
@@ -43,7 +43,7 @@ def read(path: Path, digest: str, *, trust: bool) -> Checkpoint:
         GradlabError: it is no checkpoint, or broken; one line without the file's name.
     """
     try:
-        saved = read_checkpoint(path, trust=trust)
+        saved = read_checkpoint(path, trust=trust, facts=facts)
     except GradlabError as error:
         if digest_of(path) != digest:
             raise ChangedError from error
@@ -53,17 +53,3 @@ def read(path: Path, digest: str, *, trust: bool) -> Checkpoint:
     if digest_of(path) != digest:
         raise ChangedError
     return saved
-
-
-def step_of(saved: Checkpoint, path: Path) -> int | None:
-    """The training step the checkpoint says, or the last number in its name; None where neither says one.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> [step_of(SimpleNamespace(step=None), Path(name)) for name in ("model2_5000_steps.pt", "last.pt")]
-        [5000, None]
-    """
-    if saved.step is not None:
-        return int(saved.step)
-    numbers = re.findall(r"\d+", path.stem)
-    return int(numbers[-1]) if numbers else None

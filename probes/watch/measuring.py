@@ -12,7 +12,7 @@ from gradlab.errors import GradlabError, first_line
 from gradlab.simulation import Simulator
 from probes.offline import Result, measure_all, visited_observations
 from probes.probe import Probe
-from probes.watch.content import ChangedError, GoneError, read
+from probes.watch.content import ChangedError, GoneError
 from probes.watch.events import Doing, Listener, Said
 from probes.watch.options import Options
 from probes.watch.runs import CHECKPOINT, Run, Runs
@@ -144,7 +144,7 @@ class Measuring:
             return
         self._tell(Doing(f"{self._below(path)}: taking up where it was left"))
         try:
-            saved = read(path, run.last, trust=self._options.trust)
+            saved = self._options.read(path, run.last)
         except (GradlabError, GoneError, ChangedError):
             return
         measure_all(saved.agent, those, run.states, step=run.step, seed=self._options.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,13 @@ from gradlab.store import Entry, RunInfo, RunWriter, Store
 from probes.offline import Result, entries
 from probes.probe import Probe
 from probes.watch.heartbeat import PAUSE, Heartbeat
+from probes.watch.options import Options
 
 #: Name of the record that says which file a step's measurements are of, stored with them or not at all.
 CHECKPOINT = "checkpoint"
 _CONTENT, _FILE, _STATES = "content ", "file ", "states"
 #: Seconds after which a second watch would have given a sign of life.
 _PATIENCE = 2.5 * PAUSE
-
-Chooser = Callable[[str], list[Probe]]
 
 
 @dataclass
@@ -88,8 +87,7 @@ class Runs:
     Args:
         store: open for writing.
         root: the directory, absolute.
-        seed: of the measurements.
-        choose: the probes for an environment.
+        options: the settings.
         heart: gives signs of life of the runs that go on.
 
     Attributes:
@@ -99,8 +97,8 @@ class Runs:
         GradlabError: another process watches this directory into this store.
     """
 
-    def __init__(self, store: Store, root: Path, seed: int, choose: Chooser, heart: Heartbeat) -> None:
-        self._store, self._root, self._seed, self._choose, self._heart = store, root, seed, choose, heart
+    def __init__(self, store: Store, root: Path, options: Options, heart: Heartbeat) -> None:
+        self._store, self._root, self._options, self._heart = store, root, options, heart
         self._runs: dict[tuple[str, str, str], Run] = {}
         self.contents: dict[str, str] = {}
         ours = [info for info in store.runs() if self._is_ours(info)]
@@ -121,15 +119,15 @@ class Runs:
         key = (folder, saved.algorithm, environment)
         run = self._runs.get(key)
         if run is None:
-            probes = self._choose(environment)
+            probes = self._options.choose(environment)
             writer = self._store.start_run(
                 "/".join((self._root.name, *saved.path.parent.relative_to(self._root).parts)),
                 algorithm=saved.algorithm,
                 environment=environment,
                 library=saved.agent.library,
-                seed=self._seed,
+                seed=self._options.seed,
                 config={
-                    "watch": {"directory": folder},
+                    "watch": {"directory": folder, "facts": self._options.said},
                     "probes": _configs(probes),
                     "versions": {"gradlab": gradlab.__version__, "torch": torch.__version__},
                 },
@@ -149,7 +147,7 @@ class Runs:
 
     def fresh(self, run: Run) -> list[Probe]:
         """The same probes without a memory, for a checkpoint from before the last one measured."""
-        probes = self._choose(run.environment)
+        probes = self._options.choose(run.environment)
         if run.states is not None:
             settle_on(probes, run.states)
         return probes
@@ -159,12 +157,14 @@ class Runs:
 
     def _is_ours(self, info: RunInfo) -> bool:
         folder = _folder(info)
-        if not folder or info.seed != self._seed or not Path(folder).is_relative_to(self._root):
+        if not folder or info.config["watch"].get("facts") != self._options.said:
             return False
-        return bool(info.config.get("probes") == _configs(self._choose(info.environment)))
+        if info.seed != self._options.seed or not Path(folder).is_relative_to(self._root):
+            return False
+        return bool(info.config.get("probes") == _configs(self._options.choose(info.environment)))
 
     def _found(self, info: RunInfo) -> Run:
-        run = Run(self._store.attach_run(info.id), info.environment, self._choose(info.environment))
+        run = Run(self._store.attach_run(info.id), info.environment, self._options.choose(info.environment))
         run.running = info.status == "running"
         for measured in self._store.measurements(run=info.id, probe=CHECKPOINT):
             digest = _after(_CONTENT, measured.notes)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gradlab.errors import GradlabError
 from gradlab.store import Store
-from probes.watch.content import ChangedError, GoneError, digest_of, read, step_of
+from probes.watch.content import ChangedError, GoneError, digest_of
 from probes.watch.events import Doing, Listener, Measured, Said
 from probes.watch.files import Files
 from probes.watch.heartbeat import Heartbeat
@@ -63,7 +63,7 @@ class Session:
         self._files = Files(root, options.pattern, min(SETTLE, options.poll))
         self._unreadable = Unreadable(0.0 if options.once else _GRACE)
         self._heart = Heartbeat()
-        self._runs = Runs(store, root, options.seed, options.choose, self._heart)
+        self._runs = Runs(store, root, options, self._heart)
         self._measuring = Measuring(root, options, self._runs, tell)
         self._waiting: dict[Path, Waiting] = {}
         self._contents: dict[Path, str] = {}
@@ -140,10 +140,10 @@ class Session:
             twin = self._twin(path, digest)
             waiting = self._waiting.get(path)
             if not twin and (waiting is None or waiting.digest != digest):
-                saved = read(path, digest, trust=self.options.trust)
+                saved = self.options.read(path, digest)
                 if waiting is not None:
                     self.tell(Said(f"{self._below(path)}: written anew before step {waiting.step} was measured"))
-                self._waiting[path] = Waiting(path, digest, step_of(saved, path))
+                self._waiting[path] = Waiting(path, digest, saved.step if saved.dated else None)
         except (GoneError, ChangedError):
             # The next look sees it.
             return
@@ -173,7 +173,7 @@ class Session:
         del self._waiting[chosen.path]
         begun = time.perf_counter()
         try:
-            saved = read(chosen.path, chosen.digest, trust=self.options.trust)
+            saved = self.options.read(chosen.path, chosen.digest)
             done = self._measuring.measure(saved, chosen, self._contents, len(self._waiting))
         except GoneError:
             self.tell(Said(f"{self._below(chosen.path)}: deleted or renamed before it was measured"))

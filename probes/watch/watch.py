@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from gradlab.adapters.facts import Facts
 from gradlab.arguments import real_number, whole_number
 from gradlab.errors import GradlabError, first_line
 from gradlab.simulation.torch_threads import one_torch_thread
@@ -32,6 +33,7 @@ def watch(
     seed: int = 0,
     trust: bool = False,
     latest: bool = False,
+    facts: Facts | None = None,
     nice: int = 0,
     tell: Listener = str,
 ) -> Summary:
@@ -55,6 +57,7 @@ def watch(
         seed: of the states and the measurements.
         trust: whether code in a file may run, where it cannot be read otherwise.
         latest: measure the newest first when several wait, rather than in the order of training.
+        facts: what files do not say, as the keywords of ``gradlab.load``: the action box, γ, activation, α.
         nice: how much this process gives way to others, for good.
         tell: is told what happens: ``Doing``, ``Said`` and ``Measured``.
 
@@ -88,6 +91,7 @@ def watch(
         whole_number("seed", seed, 0),
         trust,
         latest,
+        facts or Facts(),
     )
     options.choose(environment or "")
     if nice:

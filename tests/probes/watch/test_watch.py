@@ -1,6 +1,7 @@
 """A watch in this process: every content once, whatever happens to the files."""
 
 import os
+import pickle
 import shutil
 import threading
 import time
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
+import gradlab
+from gradlab.adapters.facts import Facts
 from gradlab.errors import GradlabError
 from gradlab.store import RunWriter, open_store
 from probes.watch import Doing, Measured, Said, watch
@@ -415,3 +418,82 @@ def test_global_random_states_stay(job):
     np.testing.assert_array_equal(np.random.get_state()[1], states[1])
     assert torch.equal(torch.get_rng_state(), states[2])
     assert torch.get_num_threads() == threads
+
+
+def test_files_of_another_library_are_read_with_the_facts_given_and_numbered_where_they_say_no_step(job, monkeypatch):
+    """What a reader makes of a PyTorch file is its own matter; this one keeps the name of a checkpoint in it."""
+    import torch
+
+    from gradlab.adapters import checkpoint as door
+
+    class Reader:
+        LIBRARY = "toy"
+
+        def holds(self, content):
+            return "like" in content
+
+        def read(self, content, facts, where):
+            facts.require(where, "action_low", "discount")
+            return door.read_checkpoint(checkpoint(content["like"])).agent, content.get("step")
+
+    monkeypatch.setattr(door, "READERS", (Reader(),))
+    for name, content in (
+        ("agent_700", {"like": 1000}),
+        ("last", {"like": 3000}),
+        ("said", {"like": 2000, "step": 0}),
+    ):
+        torch.save(content, job.folder / f"{name}.pt")
+    summary = job.watch(pattern="*.pt")
+    assert summary.measured == 0
+    assert sum("pass action_low=…, discount=…" in line for line in job.said) == 3
+    summary = job.watch(pattern="*.pt", facts=Facts(action_low=[-2.0], discount=0.99))
+    assert summary.measured == 3
+    assert job.measured == [("said.pt", 0), ("agent_700.pt", 700), ("last.pt", 701)]
+    assert job.watch(pattern="*.pt", facts=Facts(action_low=[-2.0], discount=0.99)).measured == 0
+    assert job.watch(pattern="*.pt", facts=Facts(action_low=[-2.0], discount=0.9)).measured == 3
+
+
+TRUNCATED = [checkpoint(1000).read_bytes()[: len(checkpoint(1000).read_bytes()) * tenth // 10] for tenth in range(10)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [*TRUNCATED, pickle.dumps({"a": 1}), b"PK\x03\x04" + bytes(500), b"PK\x05\x06" + bytes(18), bytes(1000)],
+    ids=[*(f"cut-at-{tenth}0%" for tenth in range(10)), "pickle", "zip-head", "empty-zip", "zeros"],
+)
+def test_files_that_are_no_checkpoints_are_one_line_each(job, data):
+    path = job.folder / "x.zip"
+    path.write_bytes(data)
+    with pytest.raises(GradlabError) as caught:
+        gradlab.load(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"checkpoint {path}: ")
+    summary = job.watch()
+    assert list(summary.unreadable) == ["x.zip"]
+    assert [line for line in job.said if line.startswith("x.zip: ")] == job.said
+    assert len(job.said) == 1
+    assert "\n" not in job.said[0]
+    assert job.runs() == []
+
+
+def test_a_file_without_permission_is_one_line(job, monkeypatch):
+    path = job.put(1000)
+    real = Path.open
+
+    def refused(self, *arguments, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    summary = job.watch()
+    assert list(summary.unreadable.values()) == ["cannot be read (Permission denied)"]
+    monkeypatch.undo()
+    assert job.watch().measured == 1
+
+
+def test_a_directory_named_like_a_checkpoint_is_gone_through(job):
+    job.put(1000, "x.zip/y.zip")
+    with pytest.raises(GradlabError, match="is a directory"):
+        gradlab.load(job.folder / "x.zip")
+    assert job.watch().measured == 1
