@@ -93,7 +93,7 @@ def watch(
     console.print(f"Live: gradlab dashboard {shlex.quote(store)}", markup=False, soft_wrap=True)
     end_like_an_interrupt()
     try:
-        with console.status("") as status:
+        with console.status("looking") as status:
             summary = watching.watch(
                 directory,
                 store,
