@@ -231,7 +231,9 @@ class Session:
     def _state(self) -> str:
         if self._absent:
             return f"waiting for the directory {self.root}"
-        return f"watching {self.root}: {self._measured} measured, {len(self._files.growing)} being written"
+        counts = {"being written": len(self._files.growing), "not readable": len(self._unreadable.reasons)}
+        more = "".join(f", {count} {what}" for what, count in counts.items() if count)
+        return f"watching {self.root}: {self._measured} measured{more}"
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
