@@ -7,6 +7,7 @@ normal noise, so that quadrature and low-discrepancy references work for all of 
 """
 
 from gradlab.policies.base import Deterministic, Policy
+from gradlab.policies.clamped_gaussian import ClampedGaussian
 from gradlab.policies.gaussian import Around, Gaussian, SquashedGaussian
 from gradlab.policies.kumaraswamy import Kumaraswamy
 from gradlab.policies.softmax import Softmax
@@ -14,6 +15,7 @@ from gradlab.policies.truncated_normal import TruncatedNormal
 
 __all__ = [
     "Around",
+    "ClampedGaussian",
     "Deterministic",
     "Gaussian",
     "Kumaraswamy",
