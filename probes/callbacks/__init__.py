@@ -25,6 +25,7 @@ class Door(Protocol):
 
 #: The module of each library's door, by the library's own package.
 DOORS = {
+    "skrl": "probes.callbacks.skrl",
     "stable_baselines3": "probes.callbacks.stable_baselines3",
 }
 
