@@ -6,8 +6,8 @@ it is updated; log π is that of a Gaussian at the action that its mixin has cli
 observations reach the networks by way of the agent's observation preprocessor, and memories keep them as they were
 before.
 
-The Agent takes observations as the networks get them: ``skrl_memory.observations`` makes them so. V is in the units of
-the value preprocessor, where there is one, as the loss of V has it. PPO's ``entropy_loss_scale`` weighs a bonus of the
+The Agent takes observations as the networks get them: ``skrl_memory.observations`` makes them so. V is in units of
+return, by way of the value preprocessor where there is one. PPO's ``entropy_loss_scale`` weighs a bonus of the
 loss at the states visited, which is in no return, and is left out.
 """
 
@@ -65,7 +65,7 @@ def recognises(model: object) -> bool:
     return base is not None and isinstance(model, base)
 
 
-def view(model: Any, *, policy: nn.Module | None = None) -> Agent:
+def view(model: Any, *, policy: nn.Module | None = None, value_preprocessor: Any = None) -> Agent:
     """The live agent as an Agent that shares its layers: what the optimizer changes, the Agent sees.
 
     α of SAC is read now; call again after it has changed.
@@ -73,6 +73,7 @@ def view(model: Any, *, policy: nn.Module | None = None) -> Agent:
     Args:
         model: the agent.
         policy: another network in the place of its policy, of the same class.
+        value_preprocessor: another in the place of its own, such as one with earlier statistics.
 
     Raises:
         GradlabError: the algorithm, a space, a model or a mixin's option is not supported.
@@ -101,12 +102,20 @@ def view(model: Any, *, policy: nn.Module | None = None) -> Agent:
         head=head,
         reduction=kind.reduction,
         target_critics=targets,
-        value=None if kind.critics else _value(algorithm, actor, live),
+        value=None
+        if kind.critics
+        else _value(algorithm, actor, live, value_preprocessor or own_value_preprocessor(model)),
         entropy=float(model._entropy_coefficient) if algorithm == "SAC" else 0.0,
         obs_size=n,
         algorithm=algorithm,
         library=LIBRARY,
     )
+
+
+def own_value_preprocessor(model: Any) -> Any:
+    """What the agent standardises returns with; None where it does not."""
+    found = model._value_preprocessor
+    return None if found == model._empty_preprocessor else found
 
 
 def algorithm_of(model: Any) -> str:
@@ -201,17 +210,16 @@ def _critic(algorithm: str, role: str, models: dict[str, Any]) -> Critic:
     return Critic(model, role)
 
 
-def _value(algorithm: str, actor: Any, models: dict[str, Any]) -> Value:
+def _value(algorithm: str, actor: Any, models: dict[str, Any], preprocessor: Any) -> Value:
     is_policy = models["value"] is models["policy"]
     model = actor if is_policy else shared_layers(_unwrapped(models["value"]))
     require_plain_values(algorithm, "value", model)
-    value = Value(model, is_policy=is_policy)
 
     def expected(own: Any, obs: Tensor, _: Tensor) -> dict[str, Tensor]:
         return {"action": Value(own, is_policy=is_policy)(obs)}
 
     require_mixins_act(algorithm, "value", model, expected, policy_first=is_policy)
-    return value
+    return Value(model, is_policy=is_policy, preprocessor=preprocessor)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

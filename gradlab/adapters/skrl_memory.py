@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.adapters import skrl
+from gradlab.agent import Agent
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.rollout import Rollout
 
@@ -75,13 +76,13 @@ class Rollouts:
         self._keep()
 
     def _keep(self) -> None:
-        empty = self._model._empty_preprocessor
         self._observation = _frozen(self._model._observation_preprocessor)
-        self._value = None if self._model._value_preprocessor == empty else _frozen(self._model._value_preprocessor)
+        self._value = _frozen(skrl.own_value_preprocessor(self._model))
 
-    def agent(self) -> Any:
+    def agent(self) -> Agent:
         """The Agent of the policy that acted; TRPO has it in a copy when its value function is about to learn."""
-        return skrl.view(self._model, policy=getattr(self._model, "backup_policy", None))
+        policy = getattr(self._model, "backup_policy", None)
+        return skrl.view(self._model, policy=policy, value_preprocessor=self._value)
 
     def sample(self, count: int, generator: np.random.Generator) -> Tensor | None:
         """Distinct observations of the rollout as the policy got them, [count, n]; None while there are fewer."""
@@ -106,7 +107,7 @@ class Rollouts:
         with torch.no_grad():
             changed = float((agent.policy.log_prob(agent.head(obs), act) - parts["log_prob"][:, 0]).abs().max())
             if self._value is not None:
-                value = self._value(agent.v(obs)[:, None], inverse=True)
+                value = agent.v(obs)[:, None]
                 target = model._value_preprocessor(target, inverse=True)
         starts = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)
         starts[1:] = (parts["terminated"] | parts["truncated"])[:-1, 0]

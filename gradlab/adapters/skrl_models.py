@@ -118,22 +118,29 @@ class Critic(nn.Module):
 
 
 class Value(nn.Module):
-    """V(s) of a model in the role "value", in the units of the value preprocessor: [B, n] → [B, 1].
+    """V(s) of a model in the role "value", in units of return: [B, n] → [B, 1].
 
     Args:
         model: a copy that shares its layers.
         is_policy: whether the model is the policy as well.
+        preprocessor: what returns are standardised with for the model, where they are.
     """
 
-    def __init__(self, model: nn.Module, *, is_policy: bool) -> None:
+    def __init__(self, model: nn.Module, *, is_policy: bool, preprocessor: Any = None) -> None:
         super().__init__()
         self.model = model
         self.is_policy = is_policy
+        self.preprocessor = preprocessor
 
     def forward(self, obs: Tensor) -> Tensor:
         """The value [B, 1]."""
         value: Tensor = computed(self.model, "value", obs, policy_first=self.is_policy)[0]
-        return value
+        if self.preprocessor is None:
+            return value
+        # The library's own scaler has its gradient switched off unless it is told otherwise.
+        options = {"no_grad": False} if type(self.preprocessor).__name__ == "RunningStandardScaler" else {}
+        scaled: Tensor = self.preprocessor(value, inverse=True, **options)
+        return scaled
 
 
 def require_plain_values(algorithm: str, role: str, model: Any) -> None:

@@ -107,6 +107,8 @@ class Recorder:
         agent = view(self.agent).snapshot()
         obs = agent.observations(self.inputs["observations"])
         scale = getattr(self.agent.cfg, "value_loss_scale", 1.0)
+        # The loss is in the units of the value preprocessor, V of an Agent in those of returns.
+        agent.value.preprocessor = None
         loss = scale * (agent.v(obs) - self.batch["returns"].flatten()).square().mean()
         own = {
             name: p for name, p in agent.value.model.named_parameters() if "value" in name or not agent.value.is_policy

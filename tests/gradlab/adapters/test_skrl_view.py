@@ -112,6 +112,20 @@ def test_a_model_that_is_policy_and_value_is_asked_without_a_trace(skrl_runs):
     assert torch.allclose(tangent_kernel(agent, OBS).matrix, materialised_kernel(agent, OBS).matrix)
 
 
+def test_v_is_in_units_of_return(skrl_runs):
+    own, trainer = skrl_runs.prepared("PPO", steps=64, scaled=True)
+    trainer.train()
+    agent = gradlab.view(own)
+    with torch.no_grad():
+        inputs = {"observations": OBS, "states": None}
+        wanted = own._value_preprocessor(own.value.act(inputs, role="value")[0], inverse=True)[:, 0]
+        assert torch.equal(agent.v(OBS), wanted)
+        assert torch.equal(agent.snapshot().v(OBS), wanted)
+    assert agent.v(OBS).mean() < -5
+    obs = OBS.clone().requires_grad_()
+    assert torch.autograd.grad(agent.v(obs).sum(), obs)[0].abs().max() > 0
+
+
 def test_the_kernel_of_a_users_own_class_is_built_by_layers(trained):
     agent = gradlab.view(trained["SAC"])
     assert torch.allclose(tangent_kernel(agent, OBS).matrix, materialised_kernel(agent, OBS).matrix, rtol=1e-4)
