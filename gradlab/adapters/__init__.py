@@ -72,6 +72,7 @@ def load(
     discount: float | None = None,
     activation: type[nn.Module] | str | None = None,
     entropy: float | None = None,
+    output: str | None = None,
 ) -> Agent:
     """A checkpoint as an Agent: without its environment, without its library, without running code from it.
 
@@ -88,6 +89,8 @@ def load(
         discount: γ of the training objective.
         activation: class, or its name in ``torch.nn``, of the activation after each hidden layer.
         entropy: coefficient α of the entropy bonus.
+        output: what follows the policy's last layer, where the file cannot say it: ``"Tanh"``, whose [−1, 1] is
+            stretched to the action box, or ``"Identity"``.
 
     Raises:
         GradlabError: the file is missing, broken, of another library, or needs ``trust``.
@@ -98,5 +101,5 @@ def load(
         ...
         gradlab.errors.GradlabError: checkpoint no-such-file.zip: no such file; ...
     """
-    facts = Facts(action_low, action_high, discount, activation, entropy)
+    facts = Facts(action_low, action_high, discount, activation, entropy, output)
     return read_checkpoint(path, trust=trust, facts=facts).agent

@@ -16,6 +16,7 @@ _MEANING = {
     "discount": "γ",
     "activation": "what follows each hidden layer, such as 'ReLU'",
     "entropy": "the entropy coefficient α",
+    "output": "what follows the policy's last layer, 'Tanh' (stretched to the action box) or 'Identity'",
 }
 
 
@@ -29,6 +30,8 @@ class Facts:
         discount: γ of the training objective.
         activation: class, or its name in ``torch.nn``, of the activation after each hidden layer.
         entropy: coefficient α of the entropy bonus.
+        output: what follows the policy's last layer, where that is in the user's code only: ``"Tanh"``, whose [−1, 1]
+            is stretched to the action box, or ``"Identity"``.
 
     Example:
         >>> Facts(discount=0.99).require("checkpoint td3.pt", "discount", "entropy")
@@ -42,6 +45,7 @@ class Facts:
     discount: float | None = None
     activation: type[nn.Module] | str | None = None
     entropy: float | None = None
+    output: str | None = None
 
     def require(self, where: str, *names: str) -> None:
         """Ask for what is needed and was not given.
