@@ -40,7 +40,8 @@ def view(model: object) -> Agent:
     Agent is returned as it is. No library is imported and no random state touched.
 
     Args:
-        model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, or an sb3-contrib TQC, CrossQ or TRPO model.
+        model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, an sb3-contrib TQC, CrossQ or TRPO model, or a skrl
+            DDPG, TD3, SAC, PPO, A2C or TRPO agent.
 
     Raises:
         GradlabError: the object is of no known library, or not supported.

@@ -44,7 +44,7 @@ class Checkpoint:
 
     Attributes:
         agent: the agent, on the CPU. It takes observations as the networks got them: a run that normalised them
-            keeps its statistics in a file of their own.
+            keeps its statistics in a file of their own. Where they are in this one (skrl), it takes the environment's.
         algorithm: name of the algorithm, such as ``TD3``.
         step: training steps so far, as the file says or else its name; 0 where neither does.
         path: the file.

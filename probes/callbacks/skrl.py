@@ -6,6 +6,7 @@ Steps are those of the trainer, which are also in the names of its checkpoints: 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from gradlab.evaluation_mode import in_evaluation
 from gradlab.store.records import RunStatus
 from probes.monitor import Monitor
 from probes.source import Source
+
+log = logging.getLogger("gradlab")
 
 
 def knows(model: object) -> bool:
@@ -40,9 +43,18 @@ class RolloutSource(Source):
 def source(model: Any, environment: str = "") -> Source:
     """The run as a monitor sees it; observations come from the agent's memory, read without its own sampling.
 
-    Networks are measured in evaluation mode, as they act; an update has them in training mode.
+    Networks are measured in evaluation mode, as they act; an update has them in training mode. Where observations are
+    preprocessed, the Agent takes them as they come out of that, and a simulator has others: ``environment`` is left
+    out then.
     """
     agent = gradlab.view(model)
+    if environment and model._observation_preprocessor != model._empty_preprocessor:
+        log.warning(
+            "gradlab: environment %r is not simulated, as the networks get its observations through a preprocessor; "
+            "load a checkpoint to measure that",
+            environment,
+        )
+        environment = ""
     shared: dict[str, Any] = {
         "environment": environment,
         "algorithm": agent.algorithm,

@@ -1,5 +1,9 @@
 """skrl's door: training with probes is bit for bit the training without them, and they measure what it does."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -287,3 +291,31 @@ def test_nothing_of_a_probe_is_left_when_the_monitor_is_closed(skrl_runs, tmp_pa
         assert len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks) == 1
         monitor.close()
         assert len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks) == 0
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_task_whose_observations_are_preprocessed_is_not_simulated(scaled, skrl_runs, tmp_path, caplog):
+    agent, _ = skrl_runs.prepared("TD3", env="Pendulum-v1", scaled=scaled)
+    with (
+        caplog.at_level("WARNING", "gradlab"),
+        probes.attach(agent, tmp_path / "run.db", environment="Pendulum-v1", probes=[probes.Gradient()]),
+        open_store(tmp_path / "run.db") as store,
+    ):
+        assert store.runs()[0].environment == ("" if scaled else "Pendulum-v1")
+    assert ("is not simulated" in caplog.text) == scaled
+
+
+@pytest.mark.slow
+def test_the_quick_start_measures_by_its_three_lines(tmp_path):
+    root = Path(__file__).parents[2]
+    lines = (root / "examples/skrl_td3.py").read_text().splitlines()
+    assert [line.partition("#")[2] for line in lines if "# gradlab" in line] == [
+        f" gradlab {n} of 3" for n in (1, 2, 3)
+    ]
+    command = [sys.executable, "examples/skrl_td3.py", "--steps", "400", "--store", str(tmp_path / "run.db")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout
+    assert "Status(step=400" in said
+    with open_store(tmp_path / "run.db") as store:
+        (run,) = store.runs()
+        assert (run.library, run.algorithm, run.environment, run.status) == ("skrl", "TD3", "Pendulum-v1", "finished")
+        assert any(row.status == "ok" for row in store.measurements(run=run.id))

@@ -58,9 +58,7 @@ def test_a_checkpoint_computes_what_the_live_agent_does(algorithm, scaled, skrl_
 
 
 def test_the_step_is_in_the_files_name(skrl_runs, tmp_path):
-    own = trained(
-        skrl_runs, "TD3", experiment={"write_interval": 0, "checkpoint_interval": 32, "directory": str(tmp_path)}
-    )
+    trained(skrl_runs, "TD3", experiment={"write_interval": 0, "checkpoint_interval": 32, "directory": str(tmp_path)})
     paths = sorted(tmp_path.glob("*/checkpoints/agent_*.pt"))
     steps = [read_checkpoint(path, facts=Facts(**given("TD3"))).step for path in paths]
     assert steps == [32, 64]
