@@ -24,8 +24,9 @@ from gradlab.adapters.facts import Facts
 from gradlab.adapters.networks import DeterministicActor, QNetwork, ValueNetwork
 from gradlab.adapters.rebuild import SavedNetworks
 from gradlab.adapters.skrl import KINDS, LIBRARY
-from gradlab.adapters.skrl_scalers import Standardised, Unstandardised
+from gradlab.adapters.skrl_networks import GaussianActor, OfScaled, Standardised, Stretched, Unstandardised
 from gradlab.agent import Agent
+from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 from gradlab.policies import Deterministic, Gaussian
 
@@ -39,70 +40,7 @@ _TELLTALE = {
     "DDPG": {"policy", "target_policy", "critic", "policy_optimizer"},
     "SAC": {"policy", "critic_1", "policy_optimizer"},
 }
-_LOG_STD_MIN, _LOG_STD_MAX = -20.0, 2.0
 _VIEW = "make the agent as in training, call its load(path), and pass it to gradlab.view"
-
-
-class GaussianActor(nn.Module):
-    """h = (mean, log σ) with a log σ that does not depend on the state: [B, n] → [B, 2p].
-
-    Args:
-        net: from observation to mean.
-        log_std_parameter: log σ, [p].
-
-    Example:
-        >>> GaussianActor(nn.Linear(3, 2), nn.Parameter(torch.zeros(2)))(torch.zeros(4, 3)).shape
-        torch.Size([4, 4])
-    """
-
-    def __init__(self, net: nn.Module, log_std_parameter: nn.Parameter) -> None:
-        super().__init__()
-        self.net = net
-        self.log_std_parameter = log_std_parameter
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """The head [B, 2p]."""
-        mean = self.net(obs)
-        return torch.cat([mean, self.log_std_parameter.clamp(_LOG_STD_MIN, _LOG_STD_MAX).expand_as(mean)], dim=-1)
-
-
-class Stretched(nn.Module):
-    """From [−1, 1] to the action box, affinely.
-
-    Args:
-        low: lower corner, [p].
-        high: upper corner, [p].
-
-    Example:
-        >>> Stretched(torch.tensor([0.0]), torch.tensor([4.0]))(torch.tensor([[0.5]]))
-        tensor([[3.]])
-    """
-
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, low: Tensor, high: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("low", low)
-        self.register_buffer("high", high)
-
-    def forward(self, act: Tensor) -> Tensor:
-        """The action [B, p]."""
-        return self.low + (act + 1) * ((self.high - self.low) / 2)
-
-
-class _OfScaled(nn.Module):
-    """Q of the standardised observation."""
-
-    def __init__(self, scaler: nn.Module, network: nn.Module) -> None:
-        super().__init__()
-        self.scaler = scaler
-        self.network = network
-
-    def forward(self, obs: Tensor, act: Tensor) -> Tensor:
-        """The value [B]."""
-        value: Tensor = self.network(self.scaler(obs), act)
-        return value
 
 
 def holds(content: Any) -> bool:
@@ -145,10 +83,7 @@ def _algorithm(content: Any) -> str | None:
 class _Reader:
     def __init__(self, content: Mapping[str, Any], facts: Facts, where: str, algorithm: str) -> None:
         self._content, self._facts, self._where, self._algorithm = content, facts, where, algorithm
-        corners = (
-            np.atleast_1d(np.asarray(corner, dtype=np.float32)) for corner in (facts.action_low, facts.action_high)
-        )
-        self._low, self._high = (torch.from_numpy(corner.copy()) for corner in corners)
+        self._low, self._high = (self._corner(corner) for corner in (facts.action_low, facts.action_high))
 
     def agent(self) -> Agent:
         kind, facts, p = KINDS[self._algorithm], self._facts, self._low.numel()
@@ -182,6 +117,14 @@ class _Reader:
             part.eval()
         return agent
 
+    def _corner(self, given: Any) -> Tensor:
+        try:
+            return torch.from_numpy(np.atleast_1d(np.array(given, dtype=np.float32)))
+        except (TypeError, ValueError):
+            raise GradlabError(
+                f"{self._where}: action box {shown(given)}; give one number per action coordinate"
+            ) from None
+
     def _policy(self, p: int, *, stochastic: bool) -> tuple[nn.Parameter | None, int, nn.Sequential]:
         weights = self._weights("policy")
         free = [name for name in weights if not re.search(r"\.\d+\.(weight|bias)$", name)]
@@ -204,7 +147,7 @@ class _Reader:
 
     def _critic(self, name: str, size: int, p: int, scaler: nn.Module | None) -> nn.Module:
         network = QNetwork(self._plain(name, size + p))
-        return network if scaler is None else _OfScaled(scaler, network)
+        return network if scaler is None else OfScaled(scaler, network)
 
     def _value(self, size: int, scaler: nn.Module | None) -> ValueNetwork:
         layers = [part for part in (scaler, self._plain("value", size), self._scaler("value_preprocessor", 1)) if part]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import probes
 from gradlab.adapters.skrl_memory import Rollouts, observations, stored_observations
@@ -101,6 +102,22 @@ def test_training_on_policy_is_bit_identical_with_probes(algorithm, kind, skrl_r
         (run,) = store.runs()
         assert (run.library, run.algorithm) == ("skrl", algorithm)
         assert [row.step for row in store.measurements(run=run.id)] == [32, 64, 96, 128]
+
+
+def test_layers_that_are_random_in_training_are_measured_as_they_act(skrl_runs, tmp_path):
+    """An update has the networks in training mode, where dropout draws from the global random state."""
+
+    class Dropping(skrl_runs.Actor):
+        def __init__(self, **spaces):
+            super().__init__(**spaces)
+            self.net.insert(1, nn.Dropout(0.2))
+
+    options = {"policy": Dropping, "steps": 80}
+    without, _ = train(skrl_runs, "TD3", **options)
+    chosen = [probes.Gradient(every=10, states=8, draws=4)]
+    with_probes, monitor = train(skrl_runs, "TD3", attached(tmp_path, chosen), **options)
+    assert differences(without, with_probes) == []
+    assert (monitor.status.failed, monitor.status.measured) == ({}, {"gradient": 5})
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,11 @@ def test_other_networks_are_refused_with_the_way_out(skrl_runs, tmp_path):
 def test_another_action_box_does_not_fit(skrl_runs, tmp_path):
     path = tmp_path / "agent_1.pt"
     trained(skrl_runs, "TD3").save(path)
-    assert refused(path, **(given("TD3") | {"action_low": [-1.0], "action_high": [1.0]}))
+    wrong = refused(path, **(given("TD3") | {"action_low": [-1.0], "action_high": [1.0]}))
+    assert "policy: net.4.weight has shape (2, 12); its neighbours and spaces need (1, 12)" in wrong
+    assert "action box 'low'; give one number" in refused(path, **(given("TD3") | {"action_low": "low"}))
+    assert refused(path, **(given("TD3") | {"action_low": [-1.0, -1.0], "action_high": [1.0]}))
+    assert refused(path, **(given("TD3") | {"action_low": [1.0, 1.0], "action_high": [-1.0, -1.0]}))
 
 
 @pytest.mark.parametrize("part", ["policy", "critic_1", "observation_preprocessor"])

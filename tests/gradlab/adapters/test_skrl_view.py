@@ -126,6 +126,39 @@ def test_v_is_in_units_of_return(skrl_runs):
     assert torch.autograd.grad(agent.v(obs).sum(), obs)[0].abs().max() > 0
 
 
+@pytest.mark.parametrize("single_forward_pass", [True, False])
+def test_models_that_the_library_writes_for_its_users(single_forward_pass, skrl_runs, monkeypatch):
+    """Classes made of text, in which policy and value share layers and the policy's have a tanh around them."""
+    from skrl.utils.model_instantiators.torch import shared_model
+
+    network = [{"name": "net", "input": "OBSERVATIONS", "layers": [16, 12], "activations": "elu"}]
+
+    def models(algorithm, policy, spaces):
+        both = shared_model(
+            structure=["GaussianMixin", "DeterministicMixin"],
+            roles=["policy", "value"],
+            parameters=[{"network": network, "output": "tanh(ACTIONS)"}, {"network": network, "output": "ONE"}],
+            single_forward_pass=single_forward_pass,
+            **spaces,
+        )
+        for role in ("policy", "value"):
+            both.init_state_dict(role=role)
+        return {"policy": both, "value": both}
+
+    monkeypatch.setattr(skrl_runs, "models", models)
+    own, trainer = skrl_runs.prepared("PPO", steps=64)
+    trainer.train()
+    agent = gradlab.view(own)
+    inputs = {"observations": OBS, "states": None}
+    with torch.random.fork_rng(), torch.no_grad():
+        mean = own.policy.act(inputs, role="policy")[1]["mean_actions"]
+        value = own.value.act(inputs, role="value")[0][:, 0]
+        agent.head(OBS.flip(0))
+        assert torch.allclose(agent.action(OBS), mean)
+        assert torch.allclose(agent.v(OBS), value)
+        assert torch.allclose(agent.snapshot().v(OBS), value)
+
+
 def test_the_kernel_of_a_users_own_class_is_built_by_layers(trained):
     agent = gradlab.view(trained["SAC"])
     assert torch.allclose(tangent_kernel(agent, OBS).matrix, materialised_kernel(agent, OBS).matrix, rtol=1e-4)
