@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import math
 import time
@@ -71,8 +72,8 @@ def mirror_of(target: Any, own_logger: Callable[[], Any] | None = None) -> Mirro
     """The mirror for a tool, told by what it can do; nothing is imported.
 
     Args:
-        target: a TensorBoard ``SummaryWriter``, a Weights & Biases run, a Stable-Baselines3 logger, a TorchRL logger, a
-            function of (step, numbers by tag), True for the logger that the model has itself, or None for none.
+        target: a TensorBoard ``SummaryWriter``, a Weights & Biases run, a logger of Stable-Baselines3 or TorchRL, skrl's
+            writer, a function of (step, numbers by tag), True for the logger that the model has itself, or None.
         own_logger: gives that logger.
 
     Raises:
@@ -87,8 +88,10 @@ def mirror_of(target: Any, own_logger: Callable[[], Any] | None = None) -> Mirro
     if target is None or target is False:
         return None
     if target is True and own_logger is not None:
-        return Mirror(lambda _, numbers: _sb3(own_logger(), numbers))
+        return _own(own_logger)
     if callable(getattr(target, "add_scalar", None)):
+        if "timestep" in inspect.signature(target.add_scalar).parameters:
+            return Mirror(lambda step, numbers: _skrl(target, numbers, step))
         return Mirror(lambda step, numbers: _each(target.add_scalar, numbers, step), getattr(target, "flush", _nothing))
     if callable(getattr(target, "define_metric", None)) and callable(getattr(target, "log", None)):
         return _weights_and_biases(target)
@@ -111,6 +114,22 @@ def _nothing() -> None:
 def _each(write: Callable[..., object], numbers: Mapping[str, float], step: int) -> None:
     for tag, value in numbers.items():
         write(tag, value, step)
+
+
+def _skrl(writer: Any, numbers: Mapping[str, float], step: int) -> None:
+    for tag, value in numbers.items():
+        writer.add_scalar(tag=tag, value=value, timestep=step)
+
+
+def _own(logger: Callable[[], Any]) -> Mirror:
+    """The library's own logger, which it may make, and make anew, only when training begins."""
+
+    def write(step: int, numbers: Mapping[str, float]) -> None:
+        mirror = mirror_of(logger())
+        if mirror is not None:
+            mirror._write(step, numbers)
+
+    return Mirror(write)
 
 
 def _sb3(logger: Any, numbers: Mapping[str, float]) -> None:

@@ -62,6 +62,8 @@ class Probe(ABC):
     background: bool = False
     #: Whether it measures at observations the run has seen; a probe that finds its own states says no.
     needs_observations: ClassVar[bool] = True
+    #: Whether it has the agent act in an environment that it makes itself.
+    acts: ClassVar[bool] = False
     #: Whether a measurement also says what changed since the last one, which the process keeps in mind.
     remembers: ClassVar[bool] = False
 

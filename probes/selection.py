@@ -49,4 +49,6 @@ def _refusal(probe: Probe, agent: Agent, source: Source) -> str | None:
     # Without an optimizer to be called by, the loop's own calls of step may bring rollouts.
     if isinstance(probe, RolloutProbe) and source.rollout is None and source.optimizer is not None:
         return probe.refusal(agent) or "the run has no rollouts that gradlab can read"
+    if probe.acts and source.apart:
+        return source.apart
     return probe.refusal(agent)

@@ -40,6 +40,7 @@ class Simulator(Probe):
     name = "simulator"
     background = True
     needs_observations = False
+    acts = True
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ class Source:
             else calls ``monitor.step``.
         clock: which training step the run is at, asked after a step of ``optimizer``; its steps are counted when None.
         logger: gives the library's own logger, which ``mirror=True`` writes to; None where there is none.
+        apart: why the agent cannot act in an environment that a probe makes by its name, such as observations that it
+            gets normalised and the environment does not; empty when it can.
         environment: gymnasium identifier of the task, for the simulator; empty when unknown.
         algorithm: name of the algorithm.
         library: name of the library.
@@ -42,6 +44,7 @@ class Source:
     optimizer: torch.optim.Optimizer | None = None
     clock: Callable[[], int] | None = None
     logger: Callable[[], Any] | None = None
+    apart: str = ""
     environment: str = ""
     algorithm: str = ""
     library: str = ""

@@ -6,7 +6,6 @@ Steps are those of the trainer, which are also in the names of its checkpoints: 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from typing import Any
 
 import torch
@@ -18,8 +17,6 @@ from gradlab.evaluation_mode import in_evaluation
 from gradlab.store.records import RunStatus
 from probes.monitor import Monitor
 from probes.source import Source
-
-log = logging.getLogger("gradlab")
 
 
 def knows(model: object) -> bool:
@@ -44,21 +41,16 @@ def source(model: Any, environment: str = "") -> Source:
     """The run as a monitor sees it; observations come from the agent's memory, read without its own sampling.
 
     Networks are measured in evaluation mode, as they act; an update has them in training mode. Where observations are
-    preprocessed, the Agent takes them as they come out of that, and a simulator has others: ``environment`` is left
-    out then.
+    preprocessed, the Agent takes them as they come out of that, and a simulator has others.
     """
     agent = gradlab.view(model)
-    if environment and model._observation_preprocessor != model._empty_preprocessor:
-        log.warning(
-            "gradlab: environment %r is not simulated, as the networks get its observations through a preprocessor; "
-            "load a checkpoint to measure that",
-            environment,
-        )
-        environment = ""
+    plain = model._observation_preprocessor == model._empty_preprocessor
     shared: dict[str, Any] = {
         "environment": environment,
+        "apart": "" if plain else "the networks get observations through a preprocessor, and a simulator has others",
         "algorithm": agent.algorithm,
         "library": agent.library,
+        "logger": lambda: model.writer,
         "config": _plain(model.cfg),
     }
     if agent.critics:

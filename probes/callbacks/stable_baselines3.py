@@ -30,6 +30,7 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
         view=lambda: gradlab.view(model),
         sample=sample,
         rollout=(lambda: stored_rollout(model)) if _on_policy(model) else None,
+        apart=_apart(model),
         logger=lambda: model.logger,
         environment=environment or environment_id(model),
         algorithm=type(model).__name__,
@@ -40,6 +41,15 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
             if isinstance(value, bool | int | float | str) and not name.startswith("_")
         },
     )
+
+
+def _apart(model: BaseAlgorithm) -> str:
+    """Why the agent cannot act in the bare environment: what the networks get and learn is normalised on the way."""
+    statistics = model.get_vec_normalize_env()
+    if statistics is None:
+        return ""
+    of = [name for name, on in (("observations", statistics.norm_obs), ("rewards", statistics.norm_reward)) if on]
+    return f"VecNormalize changes {' and '.join(of)}, and a simulator has others" if of else ""
 
 
 def environment_id(model: BaseAlgorithm) -> str:

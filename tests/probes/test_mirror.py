@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from skrl.utils.tensorboard import SummaryWriter as SkrlWriter
 from stable_baselines3 import TD3
 from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -47,9 +48,11 @@ def run(agent, tmp_path, mirror, probe=None):
     return monitor
 
 
-def test_tensorboard_has_what_the_store_has(agent, tmp_path):
-    with SummaryWriter(str(tmp_path / "events")) as writer:
-        run(agent, tmp_path, writer)
+@pytest.mark.parametrize("kind", [SummaryWriter, SkrlWriter], ids=["torch", "skrl"])
+def test_tensorboard_has_what_the_store_has(agent, tmp_path, kind):
+    writer = kind(log_dir=str(tmp_path / "events"))
+    run(agent, tmp_path, writer)
+    writer.close()
     events = EventAccumulator(str(tmp_path / "events")).Reload()
     with open_store(tmp_path / "run.db") as store:
         table = store.scalars(probe="two")

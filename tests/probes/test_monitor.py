@@ -10,6 +10,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import TD3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 import gradlab
@@ -318,3 +321,21 @@ def test_a_critic_that_cannot_be_copied_is_named_when_attaching(agent, tmp_path,
     caplog.clear()
     with probes.attach(agent, store=tmp_path / "b.db", probes=[Count()]):
         assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (None, None),
+        ({}, "VecNormalize changes observations and rewards, and a simulator has others"),
+        ({"norm_obs": False}, "VecNormalize changes rewards, and a simulator has others"),
+        ({"norm_obs": False, "norm_reward": False}, None),
+    ],
+    ids=["bare", "both", "rewards", "neither"],
+)
+def test_a_task_that_is_normalised_on_the_way_is_not_simulated(tmp_path, options, reason):
+    env = make_vec_env("Pendulum-v1")
+    model = TD3("MlpPolicy", env if options is None else VecNormalize(env, **options), buffer_size=100)
+    wanted = [probes.Gradient(), probes.Simulator("Pendulum-v1")]
+    with probes.attach(model, tmp_path / "run.db", probes=wanted) as monitor:
+        assert monitor.left_out.get("simulator") == reason

@@ -311,15 +311,16 @@ def test_nothing_of_a_probe_is_left_when_the_monitor_is_closed(skrl_runs, tmp_pa
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_a_task_whose_observations_are_preprocessed_is_not_simulated(scaled, skrl_runs, tmp_path, caplog):
+def test_a_task_whose_observations_are_preprocessed_is_not_simulated(scaled, skrl_runs, tmp_path):
     agent, _ = skrl_runs.prepared("TD3", env="Pendulum-v1", scaled=scaled)
+    wanted = [probes.Gradient(), probes.Simulator("Pendulum-v1")]
     with (
-        caplog.at_level("WARNING", "gradlab"),
-        probes.attach(agent, tmp_path / "run.db", environment="Pendulum-v1", probes=[probes.Gradient()]),
+        probes.attach(agent, tmp_path / "run.db", environment="Pendulum-v1", probes=wanted) as monitor,
         open_store(tmp_path / "run.db") as store,
     ):
-        assert store.runs()[0].environment == ("" if scaled else "Pendulum-v1")
-    assert ("is not simulated" in caplog.text) == scaled
+        assert store.runs()[0].environment == "Pendulum-v1"
+    assert set(monitor.left_out) == ({"simulator"} if scaled else set())
+    assert not scaled or "through a preprocessor" in monitor.left_out["simulator"]
 
 
 @pytest.mark.slow
