@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from gradlab.adapters import skrl, stable_baselines3
+from gradlab.adapters import skrl, stable_baselines3, torchrl
 from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
@@ -30,7 +30,7 @@ class Adapter(Protocol):
 
 
 #: The libraries known, in the order they are asked.
-ADAPTERS: tuple[Adapter, ...] = (stable_baselines3, skrl)
+ADAPTERS: tuple[Adapter, ...] = (stable_baselines3, skrl, torchrl)
 
 
 def view(model: object) -> Agent:
@@ -40,8 +40,9 @@ def view(model: object) -> Agent:
     Agent is returned as it is. No library is imported and no random state touched.
 
     Args:
-        model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, an sb3-contrib TQC, CrossQ or TRPO model, or a skrl
-            DDPG, TD3, SAC, PPO, A2C or TRPO agent.
+        model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, an sb3-contrib TQC, CrossQ or TRPO model, a skrl
+            DDPG, TD3, SAC, PPO, A2C or TRPO agent, or a TorchRL DDPGLoss, TD3Loss, SACLoss, A2CLoss or loss of PPO, or
+            a Trainer of one.
 
     Raises:
         GradlabError: the object is of no known library, or not supported.
