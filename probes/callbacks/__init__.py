@@ -27,6 +27,7 @@ class Door(Protocol):
 DOORS = {
     "skrl": "probes.callbacks.skrl",
     "stable_baselines3": "probes.callbacks.stable_baselines3",
+    "torchrl": "probes.callbacks.torchrl",
 }
 
 
