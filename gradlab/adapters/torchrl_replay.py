@@ -43,7 +43,7 @@ def stored_observations(
         return None
     if isinstance(held, list):
         chosen = generator.choice(len(held), size=count, replace=False)
-        return torch.stack([_entry(held[int(index)], key) for index in chosen]).flatten(1)
+        return torch.stack([_entry(held[int(index)], key) for index in chosen]).reshape(count, -1)
     if not hasattr(storage, "ndim"):
         raise GradlabError(f"sampler: a {type(storage).__name__} is not known; pass a sampler of your own")
     found, dimensions = _entry(held, key), storage.ndim
@@ -57,7 +57,7 @@ def stored_observations(
     if len(usable) < count:
         return None
     index = torch.from_numpy(generator.choice(usable, size=count, replace=False)).to(rows.device)
-    return rows[index].flatten(1)
+    return rows[index].reshape(count, -1)
 
 
 def refuse_transforms(buffer: Any, key: Key) -> None:
