@@ -75,6 +75,7 @@ def load(
     activation: type[nn.Module] | str | None = None,
     entropy: float | None = None,
     output: str | None = None,
+    action_first: bool | None = None,
 ) -> Agent:
     """A checkpoint as an Agent: without its environment, without its library, without running code from it.
 
@@ -93,6 +94,7 @@ def load(
         entropy: coefficient α of the entropy bonus.
         output: what follows the policy's last layer, where the file cannot say it: ``"Tanh"``, whose [−1, 1] is
             stretched to the action box, or ``"Identity"``.
+        action_first: whether the critic takes the action before the observation.
 
     Raises:
         GradlabError: the file is missing, broken, of another library, or needs ``trust``.
@@ -103,5 +105,5 @@ def load(
         ...
         gradlab.errors.GradlabError: checkpoint no-such-file.zip: no such file; ...
     """
-    facts = Facts(action_low, action_high, discount, activation, entropy, output)
+    facts = Facts(action_low, action_high, discount, activation, entropy, output, action_first)
     return read_checkpoint(path, trust=trust, facts=facts).agent

@@ -17,6 +17,7 @@ _MEANING = {
     "activation": "what follows each hidden layer, such as 'ReLU'",
     "entropy": "the entropy coefficient α",
     "output": "what follows the policy's last layer, 'Tanh' (stretched to the action box) or 'Identity'",
+    "action_first": "whether its critic takes the action before the observation (True or False)",
 }
 
 
@@ -32,6 +33,7 @@ class Facts:
         entropy: coefficient α of the entropy bonus.
         output: what follows the policy's last layer, where that is in the user's code only: ``"Tanh"``, whose [−1, 1]
             is stretched to the action box, or ``"Identity"``.
+        action_first: whether the critic takes the action before the observation.
 
     Example:
         >>> Facts(discount=0.99).require("checkpoint td3.pt", "discount", "entropy")
@@ -46,6 +48,7 @@ class Facts:
     activation: type[nn.Module] | str | None = None
     entropy: float | None = None
     output: str | None = None
+    action_first: bool | None = None
 
     def require(self, where: str, *names: str) -> None:
         """Ask for what is needed and was not given.
