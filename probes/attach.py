@@ -58,7 +58,8 @@ def attach(
     optimizer and a sampler, and call nothing: the monitor looks at the run after each of the optimizer's steps.
 
     Args:
-        model: a live Stable-Baselines3 or sb3-contrib model, or a ``gradlab.Agent``.
+        model: a live Stable-Baselines3 or sb3-contrib model, a TorchRL loss module or Trainer (see
+            ``probes.callbacks.torchrl``), or a ``gradlab.Agent``.
         store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
         probes: what to measure: probes, or functions (see ``FunctionProbe``); or "light", "standard" or "full", which
             ``probes.default_probes`` describes.

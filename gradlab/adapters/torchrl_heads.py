@@ -121,14 +121,23 @@ def stochastic_actor(module: Any, tensors: Mapping[str, Tensor], obs: Key, algor
     Raises:
         GradlabError: it has no distribution at its end, or a part of it is not supported.
     """
+    network, distribution = _split(module, tensors, "", algorithm)
+    return ActorParts(network, *_distribution(distribution, obs, algorithm))
+
+
+def _split(module: Any, tensors: Mapping[str, Tensor], prefix: str, algorithm: str) -> tuple[Chain, Any]:
+    """The steps before the distribution, and the distribution's module; both may lie in sequences of sequences."""
     library = sys.modules["tensordict.nn"]
     steps = dict(module.module.named_children()) if isinstance(module, library.TensorDictSequential) else {}
-    name, last = next(reversed(steps.items()), ("", None))
-    if not isinstance(last, library.ProbabilisticTensorDictModule):
+    if not steps:
         raise GradlabError(f"view: this {algorithm}'s actor ends in no distribution; pass a ProbabilisticActor")
-    del steps[name]
-    network = Chain({key: network_of(step, tensors, "actor", f"module.{key}.") for key, step in steps.items()})
-    return ActorParts(network, *_distribution(last, obs, algorithm))
+    *before, (name, last) = steps.items()
+    found: dict[str, nn.Module] = {
+        key: network_of(step, tensors, "actor", f"{prefix}module.{key}.") for key, step in before
+    }
+    if not isinstance(last, library.ProbabilisticTensorDictModule):
+        found[name], last = _split(last, tensors, f"{prefix}module.{name}.", algorithm)
+    return Chain(found), last
 
 
 def _distribution(module: Any, obs: Key, algorithm: str) -> tuple[NormalHead, Policy, Tensor | None, Tensor | None]:

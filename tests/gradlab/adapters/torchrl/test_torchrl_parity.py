@@ -3,17 +3,20 @@
 import pytest
 import torch
 from tensordict import TensorDict
-from tensordict.nn import TensorDictModule, TensorDictSequential
+from tensordict.nn import NormalParamExtractor, TensorDictModule, TensorDictSequential
 from torch import nn
 from torchrl.modules import (
     MLP,
+    ActorValueOperator,
     IndependentNormal,
     ProbabilisticActor,
     TanhDelta,
     TanhModule,
     TanhNormal,
     TruncatedNormal,
+    ValueOperator,
 )
+from torchrl.objectives import ClipPPOLoss
 
 from gradlab.adapters.torchrl import view
 from gradlab.estimators import Deterministic, Reparameterized
@@ -202,6 +205,27 @@ def test_parity_on_policy_of_other_distributions(name, distribution, options, ma
     """From an action, artanh loses digits of what tanh was given; the library takes it back the same way."""
     actor = make_actor["stochastic"](make_spec("asymmetric"), distribution, **options)
     assert one_step(make_loss(name, actor=actor))[0] <= 1e-5
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_parity_on_policy_of_a_shared_trunk(separate, make_spec):
+    """As the library's tutorials build it: layers in common, a head of the policy and one of the value."""
+    trunk = TensorDictModule(nn.Sequential(nn.Linear(3, 8), nn.Tanh()), ["observation"], ["hidden"])
+    head = TensorDictModule(nn.Sequential(nn.Linear(8, 4), NormalParamExtractor()), ["hidden"], ["loc", "scale"])
+    spec = make_spec("asymmetric")
+    policy = ProbabilisticActor(
+        head, in_keys=["loc", "scale"], spec=spec, distribution_class=IndependentNormal, return_log_prob=True
+    )
+    both = ActorValueOperator(trunk, policy, ValueOperator(nn.Linear(8, 1), in_keys=["hidden"]))
+    loss = ClipPPOLoss(both.get_policy_operator(), both.get_value_operator(), separate_losses=separate)
+    loss.make_value_estimator(gamma=0.9)
+    assert one_step(loss)[0] <= WHOLE_TOLERANCE
+    agent = view(loss)
+    shared = [dict(part.named_parameters())["module.0.module.0.weight"] for part in (agent.actor, agent.value.network)]
+    assert shared[0].data_ptr() == shared[1].data_ptr()
+    obs = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    batch = both.get_value_operator()(TensorDict({"observation": obs}, [5]))
+    assert torch.equal(agent.v(obs), batch["state_value"][:, 0])
 
 
 def test_parity_on_policy_without_functional_networks(make_loss):
