@@ -5,11 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip("torchrl")
-
 from tensordict.nn import AddStateIndependentNormalScale, NormalParamExtractor, TensorDictModule, TensorDictSequential
+from torch import nn
 from torchrl.collectors import Collector
 from torchrl.data import LazyTensorStorage, SamplerWithoutReplacement, TensorDictReplayBuffer
 from torchrl.envs import GymEnv, StepCounter, TransformedEnv

@@ -9,8 +9,6 @@ import pytest
 
 from gradlab.store import open_store
 
-pytest.importorskip("torchrl")
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -4,11 +4,8 @@ import logging
 
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip("torchrl")
-
 from tensordict.nn import AddStateIndependentNormalScale, NormalParamExtractor, TensorDictModule
+from torch import nn
 from torchrl.collectors import Collector
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from torchrl.envs import GymEnv, StepCounter, TransformedEnv

@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip("torchrl")
-
 from tensordict import TensorDict
 from tensordict.nn import AddStateIndependentNormalScale, NormalParamExtractor, TensorDictModule, TensorDictSequential
+from torch import nn
 from torchrl.data import Bounded
 from torchrl.modules import MLP, IndependentNormal, ProbabilisticActor, TanhModule, TanhNormal, ValueOperator
 from torchrl.objectives import A2CLoss, ClipPPOLoss, DDPGLoss, KLPENPPOLoss, PPOLoss, SACLoss, SoftUpdate, TD3Loss
