@@ -66,13 +66,20 @@ def refuse_transforms(buffer: Any, key: Key) -> None:
     Raises:
         GradlabError: it has a transform of that key.
     """
-    for transform in getattr(getattr(buffer, "_transform", None), "transforms", ()):
-        name = type(transform).__name__
-        if key in (getattr(transform, "in_keys", None) or ()) and name not in _HARMLESS:
-            raise GradlabError(
-                f"sampler: the buffer's {name} changes {key!r} when it is sampled; pass a sampler of your own, which "
-                "gives observations as the networks get them"
-            )
+    if name := changed_by(getattr(buffer, "_transform", None), key):
+        raise GradlabError(
+            f"sampler: the buffer's {name} changes {key!r} when it is sampled; pass a sampler of your own, which gives "
+            "observations as the networks get them"
+        )
+
+
+def changed_by(transform: Any, key: Key) -> str | None:
+    """The name of the first of the transforms that reads or writes ``key`` and does more than change its type."""
+    for one in getattr(transform, "transforms", [transform]):
+        keys = (*(getattr(one, "in_keys", None) or ()), *(getattr(one, "out_keys", None) or ()))
+        if key in keys and type(one).__name__ not in _HARMLESS:
+            return type(one).__name__
+    return None
 
 
 def _entry(held: Any, key: Key) -> Tensor:

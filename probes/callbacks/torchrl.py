@@ -26,7 +26,7 @@ import torch
 import gradlab
 from gradlab.adapters.torchrl import LIBRARY, loss_of, observation_key, recognises
 from gradlab.adapters.torchrl_networks import Key
-from gradlab.adapters.torchrl_replay import refuse_transforms, stored_observations
+from gradlab.adapters.torchrl_replay import changed_by, refuse_transforms, stored_observations
 from gradlab.adapters.torchrl_rollout import rollout_of
 from probes.monitor import Monitor
 from probes.source import Sampler, Source
@@ -55,6 +55,7 @@ def source(model: Any, environment: str = "") -> Source:
         # On policy, rollout_hook brings what is measured; after an update it would be another policy's.
         optimizer=_optimizer(trainer, loss) if trainer is not None and off_policy else None,
         clock=None if trainer is None else lambda: int(trainer.collected_frames),
+        apart="" if trainer is None else _apart(trainer, observation_key(loss)),
         environment=environment,
         algorithm=agent.algorithm,
         library=LIBRARY,
@@ -128,6 +129,13 @@ def _optimizers(trainer: Any) -> Iterator[torch.optim.Optimizer]:
         for value in vars(holder).values() if holder is not None else ():
             if isinstance(value, torch.optim.Optimizer):
                 yield value
+
+
+def _apart(trainer: Any, key: Key) -> str:
+    """Why observations of the environment by its name are not what the networks get; empty where they are."""
+    transform = getattr(getattr(trainer.collector, "env", None), "transform", None)
+    name = changed_by(transform, key)
+    return f"the environment's {name} changes its observations" if name else ""
 
 
 def _buffer(trainer: Any) -> Any:

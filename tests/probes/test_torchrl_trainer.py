@@ -8,7 +8,7 @@ from tensordict.nn import AddStateIndependentNormalScale, NormalParamExtractor, 
 from torch import nn
 from torchrl.collectors import Collector
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
-from torchrl.envs import GymEnv, StepCounter, TransformedEnv
+from torchrl.envs import GymEnv, ObservationNorm, StepCounter, TransformedEnv
 from torchrl.modules import MLP, IndependentNormal, ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import ClipPPOLoss, SACLoss, SoftUpdate
 from torchrl.objectives.value import GAE
@@ -149,6 +149,16 @@ def test_the_optimizer_is_the_actors(tmp_path):
     trainer._modules.clear()
     with probes.attach(trainer, tmp_path / "run.db", probes=[]):
         assert (len(critics._optimizer_step_post_hooks), len(own._optimizer_step_post_hooks)) == (0, 1)
+
+
+def test_a_simulator_is_left_out_where_the_environment_changes_observations(tmp_path):
+    wanted = [probes.Simulator("Pendulum-v1")]
+    trainer = sac_trainer()
+    with probes.attach(trainer, tmp_path / "run.db", probes=wanted) as monitor:
+        assert monitor.left_out == {}
+    trainer.collector.env.append_transform(ObservationNorm(loc=0.0, scale=2.0, in_keys=["observation"]))
+    with probes.attach(trainer, tmp_path / "run.db", probes=wanted) as monitor:
+        assert "the environment's ObservationNorm changes its observations" in monitor.left_out["simulator"]
 
 
 def test_a_loss_that_is_not_supported_is_refused_in_one_line(tmp_path):
