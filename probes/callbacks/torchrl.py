@@ -55,6 +55,7 @@ def source(model: Any, environment: str = "") -> Source:
         # On policy, rollout_hook brings what is measured; after an update it would be another policy's.
         optimizer=_optimizer(trainer, loss) if trainer is not None and off_policy else None,
         clock=None if trainer is None else lambda: int(trainer.collected_frames),
+        logger=None if trainer is None or trainer.logger is None else lambda: trainer.logger,
         apart="" if trainer is None else _apart(trainer, observation_key(loss)),
         environment=environment,
         algorithm=agent.algorithm,

@@ -151,6 +151,24 @@ def test_the_optimizer_is_the_actors(tmp_path):
         assert (len(critics._optimizer_step_post_hooks), len(own._optimizer_step_post_hooks)) == (0, 1)
 
 
+def test_the_trainers_logger_gets_the_numbers(tmp_path):
+    class Logger:
+        def __init__(self):
+            self.written = []
+
+        def log_scalar(self, name, value, step=None):
+            self.written.append((name, step))
+
+    trainer = sac_trainer()
+    trainer.logger = Logger()
+    with probes.attach(
+        trainer, tmp_path / "run.db", probes=[probes.Gradient(every=200, states=16, draws=4)], budget=None, mirror=True
+    ):
+        trainer.train()
+    steps = {step for name, step in trainer.logger.written if name.startswith("gradlab/gradient/")}
+    assert steps == {32, 224}
+
+
 def test_a_simulator_is_left_out_where_the_environment_changes_observations(tmp_path):
     wanted = [probes.Simulator("Pendulum-v1")]
     trainer = sac_trainer()
