@@ -72,8 +72,8 @@ def mirror_of(target: Any, own_logger: Callable[[], Any] | None = None) -> Mirro
     """The mirror for a tool, told by what it can do; nothing is imported.
 
     Args:
-        target: a TensorBoard ``SummaryWriter``, a Weights & Biases run, a logger of Stable-Baselines3 or TorchRL, skrl's
-            writer, a function of (step, numbers by tag), True for the logger that the model has itself, or None.
+        target: a TensorBoard ``SummaryWriter``, a Weights & Biases run, a logger of Stable-Baselines3 or TorchRL, a
+            writer of skrl's, a function of (step, numbers by tag), True for the model's own logger, or None.
         own_logger: gives that logger.
 
     Raises:
