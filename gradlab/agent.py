@@ -70,7 +70,8 @@ class Agent:
         drop_quantiles: how many of the highest quantiles per critic ``truncated`` leaves out.
         value: V(s), ``obs [B, n] -> [B]`` or ``[B, 1]``, where the algorithm learns one (PPO, A2C, TRPO); a module, so
             that it can be copied.
-        entropy: coefficient α of the entropy bonus in the actor's objective.
+        entropy: coefficient α of the entropy bonus in the actor's objective, as it is now; of an α that training
+            learns, ``probes.attach`` takes a function that gives the agent anew.
         env_low: lower corner of the environment's action box; the critic's by default.
         env_high: upper corner, likewise.
         obs_size: length n of an observation, for a clear message when one does not fit; None to not check.
@@ -107,7 +108,7 @@ class Agent:
         quantiles: int | None = None,
         drop_quantiles: int = 0,
         value: StateValue | None = None,
-        entropy: float = 0.0,
+        entropy: float | Tensor = 0.0,
         env_low: Any = None,
         env_high: Any = None,
         obs_size: int | None = None,
@@ -129,7 +130,7 @@ class Agent:
         self.quantiles = quantiles
         self.drop_quantiles = drop_quantiles
         self.discount = _checked_discount(discount)
-        self.entropy = float(entropy)
+        self.entropy = float(entropy.detach() if isinstance(entropy, Tensor) else entropy)
         self.obs_size = obs_size
         self.algorithm = algorithm
         self.library = library

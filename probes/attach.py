@@ -56,10 +56,12 @@ def attach(
     (obs, act) are left out.
     For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``, or pass the actor's
     optimizer and a sampler, and call nothing: the monitor looks at the run after each of the optimizer's steps.
+    Where training replaces what the agent was told, such as a learned α, pass a function that gives the agent as it
+    is now: ``probes.attach(lambda: gradlab.Agent(..., entropy=alpha), ...)``. It is called at every measurement.
 
     Args:
         model: a live Stable-Baselines3 or sb3-contrib model, a TorchRL loss module or Trainer (see
-            ``probes.callbacks.torchrl``), or a ``gradlab.Agent``.
+            ``probes.callbacks.torchrl``), a ``gradlab.Agent``, or a function without arguments that gives one.
         store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
         probes: what to measure: probes, or functions (see ``FunctionProbe``); or "light", "standard" or "full", which
             ``probes.default_probes`` describes.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -49,10 +51,19 @@ def _door(model: Any, environment: str) -> tuple[type[Monitor], Source]:
         door = door_of(model)
         if door is not None:
             return door.MONITOR, door.source(model, environment)
+    view = _view(model)
+    agent = view()
+    return Monitor, Source(view=view, environment=environment, algorithm=agent.algorithm, library=agent.library)
+
+
+def _view(model: Any) -> Callable[[], Agent]:
+    """What gives the agent as it is now."""
+    # Not of everything that can be called: an actor given in place of an agent can, too.
+    if isinstance(model, FunctionType | MethodType | partial):
+        return lambda: gradlab.view(model())
     # view() says which libraries are known and names the generic door.
     agent = gradlab.view(model)
-    source = Source(view=lambda: agent, environment=environment, algorithm=agent.algorithm, library=agent.library)
-    return Monitor, source
+    return lambda: agent
 
 
 def _quietly(sampler: Sampler) -> Sampler:

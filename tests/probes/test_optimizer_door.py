@@ -150,6 +150,52 @@ def test_the_optimizer_is_saved_and_copied_without_the_monitor(tmp_path):
         assert set(optimizer.state_dict()) == {"state", "param_groups"}
 
 
+class Alpha(probes.Probe):
+    name = "alpha"
+
+    def measure(self, agent, obs, generator):
+        return Measurement({"alpha": Estimate(agent.entropy, 0.0, 1)})
+
+
+def test_an_agent_given_by_a_function_is_the_one_of_now(tmp_path):
+    agent, optimizer = made()
+    log_alpha = torch.zeros(1, requires_grad=True)
+    asked = []
+
+    def now():
+        asked.append(log_alpha.item())
+        return gradlab.Agent(
+            agent.actor, agent.critics, action_low=-torch.ones(2), action_high=torch.ones(2), entropy=log_alpha.exp()
+        )
+
+    store = tmp_path / "run.db"
+    chosen = [Alpha(every=2, states=4), Once(every=2, states=4)]
+    with probes.attach(now, store, probes=chosen, budget=None, optimizer=optimizer, sampler=sampler) as monitor:
+        for _ in range(4):
+            train(agent, optimizer, 1)
+            with torch.no_grad():
+                log_alpha -= 1
+    assert monitor.status.failed == {}
+    with open_store(store) as opened:
+        found = opened.scalars(probe="alpha")
+    # α as it was when the optimizer stepped, before the loop's own change that followed.
+    assert found.step.tolist() == [1, 2, 4]
+    np.testing.assert_allclose(found.value, np.exp([0.0, -1.0, -3.0]), rtol=1e-6)
+    # Twice when attached, and once at each step that measures, whatever the number of probes.
+    assert asked == [0.0, 0.0, 0.0, -1.0, -3.0]
+
+
+def test_a_function_that_gives_no_agent_is_refused(tmp_path):
+    with pytest.raises(GradlabError, match=r"view: builtins\.dict is no training object known here"):
+        probes.attach(lambda: {"actor": None}, tmp_path / "run.db")
+    assert not (tmp_path / "run.db").exists()
+
+
+def test_a_network_is_not_taken_for_such_a_function(tmp_path):
+    with pytest.raises(GradlabError, match=r"Linear is no training object known here"):
+        probes.attach(nn.Linear(3, 2), tmp_path / "run.db")
+
+
 def test_what_is_no_optimizer_is_refused(tmp_path):
     agent, _ = made()
     with pytest.raises(GradlabError, match="optimizer: 'adam'; give the actor's"):
