@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 #: Attributes that hold wall-clock time, or screens and logs, by name: they differ between any two runs.
-CLOCKS = frozenset({"_logger", "start_time", "t_start", "start_time_ns", "_last_log", "t", "episode_times"})
+CLOCKS = frozenset(
+    {"_logger", "start_time", "t_start", "start_time_ns", "_last_log", "t", "episode_times"}
+    | {"episode_start_time", "time_queue"}  # of gymnasium's RecordEpisodeStatistics
+)
 
 _PLAIN = (bool, int, float, str, bytes, complex, types.NoneType, np.generic)
 _MUJOCO = ("time", "qpos", "qvel", "act", "ctrl", "qacc_warmstart", "qfrc_applied", "xfrc_applied")
