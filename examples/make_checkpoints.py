@@ -1,18 +1,20 @@
-"""Train Stable-Baselines3 on MuJoCo tasks for some thousand steps and save the checkpoints that tests and docs read.
+"""Train for some thousand steps with Stable-Baselines3 and by our own scripts, and save what tests and docs read.
 
     python examples/make_checkpoints.py [FOLDER] [--only NAME …]
 
 On Reacher-v5 TD3 is saved at three steps of one run, DDPG and SAC at the end of theirs; TD3 on HalfCheetah-v5 is
 saved on its way, at some steps; SAC on InvertedPendulum-v5 at the end, TD3 at three steps; TD3 on Pendulum-v1 at six.
-TD3 on Reacher, HalfCheetah and Pendulum is also trained with SiLU, whose critics have second derivatives. Every run
-starts from its own seed, so that one can be made alone. Reacher takes about two minutes on one core, HalfCheetah about
-ten.
+TD3 on Reacher, HalfCheetah and Pendulum is also trained with SiLU, whose critics have second derivatives. The scripts
+of `examples/single_file` train on Pendulum-v1 and save as CleanRL's do. Every run starts from its own seed, so that one
+can be made alone. Reacher takes about two minutes on one core, HalfCheetah about ten.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
+import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -92,6 +94,9 @@ RUNS = (
     Run(TD3, "HalfCheetah-v5", (10_000, 50_000), activation=nn.SiLU, settings={"learning_starts": 5_000}),
 )
 
+#: Scripts of `examples/single_file`, each with its steps.
+SCRIPTS = {"ddpg": 4_000, "td3": 7_000, "sac": 4_000, "ppo": 32_000}
+
 README = """# Checkpoints
 
 Real, short Stable-Baselines3 runs, made by `python examples/make_checkpoints.py tests/checkpoints`
@@ -104,6 +109,13 @@ over {evaluated} episodes without exploration, ± its standard error.
 | file | algorithm | task | environment steps | seed | settings | return |
 |---|---|---|---|---|---|---|
 {rows}
+
+Runs of `examples/single_file`, in the files of CleanRL's scripts; the return is that of the last {evaluated} episodes
+of training, with exploration.
+
+| file | algorithm | task | environment steps | seed | return |
+|---|---|---|---|---|---|
+{scripts}
 """
 
 
@@ -141,6 +153,33 @@ def returned(run: Run, path: Path) -> str:
     return f"{np.mean(returns):.1f} ± {np.std(returns, ddof=1) / EVALUATED**0.5:.1f}"
 
 
+def script_file(name: str) -> str:
+    """The file that a script's run is saved in."""
+    return f"cleanrl_{name}_pendulum_{SCRIPTS[name]}.cleanrl_model"
+
+
+def train_script(name: str, folder: Path) -> str:
+    """Run a script, and give its row of the README."""
+    sys.path.insert(0, str(Path(__file__).parent / "single_file"))
+    script = importlib.import_module(name)
+    path = folder / script_file(name)
+    args = script.Args(total_timesteps=SCRIPTS[name], gradlab=False, save=str(path))
+    last = script.train(args).returns[-EVALUATED:]
+    mean = f"{np.mean(last):.1f} ± {np.std(last, ddof=1) / len(last) ** 0.5:.1f}"
+    return f"| `{path.name}` | {name.upper()} | {args.env_id} | {SCRIPTS[name]:,} | {args.seed} | {mean} |"
+
+
+def kept_rows(folder: Path, made: Sequence[str]) -> list[str]:
+    """The rows of the scripts' files: those made now, and of others that are there the rows of the present README."""
+    readme = folder / "README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines() if readme.exists() else []
+    rows = []
+    for name in SCRIPTS:
+        start = f"| `{script_file(name)}` |"
+        rows += [line for line in [*made, *lines] if line.startswith(start)][:1]
+    return rows
+
+
 def main(folder: Path, only: Sequence[str] = ()) -> None:
     """Train the runs (those named in `only`, or all), save their checkpoints, and write the README of all there are."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +188,7 @@ def main(folder: Path, only: Sequence[str] = ()) -> None:
         if not only or run.name in only:
             run.learner().learn(max(run.steps), callback=SaveAt(folder, run))
             print(f"{run.name}: saved at {', '.join(map(str, run.steps))}")
+    scripts = kept_rows(folder, [train_script(name, folder) for name in SCRIPTS if not only or name in only])
     rows = [
         f"| `{run.file(step)}` | {run.algorithm.__name__} | {run.environment} | {step:,} | {run.seed} "
         f"| {run.named_settings()} "
@@ -159,13 +199,15 @@ def main(folder: Path, only: Sequence[str] = ()) -> None:
     ]
     packages = ("stable-baselines3", "torch", "gymnasium", "mujoco", "numpy")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    text = README.format(versions=versions, evaluated=EVALUATED, rows="\n".join(rows))
+    text = README.format(versions=versions, evaluated=EVALUATED, rows="\n".join(rows), scripts="\n".join(scripts))
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("checkpoints"))
-    parser.add_argument("--only", nargs="+", default=(), choices=[run.name for run in RUNS], metavar="NAME")
+    parser.add_argument(
+        "--only", nargs="+", default=(), choices=[*(run.name for run in RUNS), *SCRIPTS], metavar="NAME"
+    )
     arguments = parser.parse_args()
     main(arguments.folder, arguments.only)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from gradlab.adapters import skrl_saved, stable_baselines3_zip, torchrl_saved
+from gradlab.adapters import cleanrl_saved, skrl_saved, stable_baselines3_zip, torchrl_saved
 from gradlab.adapters.damage import DAMAGE
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
@@ -35,7 +35,7 @@ class Reader(Protocol):
 
 
 #: Those known, in the order they are asked; Stable-Baselines3's zips are told by their members.
-READERS: tuple[Reader, ...] = (skrl_saved, torchrl_saved)
+READERS: tuple[Reader, ...] = (skrl_saved, torchrl_saved, cleanrl_saved)
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ def _torch_content(path: Path, where: str) -> Any:
 
 
 def _step_in(name: str) -> int | None:
-    """The last number in a file's name, None where there is none.
+    """The last number in a file's name that is not part of an algorithm's name or a task's version; None without one.
 
     Example:
-        >>> _step_in("agent_5000"), _step_in("best_agent")
-        (5000, None)
+        >>> _step_in("agent_5000"), _step_in("td3_Hopper-v4"), _step_in("best_agent")
+        (5000, None, None)
     """
-    found = re.findall(r"\d+", name)
+    found = re.findall(r"(?<!td)(?<!-v)\d+", name, flags=re.IGNORECASE)
     return int(found[-1]) if found else None
