@@ -21,10 +21,13 @@ from gradlab.critics import (
     refuse_wrong_length,
 )
 from gradlab.errors import GradlabError
+from gradlab.modules import COARSE, copied, owner, refuse_unready, uncompiled
 from gradlab.objective import Objective
 from gradlab.policies import Deterministic, Policy
 
 Head = Callable[[Any, Tensor], Tensor]
+
+_OTHER = ("actor", "target critic or value")
 
 #: Rows a network is evaluated on at a time: activations of a 256-wide layer then stay near 16 MB.
 _ROWS = 16_384
@@ -54,7 +57,8 @@ class Agent:
 
     Args:
         actor: module that owns the policy's parameters; ``head(actor, obs)`` gives the head [B, m]. By default
-            the head is what the actor returns.
+            the head is what the actor returns. Of a compiled one, and of compiled critics, the module is taken that
+            was compiled.
         critics: callables ``(obs [B, n], act [B, p]) -> [B]`` or ``[B, 1]``; modules, so that they can be copied.
             Critics of quantiles give ``[B, quantiles]``, and only where ``quantiles`` says so.
         action_low: lower corner of the action box in the critic's coordinates, [p] or a number per coordinate.
@@ -120,10 +124,12 @@ class Agent:
         if value is not None and not callable(value):
             raise GradlabError(f"value: {shown(value)}; expected a callable obs -> V(s), or None")
         check_reduction(reduction, quantiles, drop_quantiles)
-        self.actor = actor
-        self.critics = tuple(critics)
-        self.target_critics = tuple(target_critics)
-        self.value = value
+        self.actor = uncompiled(actor)
+        self.critics = tuple(uncompiled(critic) for critic in critics)
+        self.target_critics = tuple(uncompiled(critic) for critic in target_critics)
+        self.value = uncompiled(value)
+        for number, part in enumerate(self.parts):
+            refuse_unready(f"critic {number - 1}" if 0 < number <= len(self.critics) else _OTHER[number > 0], part)
         self.policy = policy or Deterministic()
         self._head = head
         self.reduction: Reduction = reduction
@@ -199,20 +205,43 @@ class Agent:
         """
         other = copy.copy(self)
         parts = (self.actor, self.critics, self.target_critics, self.value)
-        # One deepcopy, so that modules shared between actor and critics stay shared.
-        other.actor, other.critics, other.target_critics, other.value = copy.deepcopy(parts)
-        for part in other.parts:
-            # A critic may be a method of a module, which deepcopy has copied along with it.
-            module = getattr(part, "__self__", part)
-            if isinstance(module, nn.Module):
-                for parameter in module.parameters():
-                    parameter.grad = None
-                if double:
-                    module.double()
+        other.actor, other.critics, other.target_critics, other.value = copied(parts)
+        for module in other._modules():
+            for parameter in module.parameters():
+                parameter.grad = None
+            if double:
+                module.double()
         if double:
-            for name in ("action_low", "action_high", "env_low", "env_high"):
-                setattr(other, name, getattr(self, name).double())
+            other._box_in(torch.float64)
         return other
+
+    @property
+    def coarse(self) -> torch.dtype | None:
+        """The half precision that networks of it are in, wholly or in part; None where none is."""
+        found = (parameter.dtype for module in self._modules() for parameter in module.parameters())
+        return next((dtype for dtype in found if dtype in COARSE), None)
+
+    def single(self) -> Agent:
+        """Itself, or where networks are in half precision a copy with those in float32.
+
+        The weights are the same numbers; what goes is the rounding of what is computed with them.
+        """
+        if self.coarse is None:
+            return self
+        other = self.snapshot()
+        for module in other._modules():
+            if any(parameter.dtype in COARSE for parameter in module.parameters()):
+                module.float()
+        other._box_in(other.dtype)
+        return other
+
+    def _modules(self) -> list[nn.Module]:
+        # A critic may be a method of a module.
+        return [module for part in self.parts if (module := owner(part)) is not None]
+
+    def _box_in(self, dtype: torch.dtype) -> None:
+        for name in ("action_low", "action_high", "env_low", "env_high"):
+            setattr(self, name, getattr(self, name).to(dtype))
 
     # What it computes --------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.errors import GradlabError
+from gradlab.modules import owner, uncompiled
 
 Critic = Callable[[Tensor, Tensor], Tensor]
 StateValue = Callable[[Tensor], Tensor]
@@ -32,7 +33,7 @@ def evaluate(critic: Critic, name: str, obs: Tensor, act: Tensor, quantiles: int
     """
     try:
         # What torch.compile makes cannot be differentiated twice, and some of it gives zeros instead of an error.
-        values: Any = getattr(critic, "_orig_mod", critic)(obs, act)
+        values: Any = uncompiled(critic)(*_in_its_dtype(critic, obs, act))
     except RuntimeError as error:
         n, p = obs.shape[-1], act.shape[-1]
         module = getattr(critic, "__self__", critic)
@@ -65,7 +66,7 @@ def evaluate_state_value(value: StateValue, obs: Tensor) -> Tensor:
         tensor([2., 2., 2.])
     """
     try:
-        values: Any = value(obs)
+        values: Any = uncompiled(value)(*_in_its_dtype(value, obs))
     except RuntimeError as error:
         refuse_wrong_length(error, "value", getattr(value, "__self__", value), obs.shape[-1], (obs.shape[-1],))
         raise
@@ -76,6 +77,13 @@ def evaluate_state_value(value: StateValue, obs: Tensor) -> Tensor:
         f"value: returned {found} for {len(obs)} rows, not [{len(obs)}] or [{len(obs)}, 1]; wrap it so that it gives "
         "one number a row"
     )
+
+
+def _in_its_dtype(network: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Inputs in the floating type of the network's first parameter, which may be another than the actor's."""
+    module = owner(network)
+    dtype = None if module is None else next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
+    return inputs if dtype is None else tuple(x.to(dtype) for x in inputs)
 
 
 def reduce(values: Tensor, reduction: Reduction, quantiles: int | None, dropped: int) -> Tensor:
