@@ -13,6 +13,9 @@ from gradlab.agent import Agent
 
 _Measured = TypeVar("_Measured")
 
+#: Layers that do another thing while training.
+_TWOFOLD = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+
 
 def in_evaluation(measured: _Measured) -> _Measured:
     """An agent, a module or a method of either in evaluation mode: itself where it is so already, else a copy.
@@ -37,6 +40,18 @@ def in_evaluation(measured: _Measured) -> _Measured:
         module.eval()
     found: _Measured = copied
     return found
+
+
+def mode_notes(agent: Agent) -> tuple[str, ...]:
+    """What a person should know where training goes through other layers than evaluation does: a line, or none.
+
+    Example:
+        >>> mode_notes(Agent(nn.Sequential(nn.Linear(1, 1), nn.Dropout()), [], [-1.0], [1.0]))
+        ('measured in evaluation mode; while training these act otherwise: Dropout',)
+    """
+    layers = (layer for module in _networks(agent) for layer in module.modules() if layer.training)
+    found = sorted({type(layer).__name__ for layer in layers if isinstance(layer, _TWOFOLD)})
+    return (f"measured in evaluation mode; while training these act otherwise: {', '.join(found)}",) if found else ()
 
 
 def _networks(measured: Any) -> Iterator[nn.Module]:

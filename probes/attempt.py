@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
 
     Args:
         probe: what to measure.
-        agent: a snapshot.
+        agent: a snapshot; networks in half precision are measured in float32, which the measurement notes.
         obs: observations [states, n] as the run has them, or the ``Rollout`` of a ``RolloutProbe``; None for a probe
             that finds its own states.
         generator: the probe's only source of randomness.
@@ -55,6 +55,9 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     started = time.perf_counter()
     status: MeasurementStatus
     try:
+        coarse = agent.coarse if isinstance(agent, Agent) else None
+        if coarse is not None:
+            agent = agent.single()
         if isinstance(probe, RolloutProbe) and isinstance(obs, Rollout):
             measurement = probe.measure_rollout(agent, obs, generator)
         else:
@@ -67,6 +70,9 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     except Exception as error:  # noqa: BLE001 - isolation: whatever a probe raises is recorded, not passed on
         status, message = "failed", f"{type(error).__name__}: {_first_line(error)}"
     else:
+        if coarse is not None:
+            note = f"networks are in {coarse}; measured with the same weights in float32"
+            measurement = replace(measurement, notes=(*measurement.notes, note))
         return Attempt("ok", time.perf_counter() - started, measurement)
     return Attempt(status, time.perf_counter() - started, message=message)
 

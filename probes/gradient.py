@@ -11,6 +11,7 @@ from gradlab.agent import Agent
 from gradlab.error import GradientError, gradient_error
 from gradlab.estimate import Estimate
 from gradlab.estimators import Estimator, default_estimators
+from gradlab.evaluation_mode import in_evaluation, mode_notes
 from gradlab.measurement import Measurement
 from gradlab.references import CriticReference
 from gradlab.references.base import ReferenceCotangent
@@ -55,11 +56,14 @@ class Gradient(Probe):
         self._estimators = estimators
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
-        """One GradientError an estimator, as scalars ``estimator/metric``."""
+        """One GradientError an estimator, as scalars ``estimator/metric``, in evaluation mode."""
+        notes = mode_notes(agent)
+        agent = in_evaluation(agent)
         reference = CriticReference().cotangent(agent, obs)
         estimators = self._estimators or default_estimators(agent)
         errors = estimator_errors(agent, obs, reference, estimators, self.draws, generator)
-        return Measurement({name: value for estimator, error in errors for name, value in named(estimator, error)})
+        scalars = {name: value for estimator, error in errors for name, value in named(estimator, error)}
+        return Measurement(scalars, notes=notes)
 
 
 def estimator_errors(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from gradlab.agent import Agent
 from gradlab.measurement import Measurement
@@ -98,7 +99,9 @@ class Monitor:
         self._background = Background(hello) if any(slot.background for slot in self._slots) else None
         self._updates = 0
         optimizer = self._source.optimizer
-        self._hook = None if optimizer is None else optimizer.register_step_post_hook(self._updated)
+        # A compiled function that steps the optimizer leaves its compiled code to call the hook.
+        hook = torch.compiler.disable(self._updated)
+        self._hook = None if optimizer is None else optimizer.register_step_post_hook(hook)
 
     # The training loop's side -------------------------------------------------------------------------------
 

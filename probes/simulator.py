@@ -10,6 +10,7 @@ from torch import Tensor
 from gradlab import simulation
 from gradlab.agent import Agent
 from gradlab.estimators import Deterministic, default_estimators
+from gradlab.evaluation_mode import in_evaluation, mode_notes
 from gradlab.measurement import Measurement
 from gradlab.references import SimulatorReference
 from gradlab.references.base import ReferenceCotangent
@@ -71,13 +72,16 @@ class Simulator(Probe):
         return super().refusal(agent)
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
-        """Scalars ``estimator/metric``, and ``deterministic/wrong_direction``."""
+        """Scalars ``estimator/metric``, and ``deterministic/wrong_direction``, in evaluation mode."""
+        notes = mode_notes(agent)
+        agent = in_evaluation(agent)
         simulator = _reference(self.environment, self.horizon, self.seconds, self.threads)
         seed = int(torch.randint(2**31, (1,), generator=generator))
         visited = simulator.simulator.visit(agent, self.states, seed=seed, episodes=self.episodes)
         reference = simulator.cotangent(agent, visited)
         closed = int((~reference.valid).sum())
-        notes = (f"{closed} of {len(reference.valid)} states left out: {_reasons(reference)}",) if closed else ()
+        if closed:
+            notes = (*notes, f"{closed} of {len(reference.valid)} states left out: {_reasons(reference)}")
         if not bool(reference.valid.any()):
             raise GateClosedError(
                 f"simulator reference on {self.environment}: no state passed its gate; {_reasons(reference)}"
