@@ -221,6 +221,7 @@ def trained(how, attach):
     return digest(actor=actor, critic=critic, optimizers=optimizers, scaler=scaler.state_dict(), drawn=torch.rand(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["autocast", "compiled update", "compiled networks"])
 def test_a_loop_is_measured_and_stays_what_it_was(how, tmp_path):
     monitors = []
