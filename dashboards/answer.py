@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 
 from dashboards import series as data
-from dashboards.series import Series
-from dashboards.words import CURVATURE, LANDSCAPE, METRICS, WRONG_DIRECTION, counted, estimator_label
+from dashboards.own import has_figure
+from dashboards.rollout_answer import rollout_answer
+from dashboards.said import Answer, Verdict, interval, percent
+from dashboards.series import Series, last
+from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY, WRONG_DIRECTION, counted, estimator_label
 
-Verdict = Literal["good", "doubtful", "bad", "unknown"]
 #: Shares of states pointing the wrong way from which the answer is doubtful, and bad.
 _DOUBTFUL, _BAD = 0.1, 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the measurements say, for somebody who reads one line.
-
-    Attributes:
-        text: one or two sentences.
-        verdict: how bad it is.
-    """
-
-    text: str
-    verdict: Verdict
+#: Of on-policy runs: label, number and how it is printed.
+_ROLLOUT_TILES = [
+    ("SNR of a rollout", "score-function/snr", "number"),
+    ("noise scale, steps", "score-function/noise_scale", "steps"),
+    ("explained variance", "value/explained_variance", "share"),
+    ("RMSE of V", "value/rmse", "number"),
+    ("entropy, nats", "policy/entropy", "number"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +54,9 @@ def answer(series: data.SeriesSet) -> Answer:
     """
     if not any(len(one) for one in series.values()):
         return Answer("Waiting for the first measurement.", "unknown")
+    rollout = rollout_answer(series)
+    if not _of_critics(series):
+        return rollout or _of_others(series)
     wrong = last(data.select(series, "simulator", "deterministic/wrong_direction"))
     parts, verdict = [], "unknown"
     if wrong is not None:
@@ -71,11 +68,16 @@ def answer(series: data.SeriesSet) -> Answer:
     else:
         parts.append("No simulator measurement yet: whether the critic points the right way is not known.")
     parts += _least_error(series)
+    parts += [rollout.text] if rollout is not None else []
     return Answer(" ".join(parts), verdict)
 
 
 def tiles(series: data.SeriesSet) -> list[Tile]:
-    """The numbers to see at a glance, whatever was measured."""
+    """The numbers to see at a glance; none where gradlab's own probes measured nothing but others did."""
+    measured = {key.probe for key, one in series.items() if len(one)}
+    if not _of_critics(series) and measured:
+        found = _ROLLOUT_TILES if "on-policy" in measured else []
+        return [_tile(label, series, "on-policy", name, kind, ON_POLICY[name].meaning) for label, name, kind in found]
     found = [
         ("wrong direction", "simulator", "deterministic/wrong_direction", "share", WRONG_DIRECTION),
         ("cosine with the simulator", "simulator", "deterministic/cosine", "cosine", METRICS["cosine"]),
@@ -86,12 +88,16 @@ def tiles(series: data.SeriesSet) -> list[Tile]:
     return [_tile(label, series, probe, name, kind, word.meaning) for label, probe, name, kind, word in found]
 
 
-def last(series: Series | None) -> Series | None:
-    """The newest finite point as a series of one; None when there is none."""
-    if series is None:
-        return None
-    finite = np.flatnonzero(np.isfinite(series.value))
-    return series.pick(finite[-1:]) if len(finite) else None
+def _of_critics(series: data.SeriesSet) -> bool:
+    """Whether one of gradlab's probes that need a critic of (obs, act) has measured a number."""
+    measured = {key.probe for key, one in series.items() if len(one)} - {"on-policy"}
+    return any(has_figure(series, probe) for probe in measured)
+
+
+def _of_others(series: data.SeriesSet) -> Answer:
+    names = sorted({key.probe for key, one in series.items() if len(one)})
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return Answer(f"The only numbers of this run are those of {listed}: they are below, without a verdict.", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,7 @@ def printed_cosine(point: Series, form: str = ".3g") -> str:
     """A cosine for people: at most 1 (at least −1) where its interval holds 1, which it cannot pass.
 
     Example:
+        >>> import numpy as np
         >>> one = np.ones(1)
         >>> point = Series(one, 1.013 * one, 0.02 * one, 0.97 * one, 1.05 * one, 32 * one)
         >>> printed_cosine(point, ".2f")
@@ -187,42 +194,23 @@ def _share(point: Series) -> str:
 
 
 def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, meaning: str) -> Tile:
-    point = last(data.select(series, probe, name))
+    whole = data.select(series, probe, name)
+    point = last(whole)
     if point is None:
-        return Tile(label, "—", "", "not measured yet", meaning)
+        return Tile(label, "—", "", "not resolved yet" if whole is not None else "not measured yet", meaning)
     value, low, high = (float(column[0]) for column in (point.value, point.low, point.high))
     detail = f"n = {counted(point, probe)} · step {int(point.step[0]):,}"
     raw = ""
     if kind == "share":
-        text, ends = f"{_percent(value)} %", (_percent(low), f"{_percent(high)} %")
+        text, ends = f"{percent(value)} %", (percent(low), f"{percent(high)} %")
+    elif kind == "steps":
+        # A number of steps cannot be negative: an end that is says nothing.
+        low = low if low > 0 else -math.inf
+        text, ends = f"{value:,.0f}", (f"{low:,.0f}", f"{high:,.0f}")
     else:
         text, ends = f"{value:.3g}", (f"{low:.3g}", f"{high:.3g}")
     if kind == "cosine":
         text, raw = printed_cosine(point), f"estimate {value:.4g}, interval {low:.3g} to {high:.3g}"
         ends = (ends[0] if low >= -1 else "-1.00", ends[1] if high <= 1 else "1.00")
-    text, interval, raw = (part.replace("-", "−") for part in (text, _interval(low, high, *ends), raw))
-    return Tile(label, text, interval, detail, meaning, raw)
-
-
-def _percent(share: float) -> str:
-    """A share in per cent: whole ones, and tenths below one.
-
-    Example:
-        >>> _percent(0.315), _percent(0.004), _percent(0.0)
-        ('32', '0.4', '0')
-    """
-    return f"{100 * share:.1f}" if 0 < share < 0.01 else f"{100 * share:.0f}"
-
-
-def _interval(low: float, high: float, low_text: str, high_text: str) -> str:
-    """An interval in words; either end may be missing.
-
-    Example:
-        >>> _interval(0.5, math.inf, "0.5", ""), _interval(math.nan, math.nan, "", "")
-        ('at least 0.5', 'no interval')
-    """
-    if math.isfinite(low) and math.isfinite(high):
-        return f"{low_text} to {high_text}"
-    if math.isfinite(low):
-        return f"at least {low_text}"
-    return f"at most {high_text}" if math.isfinite(high) else "no interval"
+    text, between, raw = (part.replace("-", "−") for part in (text, interval(low, high, *ends), raw))
+    return Tile(label, text, between, detail, meaning, raw)

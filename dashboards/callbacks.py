@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,9 +11,10 @@ from dash.exceptions import PreventUpdate
 
 from dashboards import figures, parts
 from dashboards.answer import answer, tiles
-from dashboards.increment import increment
+from dashboards.other_probes import register_others
 from dashboards.records import Records, View
-from dashboards.style import Theme
+from dashboards.run_cards import register_cards
+from dashboards.showing import absent_of, digest, last_of, run_of, show, theme_of
 from gradlab.store import RunInfo
 
 
@@ -35,16 +35,16 @@ def register(app: Dash, records: Records) -> None:
         State("gradient-shown", "data"),
     )
     def gradient(token: Any, theme: Any, metrics: list[str], probe: str, shown: Any) -> tuple[Any, Any]:
-        run = _run_of(token)
-        key = [run, _last(records, run, probe), metrics, probe, theme]
-        return _show(
+        run = run_of(token)
+        key = [run, last_of(records, run, probe), metrics, probe, theme]
+        return show(
             shown,
             key,
             lambda: figures.gradient_error(
                 records.series(run),
                 metrics,
                 probe,
-                _theme(theme),
+                theme_of(theme),
                 f"gradient {run} {probe} {metrics}",
                 absent=absent_of(records, run, probe),
             ),
@@ -53,6 +53,10 @@ def register(app: Dash, records: Records) -> None:
     _over_training(app, records, "wrong", "simulator", figures.wrong_direction)
     _over_training(app, records, "landscape", "landscape", figures.landscape)
     _over_training(app, records, "curvature", "curvature", figures.curvature)
+    _over_training(app, records, "rollout-gradient", "on-policy", figures.rollout_gradient)
+    _over_training(app, records, "rollout-value", "on-policy", figures.rollout_value)
+    register_others(app, records)
+    register_cards(app, records)
 
 
 def _clientside(app: Dash) -> None:
@@ -88,7 +92,7 @@ def _pulse(app: Dash, records: Records) -> None:
         view, now = records.view(), parts.now()
         run = chosen_run(view, chosen)
         content = contents(records, view, run, now)
-        marks = {name: _digest(facts) for name, (facts, _) in content.items()}
+        marks = {name: digest(facts) for name, (facts, _) in content.items()}
         seen = seen or {}
         made = [content[name][1]() if marks[name] != seen.get(name) else no_update for name in names]
         fresh = token_of(records, run)
@@ -151,10 +155,10 @@ def _over_training(app: Dash, records: Records, name: str, probe: str, figure: C
         State(f"{name}-shown", "data"),
     )
     def update(token: Any, theme: Any, shown: Any) -> tuple[Any, Any]:
-        run = _run_of(token)
-        key = [run, _last(records, run, probe), theme]
-        missing = {"absent": absent_of(records, run, probe)} if probe == "simulator" else {}
-        return _show(shown, key, lambda: figure(records.series(run), _theme(theme), f"{name} {run}", **missing))
+        run = run_of(token)
+        key = [run, last_of(records, run, probe), theme]
+        missing = {"absent": absent_of(records, run, probe)} if name in ("wrong", "rollout-gradient") else {}
+        return show(shown, key, lambda: figure(records.series(run), theme_of(theme), f"{name} {run}", **missing))
 
 
 def _slider(app: Dash, records: Records) -> None:
@@ -177,7 +181,7 @@ def _slider(app: Dash, records: Records) -> None:
     def extend(
         token: Any, follow: bool, value: int, top: int, critics: Any, critic: str, states: Any, state: str
     ) -> tuple[Any, ...]:
-        fields = records.fields(_run_of(token))
+        fields = records.fields(run_of(token))
         newest = max(0, len(fields) - 1)
         moved = newest if follow else min(value or 0, newest)
         critic_choices, state_choices = choices(records, fields[moved][1]) if fields else (critics, states)
@@ -222,17 +226,17 @@ def _field(app: Dash, records: Records) -> None:
         State("field-shown", "data"),
     )
     def picture(value: int, critic: str, state: str, token: Any, theme: Any, shown: Any) -> tuple[Any, ...]:
-        run = _run_of(token)
+        run = run_of(token)
         fields = records.fields(run)
         at = min(max(value or 0, 0), len(fields) - 1)
         step, measurement_id = fields[at] if fields else (0, 0)
         critic_number, state_number = int(critic or 0), int(state or 0)
         key = [run, measurement_id, critic_number, state_number, theme]
         arrays = records.arrays(measurement_id) if fields else {}
-        graph, seen = _show(
+        graph, seen = show(
             shown,
             key,
-            lambda: figures.field(arrays, state_number, critic_number, _theme(theme), f"field {run}"),
+            lambda: figures.field(arrays, state_number, critic_number, theme_of(theme), f"field {run}"),
         )
         text = f"step {step:,}  ({at + 1} of {len(fields)})" if fields else ""
         return graph, seen, text, state_text(arrays, state_number)
@@ -250,39 +254,3 @@ def state_text(arrays: Any, state: int) -> str:
     numbers = arrays["obs"].isel(state=state).values.tolist()
     shown = ", ".join(f"{number:.3g}" for number in numbers[:10])
     return f"state {state + 1}: s = ({shown}{', …' if len(numbers) > 10 else ''})"
-
-
-def _show(shown: Any, key: list[Any], make: Callable[[], go.Figure]) -> tuple[Any, Any]:
-    """The figure, or what changed in it; nothing at all when what is on screen is what would be drawn."""
-    digest = _digest(key)
-    # The last of the key is the colour scheme, which the browser says a moment after its first question.
-    if key[-1] is None or (shown and shown["key"] == digest):
-        return no_update, no_update
-    change, form = increment(make(), shown["form"] if shown else None)
-    return change, {"key": digest, "form": form}
-
-
-def _theme(value: Any) -> Theme:
-    return "dark" if value == "dark" else "light"
-
-
-def _run_of(token: Any) -> int | None:
-    return token["run"] if token else None
-
-
-def _last(records: Records, run: int | None, probe: str) -> Any:
-    summary = records.run(run).probes.get(probe)
-    return (records.epoch, summary.last if summary is not None else 0)
-
-
-def absent_of(records: Records, run: int | None, probe: str) -> list[tuple[int, str]]:
-    """Step and reason of the measurements that a figure of this probe has to show as absent."""
-    summary = records.run(run).probes.get(probe)
-    if summary is None:
-        return []
-    # Where there is nothing to draw, what was left out for the budget or a busy process is the reason as well.
-    return list(summary.absent) or ([summary.skip] if summary.skip and not summary.ok else [])
-
-
-def _digest(facts: Any) -> str:
-    return blake2b(repr(facts).encode(), digest_size=9).hexdigest()

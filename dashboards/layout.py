@@ -8,7 +8,9 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dashboards.style import FONT, GRAPH_CONFIG
+from dashboards.cards import card, graph
+from dashboards.own import CARDS
+from dashboards.style import FONT
 from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES
 
 
@@ -33,7 +35,9 @@ def page(store: str, refresh: float) -> Any:
                 dcc.Store(id="seen", data={}),
                 dcc.Store(id="token", data=None),
                 dcc.Store(id="scheme", data=None),
-                *[dcc.Store(id=f"{name}-shown") for name in ("gradient", "wrong", "field", "curvature", "landscape")],
+                # How many panels there is room for beside each other, which the browser says.
+                dcc.Store(id="room", data=None),
+                *[dcc.Store(id=f"{name}-shown") for name in (*CARDS, "others", "cards", "cost")],
                 _header(store),
                 dmc.AppShellNavbar(
                     dmc.ScrollArea(
@@ -132,21 +136,47 @@ def _main() -> Any:
                 [
                     card(
                         "Critic against the simulator",
-                        _graph("wrong", 300),
+                        graph("wrong", 300),
                         about="Share of states where the critic's action gradient points the wrong way.",
+                        name="wrong",
                     ),
                     card(
                         "Landscape",
-                        _graph("landscape", 300),
+                        graph("landscape", 300),
                         about="Local optima of Q(s, ·), and the actor's distance.",
+                        name="landscape",
                     ),
                     card(
                         "Curvature",
-                        _graph("curvature", 300),
+                        graph("curvature", 300),
                         about="M/μ bounds how fast the best action moves.",
+                        name="curvature",
                     ),
                 ],
                 className="triple",
+            ),
+            html.Div(
+                [
+                    card(
+                        "Policy gradient of a rollout",
+                        graph("rollout-gradient", 480),
+                        about="How much of it is signal; dotted and hollow where that is not resolved from zero.",
+                        name="rollout-gradient",
+                    ),
+                    card(
+                        "Value function and policy",
+                        graph("rollout-value", 480),
+                        about="V against the targets it is trained on, which bootstrap on V; the policy's entropy.",
+                        name="rollout-value",
+                    ),
+                ],
+                className="pair",
+            ),
+            html.Div(id="others", className="others"),
+            card(
+                "What measuring costs",
+                html.Div([graph("cost", 400), html.Div(id="cost-rows")], className="costs"),
+                about="Share of wall time that probes took, beside what they were planned to take and may take.",
             ),
         ],
         gap="sm",
@@ -180,9 +210,10 @@ def _field() -> Any:
     )  # fmt: skip
     return card(
         "Q-gradient field",
-        [_graph("field", 480), slider, dmc.Text(id="state-text", size="xs", c="dimmed", truncate=True)],
+        [graph("field", 480), slider, dmc.Text(id="state-text", size="xs", c="dimmed", truncate=True)],
         controls,
         about="Q over the action plane; arrows follow the action gradient, length ∝ √‖∇Q‖.",
+        name="field",
     )
 
 
@@ -203,39 +234,8 @@ def _gradient() -> Any:
     )
     return card(
         "Gradient error of each estimator",
-        [chips, _graph("gradient", 520)],
+        [chips, graph("gradient", 520)],
         controls,
         about="Bands are 95 % intervals; hollow marks are not resolved from zero.",
-    )
-
-
-def card(title: str, body: Any, controls: Any = None, *, about: str = "") -> Any:
-    """A panel with its title, what it shows in a line, and its controls at the right."""
-    return dmc.Paper(
-        dmc.Stack(
-            [
-                dmc.Group(
-                    [
-                        html.Div([dmc.Title(title, order=4, size="h5"), dmc.Text(about, size="xs", c="dimmed")]),
-                        controls,
-                    ],
-                    justify="space-between",
-                    align="flex-start",
-                    gap="xs",
-                ),
-                *(body if isinstance(body, list) else [body]),
-            ],
-            gap=8,
-        ),
-        withBorder=True,
-        p="md",
-        className="card",
-    )
-
-
-def _graph(name: str, height: int) -> Any:
-    blank = {"data": [], "layout": {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-                                    "xaxis": {"visible": False}, "yaxis": {"visible": False}}}  # fmt: skip
-    return dcc.Graph(
-        id=name, figure=blank, config=GRAPH_CONFIG, style={"height": f"{height}px"}, className="graph", responsive=True
+        name="gradient",
     )

@@ -8,8 +8,10 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
-from dashboards.answer import Answer, Tile
-from dashboards.records import ProbeSummary, View
+from dashboards.answer import Tile
+from dashboards.records import View
+from dashboards.said import Answer
+from dashboards.summary import ProbeSummary
 from gradlab.store import RunInfo
 
 #: Seconds without a sign of life after which a running run is called silent.

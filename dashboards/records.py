@@ -13,6 +13,7 @@ import xarray as xr
 from sqlalchemy.exc import SQLAlchemyError
 
 from dashboards.series import Key, Series, collect
+from dashboards.summary import ProbeSummary
 from gradlab.errors import GradlabError
 from gradlab.store import MeasurementInfo, RunInfo, Store, open_store
 from gradlab.store.url import parse
@@ -20,35 +21,6 @@ from gradlab.store.url import parse
 Condition = Literal["ok", "missing", "empty", "unreadable"]
 #: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
 _KEPT_ARRAYS = 64
-
-
-@dataclass(slots=True)
-class ProbeSummary:
-    """What a probe did in a run: how often, at what cost, and what last went wrong.
-
-    Attributes:
-        ok: measurements made.
-        skipped: left out, for the budget or because they were not possible.
-        failed: that raised.
-        cost: seconds, all together.
-        where: ``inline`` or ``background``.
-        last: id of the last measurement.
-        skip: step and reason of the last measurement that was skipped.
-        failure: step and message of the last one that failed.
-        note: the last measurement's notes that said something.
-        absent: step and reason of every measurement that was tried and gave no number.
-    """
-
-    ok: int = 0
-    skipped: int = 0
-    failed: int = 0
-    cost: float = 0.0
-    where: str = "inline"
-    last: int = 0
-    skip: tuple[int, str] | None = None
-    failure: tuple[int, str] | None = None
-    note: str = ""
-    absent: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -209,20 +181,7 @@ class Records:
 
     def _count(self, info: MeasurementInfo) -> None:
         run = self._run(info.run)
-        probe = run.probes.setdefault(info.probe, ProbeSummary())
-        setattr(probe, info.status, getattr(probe, info.status) + 1)
-        probe.cost += info.cost
-        probe.where = info.where
-        probe.last = info.id
-        if info.status == "failed":
-            probe.failure = (info.step, info.message)
-        elif info.status == "skipped":
-            probe.skip = (info.step, info.message)
-        # What was left out for the budget or a busy process took no time; a closed gate is known only afterwards.
-        if info.status != "ok" and info.cost > 0:
-            probe.absent.append((info.step, info.message.removeprefix("GradlabError: ")))
-            probe.absent.sort(key=lambda one: one[0])
-        probe.note = "; ".join(info.notes) or probe.note
+        run.probes.setdefault(info.probe, ProbeSummary()).count(info)
         if info.probe == "field" and info.status == "ok":
             run.fields.append((info.step, info.id))
             run.fields.sort()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,10 @@ class Series:
         columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         return Series(**columns, reference=self.reference, objective=self.objective)
 
+    def positive(self) -> Series:
+        """That of a number that cannot be negative: an end at zero or below it says nothing."""
+        return replace(self, low=np.where(self.low > 0, self.low, np.where(np.isnan(self.low), np.nan, -np.inf)))
+
     def extended(self, more: Series) -> Series:
         """With later records added; results that arrive late are put where their step belongs."""
         columns = {name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in COLUMNS}
@@ -96,6 +100,14 @@ def select(series: SeriesSet, probe: str, name: str) -> Series | None:
     """The series of a probe by its name; the longest one where there are several references."""
     found = [one for key, one in series.items() if key.probe == probe and key.name == name]
     return max(found, key=len, default=None)
+
+
+def last(series: Series | None) -> Series | None:
+    """The newest finite point as a series of one; None when there is none."""
+    if series is None:
+        return None
+    finite = np.flatnonzero(np.isfinite(series.value))
+    return series.pick(finite[-1:]) if len(finite) else None
 
 
 def estimators(series: SeriesSet, probe: str, metrics: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -60,6 +61,23 @@ _OTHERS = (
     Look("#a61e4d", "#faa2c1", "hexagon"),
     Look("#5c940d", "#c0eb75", "bowtie"),
 )
+
+
+#: Colours of lines that are told apart by their order alone, on light and on dark ground.
+PALETTE = (
+    ("#0072b2", "#4dabf7"), ("#d55e00", "#ff8a4c"), ("#00875f", "#38d9a9"), ("#b5548b", "#e599c2"),
+    ("#7a6300", "#ffe066"), ("#5f3dc4", "#9775fa"), ("#2b8a9d", "#66d9e8"), ("#495057", "#ced4da"),
+)  # fmt: skip
+
+
+def color_of(names: Sequence[str], name: str, theme: Theme) -> str:
+    """The colour of one of several names, by its place among them.
+
+    Example:
+        >>> color_of(["a", "b"], "b", "light")
+        '#d55e00'
+    """
+    return PALETTE[names.index(name) % len(PALETTE)][theme == "dark"]
 
 
 def look(estimator: str) -> Look:

@@ -145,6 +145,35 @@ WRONG_DIRECTION = Word(
     "share",
 )
 
+#: Numbers of the probe ``on-policy``.
+ON_POLICY = {
+    "score-function/snr": Word(
+        "SNR",
+        "Signal to noise ‖E G‖² / tr Var G of the whole rollout's policy gradient, by trajectories; below 1 most of it "
+        "is noise. Unbiased, so it may be negative where it is not resolved.",
+        "signed-log",
+    ),
+    "score-function/gradient_squared": Word(
+        "‖E G‖²", "Squared norm of the mean gradient: the signal. Unbiased, so it may be negative.", "signed-log"
+    ),
+    "score-function/variance": Word("tr Var G", "Variance of the rollout's gradient: the noise.", "signed-log"),
+    "score-function/noise_scale": Word(
+        "noise scale",
+        "The batch size, in steps, whose gradient has as much noise as signal (the critical batch size): below it a "
+        "larger batch pays, far above it hardly.",
+        "log",
+    ),
+    "value/explained_variance": Word(
+        "explained variance",
+        "1 − Var(target − V) / Var target: 1 is a perfect fit, 0 that of a constant. Targets bootstrap on V: it says "
+        "how well V fits, not how true it is.",
+        "linear",
+    ),
+    "value/rmse": Word("V's RMSE", "Root of the mean of (V − target)²; targets bootstrap on V.", "signed-log"),
+    "value/bias": Word("V's bias", "Mean of V − target; targets bootstrap on V.", "signed-log"),
+    "policy/entropy": Word("entropy", "Entropy of the policy in nats: the mean of −log π(a|s).", "linear"),
+}
+
 _ESTIMATORS = {
     "deterministic": "deterministic (DPG)",
     "zeroth-order-2": "zeroth order, two-point",

@@ -32,6 +32,23 @@ window.dash_clientside.gradlab = {
   say();
 })();
 
+// How many small panels fit beside each other is known here only; a figure of many is drawn for it.
+(function () {
+  let said = null;
+  const say = function () {
+    if (!window.dash_clientside.set_props || !document.getElementById("shell")) {
+      setTimeout(say, 20);
+      return;
+    }
+    const room = window.innerWidth > 1150 ? 3 : window.innerWidth > 720 ? 2 : 1;
+    if (room === said) return;
+    said = room;
+    window.dash_clientside.set_props("room", { data: room });
+  };
+  window.addEventListener("resize", say);
+  say();
+})();
+
 (function () {
   // The slider is made anew whenever a picture is added to it, which would end a drag and lose the keyboard's focus:
   // nothing new is asked for while it is held, and the new one is given the focus that the old one had.

@@ -3,12 +3,28 @@
 In a notebook: ``gradient_error(collect(store.scalars(run=1)))`` and ``field(store.arrays(measurement_id))``.
 """
 
+from dashboards.figures.any_probe import any_probe
+from dashboards.figures.cost import cost
 from dashboards.figures.curvature import curvature
 from dashboards.figures.field import field
 from dashboards.figures.gradient_error import gradient_error
 from dashboards.figures.landscape import landscape
+from dashboards.figures.rollout_gradient import rollout_gradient
+from dashboards.figures.rollout_value import rollout_value
 from dashboards.figures.slices import action_slice
 from dashboards.figures.state_fields import field_over_states
 from dashboards.figures.wrong_direction import wrong_direction
 
-__all__ = ["action_slice", "curvature", "field", "field_over_states", "gradient_error", "landscape", "wrong_direction"]
+__all__ = [
+    "action_slice",
+    "any_probe",
+    "cost",
+    "curvature",
+    "field",
+    "field_over_states",
+    "gradient_error",
+    "landscape",
+    "rollout_gradient",
+    "rollout_value",
+    "wrong_direction",
+]

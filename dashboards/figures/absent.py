@@ -29,16 +29,23 @@ def waiting(text: str, absent: Absent, theme: Theme) -> dict[str, Any]:
     return message(f"<b>no number at step {step:,}</b><br>{_lines(reason, 44)}", theme)
 
 
-def marks(absent: Absent, theme: Theme) -> list[dict[str, Any]]:
-    """A cross on the axis of steps for each measurement without a number; its reason is its tooltip."""
+def marks(absent: Absent, theme: Theme, *, xref: str = "x", y: float = 0.0) -> list[dict[str, Any]]:
+    """A cross on the axis of steps for each measurement without a number; its reason is its tooltip.
+
+    Args:
+        absent: (step, reason) of the measurements, oldest first.
+        theme: light or dark.
+        xref: plotly's name of the axis of steps.
+        y: where that axis is, as a share of the figure's height.
+    """
     return [
         {
             "text": "×",
             "showarrow": False,
-            "xref": "x",
+            "xref": xref,
             "x": step,
             "yref": "paper",
-            "y": 0,
+            "y": y,
             "yanchor": "middle",
             "font": {"size": 15, "color": muted(theme)},
             "captureevents": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from dashboards.style import Theme, muted, rgba
 
 #: Up to so many points every point has a mark; beyond, only those that are not resolved from zero.
 _MARKED = 80
+#: Of a line of text on hover.
+_CHARACTERS = 56
 
 
 def line(
@@ -160,6 +163,30 @@ def caption(text: str, meaning: str, *, y: float) -> dict[str, Any]:
         "align": "left",
         "font": {"size": 12},
     }
+
+
+def defined(label: str, meaning: str) -> str:
+    """A number's definition, in lines that fit beside a narrow panel.
+
+    Example:
+        >>> defined("gap", "Q at the best action minus Q at the actor's.")
+        "<b>gap</b>: Q at the best action minus Q at the actor's."
+    """
+    lines = wrap(f"{label}: {meaning}", _CHARACTERS)
+    return "<br>".join([lines[0].replace(f"{label}:", f"<b>{label}</b>:", 1), *lines[1:]])
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters: of a longer one the beginning and the end.
+
+    Example:
+        >>> shortened("layer 10 of the first critic", 15)
+        'layer 1…critic'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
 
 
 def rule(y: float, theme: Theme, *, yref: str = "y") -> dict[str, Any]:

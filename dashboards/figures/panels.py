@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,14 @@ import plotly.graph_objects as go
 
 from dashboards import series as data
 from dashboards.alarms import MEANING, Mark, marks
-from dashboards.figures.lines import caption, emptied, line, message
+from dashboards.figures.lines import caption, defined, emptied, line, message
 from dashboards.scale import Scale
-from dashboards.style import Theme, axis, drawing, layout, step_axis
+from dashboards.style import Theme, axis, color_of, drawing, layout, step_axis
 from dashboards.words import Word, escape, samples
 
+#: Height between two panels, as a share of the figure.
 _GAP = 0.17
-#: Of a line of text on hover.
-_CHARACTERS = 56
-#: Light and dark, with their marks and dashes, in the order in which the lines of a panel are drawn.
-_COLORS = (
-    ("#0072b2", "#4dabf7"), ("#d55e00", "#ff8a4c"), ("#00875f", "#38d9a9"), ("#b5548b", "#e599c2"),
-    ("#7a6300", "#ffe066"),
-)  # fmt: skip
+#: In the order in which the lines of a panel are drawn, as their colours are.
 _MARKS = (
     ("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("triangle-up", "dashdot"), ("cross", "longdash"),
 )  # fmt: skip
@@ -42,6 +36,7 @@ def panels(
     theme: Theme,
     uirevision: str,
     watched: Collection[str] = (),
+    gap: float = _GAP,
 ) -> go.Figure:
     """Panels from top to bottom; the numbers of one panel share its axis.
 
@@ -53,21 +48,22 @@ def panels(
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
         watched: names of numbers whose alarms are marked.
+        gap: height between two panels, as a share of the figure.
     """
-    height = (1 - _GAP * (len(rows) - 1)) / len(rows)
+    height = (1 - gap * (len(rows) - 1)) / len(rows)
     traces: list[dict[str, Any]] = []
     extra: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
     for row, names in enumerate(rows):
         number = "" if row == 0 else str(row + 1)
-        top = 1 - row * (height + _GAP)
+        top = 1 - row * (height + gap)
         found = {name: data.select(series, probe, name) for name in names}
         drawn = {name: one for name, one in found.items() if one is not None and len(one)}
         scale = Scale(words[names[0]].scale, list(drawn.values()))
         extra[f"yaxis{number}"] = axis(theme, domain=[max(0.0, top - height), top], **scale.axis())
         parts = []
         for index, name in enumerate(names):
-            color = _COLORS[index % len(_COLORS)][theme == "dark"]
+            color = color_of(names, name, theme)
             symbol, dash = _MARKS[index % len(_MARKS)]
             mark = {"circle": "●", "diamond": "◆", "square": "■", "triangle-up": "▲", "cross": "✚"}[symbol]
             parts.append(f"<span style='color:{color}'>{mark}</span> {words[name].label}")
@@ -91,7 +87,7 @@ def panels(
         if any(name in watched for name in names):
             parts.append(f"<span style='color:{_ALARM[theme == 'dark']}'>{_MARK}</span> alarms")
             meanings[f"{_MARK} alarms"] = MEANING
-        meaning = "<br>".join(_defined(label, said) for label, said in meanings.items())
+        meaning = "<br>".join(defined(label, said) for label, said in meanings.items())
         notes.append(caption(_in_lines(parts), meaning, y=top))
     if not traces:
         notes.append(message("waiting for the first measurement", theme))
@@ -111,12 +107,6 @@ def _in_lines(parts: Sequence[str]) -> str:
     """Names of a panel's numbers; of more than three on two lines, for a narrow card cuts a longer one."""
     first = parts if len(parts) <= 3 else parts[:2]
     return "<br>".join("   ".join(line) for line in (first, parts[len(first) :]) if line)
-
-
-def _defined(label: str, meaning: str) -> str:
-    """A number's definition, in lines that fit beside a narrow panel."""
-    lines = wrap(f"{label}: {meaning}", _CHARACTERS)
-    return "<br>".join([lines[0].replace(f"{label}:", f"<b>{label}</b>:", 1), *lines[1:]])
 
 
 def _alarms(

@@ -314,3 +314,70 @@ def test_an_interval_without_an_end_is_said_in_the_hover_and_does_not_break_the_
         assert "n = 64 draws" in said
         assert ("no upper bound" in said) != bounded
         assert "%{" not in said
+
+
+def test_a_probe_of_ones_own_gets_a_panel_which_grows_with_its_numbers(recorder, open_page):
+    recorder.record(1000)
+    page = open_page()
+    drawn(page)
+    assert page.locator("#others > *").count() == 0
+    for step in (1000, 2000):
+        recorder.run.record(step, "my <b>own</b>", Measurement({"share": Estimate(0.5, 0.1, 40, "an oracle")}))
+    page.get_by_role("heading", name="my <b>own</b>").wait_for()
+    plot = "document.querySelector('#others .js-plotly-plot')"
+    until(page, f"{plot}?._fullData?.[1]?.x.length === 2")
+    assert "against an oracle" in page.locator("#others .infolayer").text_content()
+    mark = page.locator("#others .scatterlayer .points path").nth(0)
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    until(page, "document.querySelector('#others .hoverlayer').textContent.includes('n = 40 samples')")
+    # A new measurement is data for the same figure.
+    page.evaluate(f"window.node = {plot}")
+    recorder.run.record(3000, "my <b>own</b>", Measurement({"share": Estimate(0.6, 0.1, 40, "an oracle")}))
+    until(page, f"{plot}._fullData[1].x.length === 3 && window.node === {plot}")
+    # Other numbers than before are another card.
+    many = {f"layer {i}/norm": Estimate(1.0 + i, 0.1, 40) for i in range(30)}
+    recorder.run.record(4000, "my <b>own</b>", Measurement(many))
+    until(page, f"{plot}?._fullData?.length === 24")
+    page.get_by_role("textbox", name="Numbers of my").click()
+    page.get_by_role("option").nth(2).click()
+    until(page, f"{plot}._fullData.length === 14")
+    seen = page.locator("#others .card").bounding_box()
+    assert seen["width"] > 1000
+
+
+def test_a_run_on_policy_has_panels_of_its_rollouts_and_none_that_stay_empty(store_path, open_page):
+    from gradlab.store import open_store
+
+    why = "the agent has no critic of (obs, act)"
+    config = {"budget": 0.03, "probes": {"on-policy": {"every": 2000}}, "left_out": {"field": why}}
+    with open_store(store_path) as store:
+        run = store.start_run(algorithm="PPO", environment="Pendulum-v1", config=config)
+        page = open_page(width=400, height=800)
+        page.get_by_text("waiting for the first rollout").wait_for()
+        assert not page.locator("#field").is_visible()
+        for step, snr in ((2048, 0.5), (4096, 0.25)):
+            scalars = {
+                "score-function/snr": Estimate(snr, 0.1, 24),
+                "score-function/noise_scale": Estimate(2048 / snr, 100.0, 24),
+                "value/explained_variance": Estimate(0.8, 0.01, 24, "value targets"),
+                "policy/entropy": Estimate(1.4, 0.01, 24),
+            }
+            run.record(step, "on-policy", Measurement(scalars), cost=0.25)
+        run.record(6000, "on-policy", status="skipped", message="over the budget of 3% of wall time")
+        run.record(8000, "on-policy", status="failed", message="ValueError: no row 7", cost=0.1)
+        page.get_by_text("most of a rollout's gradient is noise (SNR 0.25").wait_for()
+        page.get_by_text("4 times the rollout's 2,048").wait_for()
+        for figure in ("rollout-gradient", "rollout-value", "cost"):
+            drawn(page, figure)
+        page.get_by_text("skipped once: over the budget").first.wait_for()
+        page.get_by_text("step 8,000 failed: ValueError: no row 7").last.wait_for()
+        page.get_by_text(why).wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        # The area of what was spent, and the bar beside it, are seen in the probe's colour.
+        for where, share in (("#cost", 0.001), ("#cost-rows .spent", 0.8)):
+            one = page.locator(where)
+            one.scroll_into_view_if_needed()
+            seen = pixels(page, **one.bounding_box())
+            assert (seen[..., 2] > seen[..., 0] + 40).mean() > share

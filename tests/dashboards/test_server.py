@@ -78,7 +78,7 @@ def test_no_graph_offers_to_upload(server):
                 walk(value)
 
     walk(layout)
-    assert len(graphs) == 5
+    assert len(graphs) == 8
     assert all(config["showSendToCloud"] is False and config["displaylogo"] is False for config in graphs)
 
 

@@ -1,0 +1,63 @@
+"""Numbers in sentences, and what a sentence about a run is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["good", "doubtful", "bad", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the measurements say, for somebody who reads one line.
+
+    Attributes:
+        text: one or two sentences.
+        verdict: how bad it is.
+    """
+
+    text: str
+    verdict: Verdict
+
+
+def number(value: float) -> str:
+    """A number with two digits, with a minus that is one.
+
+    Example:
+        >>> number(-0.1733), number(12.34), number(3.0)
+        ('−0.17', '12', '3')
+    """
+    return f"{value:.2g}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """A share in per cent: whole ones, and tenths within one of none and of all.
+
+    Example:
+        >>> percent(0.315), percent(0.004), percent(0.0), percent(0.9989)
+        ('32', '0.4', '0', '99.9')
+    """
+    near = 0 < abs(share) < 0.01 or 0.99 < share < 1
+    return f"{100 * share:.{1 if near else 0}f}".replace("-", "−")
+
+
+def interval(low: float, high: float, low_text: str = "", high_text: str = "") -> str:
+    """An interval in words; either end may be missing.
+
+    Args:
+        low: its lower end.
+        high: its upper end.
+        low_text: how the lower end is printed; with two digits when empty.
+        high_text: how the upper end is printed.
+
+    Example:
+        >>> interval(0.5, math.inf), interval(math.nan, math.nan), interval(1.0, 2.0, "100 %", "200 %")
+        ('at least 0.5', 'no interval', '100 % to 200 %')
+    """
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{low_text or number(low)} to {high_text or number(high)}"
+    if math.isfinite(low):
+        return f"at least {low_text or number(low)}"
+    return f"at most {high_text or number(high)}" if math.isfinite(high) else "no interval"

@@ -1,0 +1,66 @@
+"""What the callbacks of all figures share: which run a page looks at, and sending only what is not on screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import plotly.graph_objects as go
+from dash import no_update
+
+from dashboards.increment import increment
+from dashboards.records import Records
+from dashboards.style import Theme
+from gradlab.store import RunInfo
+
+
+def show(shown: Any, key: list[Any], make: Callable[[], go.Figure]) -> tuple[Any, Any]:
+    """The figure, or what changed in it; nothing at all when what is on screen is what would be drawn.
+
+    Args:
+        shown: what this said was shown the last time.
+        key: what the figure depends on; the last of it is the colour scheme.
+        make: draws it.
+    """
+    mark = digest(key)
+    # The browser says its colour scheme a moment after its first question.
+    if key[-1] is None or (shown and shown["key"] == mark):
+        return no_update, no_update
+    change, form = increment(make(), shown["form"] if shown else None)
+    return change, {"key": mark, "form": form}
+
+
+def theme_of(value: Any) -> Theme:
+    """The theme of a colour scheme as the browser says it."""
+    return "dark" if value == "dark" else "light"
+
+
+def run_of(token: Any) -> int | None:
+    """The id of the run that a page looks at."""
+    return token["run"] if token else None
+
+
+def info_of(records: Records, token: Any) -> RunInfo | None:
+    """The run that a page looks at, as the store knows it."""
+    return next((run for run in records.view().runs if run.id == run_of(token)), None)
+
+
+def last_of(records: Records, run: int | None, probe: str) -> Any:
+    """Changes when a probe has measured, or another store is in this one's place."""
+    summary = records.run(run).probes.get(probe)
+    return (records.epoch, summary.last if summary is not None else 0)
+
+
+def absent_of(records: Records, run: int | None, probe: str) -> list[tuple[int, str]]:
+    """Step and reason of the measurements that a figure of this probe has to show as absent."""
+    summary = records.run(run).probes.get(probe)
+    if summary is None:
+        return []
+    # Where there is nothing to draw, what was left out for the budget or a busy process is the reason as well.
+    return list(summary.absent) or ([summary.skip] if summary.skip and not summary.ok else [])
+
+
+def digest(facts: Any) -> str:
+    """A short mark of what something depends on."""
+    return blake2b(repr(facts).encode(), digest_size=9).hexdigest()
