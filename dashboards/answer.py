@@ -97,7 +97,9 @@ def _of_critics(series: data.SeriesSet) -> bool:
 def _of_others(series: data.SeriesSet) -> Answer:
     names = sorted({key.probe for key, one in series.items() if len(one)})
     listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-    return Answer(f"The only numbers of this run are those of {listed}: they are below, without a verdict.", "unknown")
+    return Answer(
+        f"The only numbers of this run so far are those of {listed}: they are below, without a verdict.", "unknown"
+    )
 
 
 @dataclass(frozen=True, slots=True)

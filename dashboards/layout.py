@@ -176,7 +176,8 @@ def _main() -> Any:
             card(
                 "What measuring costs",
                 html.Div([graph("cost", 400), html.Div(id="cost-rows")], className="costs"),
-                about="Share of wall time that probes took, beside what they were planned to take and may take.",
+                about="Time that probes took, beside what they were planned to take and may take. The budget also pays "
+                "for copies of the agent and for writing, which are not in these numbers.",
             ),
         ],
         gap="sm",

@@ -59,7 +59,7 @@ def any_probe(
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
         absent: (step, reason) of measurements that were tried and gave no number, oldest first.
-        columns: panels beside each other.
+        columns: at most so many panels beside each other.
         page: which of the pages of ``PANELS`` panels.
 
     Example:
@@ -68,11 +68,12 @@ def any_probe(
     """
     known = keys(series, probe)
     pages = paged(known)
+    columns = _fitting(pages, columns)
     shown = pages[min(max(page, 0), len(pages) - 1)] if pages else []
     cells = _placed(shown, columns)
     groups = list(dict.fromkeys(_group(key) for key in known))
     # Of the fullest page: a page of fewer rows has higher ones.
-    tall = height(series, probe, columns) - _TOP - _BOTTOM
+    tall = _height(pages, columns) - _TOP - _BOTTOM
     pixels = min(tall / (1 + max((cell.row for cell in cells), default=0)), _STRETCH * _ROW)
     width = 1 / (columns + _GAP * (columns - 1))
     lowest = {cell.column: cell.row for cell in cells}
@@ -156,8 +157,22 @@ def height(series: data.SeriesSet, probe: str, columns: int = 3) -> int:
         >>> height({}, "mine")
         176
     """
-    rows = [cell.row + 1 for page in paged(keys(series, probe)) for cell in _placed(page, columns)]
-    return max(rows, default=1) * _ROW + _TOP + _BOTTOM
+    pages = paged(keys(series, probe))
+    return _height(pages, _fitting(pages, columns))
+
+
+def _height(pages: Sequence[Sequence[Key]], columns: int) -> int:
+    return max((_rows(page, columns) for page in pages), default=1) * _ROW + _TOP + _BOTTOM
+
+
+def _fitting(pages: Sequence[Sequence[Key]], most: int) -> int:
+    """As few columns as need no more rows than ``most`` do: three are of no use to groups of two."""
+    needed = {columns: max((_rows(page, columns) for page in pages), default=1) for columns in range(1, most + 1)}
+    return min(needed, key=lambda columns: (needed[columns], columns))
+
+
+def _rows(page: Sequence[Key], columns: int) -> int:
+    return max(cell.row for cell in _placed(page, columns)) + 1
 
 
 def _placed(known: Sequence[Key], columns: int) -> list[_Cell]:

@@ -145,7 +145,8 @@ class _Panel:
                     "customdata": self._said(spent),
                     "fill": "tozeroy" if not made else "tonexty",
                     "fillcolor": rgba(color, 0.35),
-                    "line": {"color": color, "width": 1.4, "shape": "hv"},
+                    # The outline of what is next to nothing would hide that of the area below it.
+                    "line": {"color": color, "width": 1.4 if spent[-1] > 0.01 * self._total[-1] else 0, "shape": "hv"},
                     "hovertemplate": f"<b>{escape(name)}</b>, {self._after}<br>%{{customdata}}<extra></extra>",
                 }
             )

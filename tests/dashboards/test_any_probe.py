@@ -72,6 +72,14 @@ def test_numbers_of_one_group_are_beside_each_other_in_one_colour(store_path, re
     assert colour["alone"] not in (colour["a/x"], colour["b/x"])
 
 
+def test_groups_of_two_fill_the_width_with_two_columns(store_path, recorder):
+    recorded(recorder, "mine", {f"layer {i}/{name}": Estimate(1.0, 0.1, 9) for i in range(5) for name in "xy"})
+    figure = figures.any_probe(read(store_path), "mine", columns=3)
+    assert figure.layout.xaxis2.domain[1] == 1.0
+    assert figure.layout.xaxis3.domain == figure.layout.xaxis.domain
+    assert height(read(store_path), "mine", 3) == height(read(store_path), "mine", 2)
+
+
 def test_numbered_groups_are_in_the_order_of_their_numbers(store_path, recorder):
     recorded(recorder, "mine", {f"layer {i}/norm": Estimate(1.0, 0.1, 9) for i in (10, 2, 1)})
     assert list(lines(figures.any_probe(read(store_path), "mine"))) == [f"layer {i}/norm" for i in (1, 2, 10)]
@@ -164,7 +172,7 @@ def test_the_answer_of_a_run_with_only_other_probes_concludes_nothing(store_path
     recorded(recorder, "yours", {"a/b": Estimate(1.0, 0.1, 9)})
     said = answer(read(store_path))
     assert said.verdict == "unknown"
-    assert "those of mine and yours" in said.text
+    assert "so far are those of mine and yours" in said.text
     assert tiles(read(store_path)) == []
     recorder.record(1000)
     assert "points the wrong way" in answer(read(store_path)).text
