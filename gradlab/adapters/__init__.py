@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from gradlab.adapters import skrl, stable_baselines3, torchrl
+from gradlab.adapters import skrl, stable_baselines3, tianshou, torchrl
 from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
@@ -30,7 +30,7 @@ class Adapter(Protocol):
 
 
 #: The libraries known, in the order they are asked.
-ADAPTERS: tuple[Adapter, ...] = (stable_baselines3, skrl, torchrl)
+ADAPTERS: tuple[Adapter, ...] = (stable_baselines3, skrl, torchrl, tianshou)
 
 
 def view(model: object) -> Agent:
@@ -41,8 +41,8 @@ def view(model: object) -> Agent:
 
     Args:
         model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, an sb3-contrib TQC, CrossQ or TRPO model, a skrl
-            DDPG, TD3, SAC, PPO, A2C or TRPO agent, or a TorchRL DDPGLoss, TD3Loss, SACLoss, A2CLoss or loss of PPO, or
-            a Trainer of one.
+            DDPG, TD3, SAC, PPO, A2C or TRPO agent, a TorchRL DDPGLoss, TD3Loss, SACLoss, A2CLoss or loss of PPO, or a
+            Trainer of one, or a Tianshou DDPG, TD3, SAC, PPO, A2C, NPG or TRPO algorithm.
 
     Raises:
         GradlabError: the object is of no known library, or not supported.
