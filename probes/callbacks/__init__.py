@@ -28,6 +28,7 @@ DOORS = {
     "skrl": "probes.callbacks.skrl",
     "stable_baselines3": "probes.callbacks.stable_baselines3",
     "torchrl": "probes.callbacks.torchrl",
+    "tianshou": "probes.callbacks.tianshou",
 }
 
 
