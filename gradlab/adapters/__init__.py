@@ -76,6 +76,7 @@ def load(
     entropy: float | None = None,
     output: str | None = None,
     action_first: bool | None = None,
+    max_action: float | None = None,
 ) -> Agent:
     """A checkpoint as an Agent: without its environment, without its library, without running code from it.
 
@@ -95,6 +96,7 @@ def load(
         output: what follows the policy's last layer, where the file cannot say it: ``"Tanh"``, whose [−1, 1] is
             stretched to the action box, or ``"Identity"``.
         action_first: whether the critic takes the action before the observation.
+        max_action: c of an actor whose action, or mean, is c·tanh of its last layer (Tianshou).
 
     Raises:
         GradlabError: the file is missing, broken, of another library, or needs ``trust``.
@@ -105,5 +107,5 @@ def load(
         ...
         gradlab.errors.GradlabError: checkpoint no-such-file.zip: no such file; ...
     """
-    facts = Facts(action_low, action_high, discount, activation, entropy, output, action_first)
+    facts = Facts(action_low, action_high, discount, activation, entropy, output, action_first, max_action)
     return read_checkpoint(path, trust=trust, facts=facts).agent

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from gradlab.adapters import cleanrl_saved, skrl_saved, stable_baselines3_zip, torchrl_saved
+from gradlab.adapters import cleanrl_saved, skrl_saved, stable_baselines3_zip, tianshou_saved, torchrl_saved
 from gradlab.adapters.damage import DAMAGE
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
@@ -35,7 +35,7 @@ class Reader(Protocol):
 
 
 #: Those known, in the order they are asked; Stable-Baselines3's zips are told by their members.
-READERS: tuple[Reader, ...] = (skrl_saved, torchrl_saved, cleanrl_saved)
+READERS: tuple[Reader, ...] = (skrl_saved, torchrl_saved, tianshou_saved, cleanrl_saved)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ _MEANING = {
     "entropy": "the entropy coefficient α",
     "output": "what follows the policy's last layer, 'Tanh' (stretched to the action box) or 'Identity'",
     "action_first": "whether its critic takes the action before the observation (True or False)",
+    "max_action": "c of an actor that ends in c·tanh",
 }
 
 
@@ -34,6 +35,7 @@ class Facts:
         output: what follows the policy's last layer, where that is in the user's code only: ``"Tanh"``, whose [−1, 1]
             is stretched to the action box, or ``"Identity"``.
         action_first: whether the critic takes the action before the observation.
+        max_action: c of an actor whose action, or mean, is c·tanh of its last layer (Tianshou).
 
     Example:
         >>> Facts(discount=0.99).require("checkpoint td3.pt", "discount", "entropy")
@@ -49,6 +51,7 @@ class Facts:
     entropy: float | None = None
     output: str | None = None
     action_first: bool | None = None
+    max_action: float | None = None
 
     def require(self, where: str, *names: str) -> None:
         """Ask for what is needed and was not given.
