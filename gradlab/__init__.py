@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from gradlab.errors import GradlabError
     from gradlab.estimate import Estimate
     from gradlab.landscape import local_optima
-    from gradlab.ledger import ErrorLedger, error_ledger
+    from gradlab.ledger import ErrorLedger, RolloutLedger, error_ledger, rollout_ledger
     from gradlab.measurement import Measurement
     from gradlab.objective import Objective
+    from gradlab.on_policy_loss import OnPolicyLoss
     from gradlab.references import PolicyGradient, policy_gradient
+    from gradlab.rollout import Rollout
     from gradlab.statistics.agreement import Agreement, cross_check
     from gradlab.statistics.comparison import Comparison, compare
     from gradlab.statistics.critic import CriticError, critic_error
     from gradlab.statistics.curve import Sweep, sweep
     from gradlab.statistics.improvement import Improvement, realised_improvement
     from gradlab.statistics.minibatch import NoiseScale, noise_scale
+    from gradlab.statistics.policy_update import PolicyUpdate, policy_update
     from gradlab.statistics.sign import wrong_direction
     from gradlab.statistics.split import VarianceSplit, variance_split
     from gradlab.statistics.states import over_states
@@ -57,8 +60,12 @@ _HOMES = {
     "Measurement": "gradlab.measurement",
     "NoiseScale": "gradlab.statistics.minibatch",
     "Objective": "gradlab.objective",
+    "OnPolicyLoss": "gradlab.on_policy_loss",
     "ParameterReference": "gradlab.episode_error",
     "PolicyGradient": "gradlab.references",
+    "PolicyUpdate": "gradlab.statistics.policy_update",
+    "Rollout": "gradlab.rollout",
+    "RolloutLedger": "gradlab.ledger",
     "Sweep": "gradlab.statistics.curve",
     "Trajectories": "gradlab.trajectories",
     "VarianceSplit": "gradlab.statistics.split",
@@ -78,7 +85,9 @@ _HOMES = {
     "over_states": "gradlab.statistics.states",
     "parameter_gradient": "gradlab.tangent",
     "policy_gradient": "gradlab.references",
+    "policy_update": "gradlab.statistics.policy_update",
     "realised_improvement": "gradlab.statistics.improvement",
+    "rollout_ledger": "gradlab.ledger",
     "sensitivity": "gradlab.curvature",
     "sweep": "gradlab.statistics.curve",
     "tangent_kernel": "gradlab.tangent",
@@ -102,8 +111,12 @@ __all__ = [
     "Measurement",
     "NoiseScale",
     "Objective",
+    "OnPolicyLoss",
     "ParameterReference",
     "PolicyGradient",
+    "PolicyUpdate",
+    "Rollout",
+    "RolloutLedger",
     "Sweep",
     "Trajectories",
     "VarianceSplit",
@@ -123,7 +136,9 @@ __all__ = [
     "over_states",
     "parameter_gradient",
     "policy_gradient",
+    "policy_update",
     "realised_improvement",
+    "rollout_ledger",
     "sensitivity",
     "sweep",
     "tangent_kernel",

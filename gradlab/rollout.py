@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 from gradlab.errors import GradlabError
+from gradlab.on_policy_loss import OnPolicyLoss
+
+#: What every rollout has, and what it may have besides: one row a step.
+_ALWAYS = ("obs", "act", "advantage", "target", "value", "trajectory")
+_PER_STEP = ("reward", "raw_advantage", "log_prob", "age")
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,15 @@ class Rollout:
         value: V(s_t) when the step was taken, [N].
         trajectory: which trajectory a step belongs to, [N] int64: 0 … R−1, not decreasing.
         notes: where this is not to the letter what the algorithm used, a line each.
+        reward: r_t as the advantages were made from it, [N]; None where unknown, as all that follows.
+        bootstrap: what stands for the rewards after a trajectory's last step, γV(s_T) where it was cut off and 0 where
+            the task ended, [R].
+        raw_advantage: Â_t before it was normalised, in units of the reward, [N].
+        log_prob: log π(a_t|s_t) when the step was taken, [N].
+        age: t, the steps of its episode before this one, [N] int64; −1 where that is unknown.
+        loss: what the algorithm makes of it.
+        previous: the rollout before this one, where the policy that acted in this one is what the update on that one
+            ended with.
 
     Raises:
         GradlabError: shapes do not fit, trajectories are not in order, or a number is NaN or infinite.
@@ -42,9 +56,16 @@ class Rollout:
     value: Tensor
     trajectory: Tensor
     notes: tuple[str, ...] = ()
+    reward: Tensor | None = None
+    bootstrap: Tensor | None = None
+    raw_advantage: Tensor | None = None
+    log_prob: Tensor | None = None
+    age: Tensor | None = None
+    loss: OnPolicyLoss | None = None
+    previous: Rollout | None = None
 
     def __post_init__(self) -> None:
-        named = {name: getattr(self, name) for name in ("obs", "act", "advantage", "target", "value", "trajectory")}
+        named = {name: getattr(self, name) for name in _ALWAYS}
         shapes = {name: tuple(part.shape) for name, part in named.items()}
         steps = len(self.trajectory)
         dimensions = [part.ndim for part in named.values()]
@@ -55,11 +76,22 @@ class Rollout:
         jumps = self.trajectory.diff()
         if int(self.trajectory[0]) != 0 or not bool(((jumps == 0) | (jumps == 1)).all()):
             raise GradlabError("rollout: trajectories must be numbered 0 … R−1, the steps of each together, in order")
+        for name in (*_PER_STEP, "bootstrap"):
+            part, size = getattr(self, name), self.count if name == "bootstrap" else steps
+            if part is None:
+                continue
+            if part.shape != (size,):
+                of = "trajectories" if name == "bootstrap" else "steps"
+                raise GradlabError(
+                    f"rollout: {name} has shape {tuple(part.shape)}; expected [{size}], one of {size} {of}"
+                )
+            named[name] = part
         for name, part in named.items():
-            bad = ~torch.isfinite(part).reshape(steps, -1).all(-1)
+            bad = ~torch.isfinite(part).reshape(len(part), -1).all(-1)
             if bool(bad.any()):
                 raise GradlabError(
-                    f"rollout: NaN or infinite {name} at {int(bad.sum())} of {steps} steps, first at row "
+                    f"rollout: NaN or infinite {name} at {int(bad.sum())} of {len(part)} "
+                    f"{'trajectories' if name == 'bootstrap' else 'steps'}, first at row "
                     f"{int(bad.nonzero()[0])}; mend what made it"
                 )
 
@@ -76,10 +108,13 @@ class Rollout:
         """Steps of each trajectory, [R]."""
         return torch.bincount(self.trajectory, minlength=self.count)
 
-    def first(self, steps: int) -> Rollout:
-        """Its first trajectories, so many that they have ``steps`` steps; all of it where it has fewer."""
+    def first(self, steps: int, trajectories: int = 1) -> Rollout:
+        """Its first trajectories, at least so many, that have ``steps`` steps; all of it where it has fewer."""
+        steps = max(steps, int(self.lengths[:trajectories].sum()))
         if len(self) <= steps:
             return self
-        keep = self.trajectory <= self.trajectory[steps - 1]
-        parts = ("obs", "act", "advantage", "target", "value", "trajectory")
-        return replace(self, **{name: getattr(self, name)[keep] for name in parts})
+        last = self.trajectory[steps - 1]
+        keep = self.trajectory <= last
+        parts = [*_ALWAYS, *(name for name in _PER_STEP if getattr(self, name) is not None)]
+        bootstrap = None if self.bootstrap is None else self.bootstrap[: int(last) + 1]
+        return replace(self, **{name: getattr(self, name)[keep] for name in parts}, bootstrap=bootstrap)

@@ -182,6 +182,12 @@ class Monitor:
             lost=self._book.lost,
         )
 
+    @property
+    def measures_rollouts(self) -> bool:
+        """Whether a probe that has not been stopped wants rollouts."""
+        wanted = any(isinstance(slot.probe, RolloutProbe) and not slot.stopped for slot in self._slots)
+        return wanted and not self.closed
+
     # Inside -------------------------------------------------------------------------------------------------
 
     def _updated(self, *_: object) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradlab.on_policy_loss import OnPolicyLoss
 from gradlab.rollout import Rollout
 
 #: What the libraries keep a standard deviation from zero with.
@@ -20,6 +21,10 @@ def stored_rollout(model: Any) -> Rollout | None:
 
     The buffer's arrays are read directly: ``get()`` permutes with numpy's global state and flattens them in place.
     They hold observations as the policy got them and actions before they are clipped for the environment.
+
+    Two things are not in them. V after the last step of each environment is had from the advantage there, which it was
+    made with. An episode that a time limit cut off within the rollout looks like one that ended, since the library has
+    added γV(s_T) to its last reward; its bootstrap is 0 here.
 
     Args:
         model: PPO, A2C or TRPO.
@@ -33,29 +38,77 @@ def stored_rollout(model: Any) -> Rollout | None:
     if not isinstance(stored, np.ndarray) or stored.ndim != 3 or not buffer.full or buffer.generator_ready:
         return None
     starts = _by_environment(buffer.episode_starts).astype(bool)
+    begun = starts.copy()
     starts[:: buffer.buffer_size] = True
     act = _copy(buffer.actions)
     if type(model.action_space).__name__ == "Discrete":
         act = torch.nn.functional.one_hot(act[:, 0].long(), int(model.action_space.n)).float()
-    advantage = _copy(buffer.advantages)
+    raw = advantage = _copy(buffer.advantages)
     notes: tuple[str, ...] = ()
     if model.normalize_advantage and len(advantage) > 1:
-        advantage = (advantage - advantage.mean()) / (advantage.std() + _SMALL)
+        advantage = (raw - raw.mean()) / (raw.std() + _SMALL)
         # Only PPO takes the actor's gradient of a part of the rollout.
         if type(model).__name__ == "PPO" and model.batch_size < len(advantage):
             where = (
                 f"over the rollout's {len(advantage)} steps; PPO does so within each minibatch of {model.batch_size}"
             )
             notes = (f"advantages are normalised {where}",)
+    normalised = model.get_vec_normalize_env()
+    if normalised is not None and normalised.norm_reward:
+        notes = (*notes, "rewards are VecNormalize's: divided by its running scale of the returns, and clipped")
+    trajectory = torch.from_numpy(starts.cumsum() - 1)
     return Rollout(
         obs=_copy(stored),
         act=act,
         advantage=advantage,
         target=_copy(buffer.returns),
         value=_copy(buffer.values),
-        trajectory=torch.from_numpy(starts.cumsum() - 1),
+        trajectory=trajectory,
         notes=notes,
+        reward=_copy(buffer.rewards),
+        bootstrap=_bootstrap(model, trajectory),
+        raw_advantage=raw,
+        log_prob=_copy(buffer.log_probs),
+        age=_ages(begun, starts),
+        loss=loss_of(model),
     )
+
+
+def loss_of(model: Any) -> OnPolicyLoss:
+    """What the algorithm makes of its next rollout; TRPO's objective has no clip, its step is limited otherwise."""
+    clip = value_clip = None
+    if type(model).__name__ == "PPO":
+        # As training will have it, which brings the share of steps that are left up to date before it begins.
+        left = 1.0 - model.num_timesteps / model._total_timesteps if model._total_timesteps else 1.0
+        clip = float(model.clip_range(left))
+        value_clip = None if model.clip_range_vf is None else float(model.clip_range_vf(left))
+    return OnPolicyLoss(
+        discount=float(model.gamma),
+        gae_lambda=float(model.gae_lambda),
+        clip=clip,
+        entropy=float(model.ent_coef),
+        value=float(model.vf_coef),
+        value_clip=value_clip,
+    )
+
+
+def _bootstrap(model: Any, trajectory: Tensor) -> Tensor:
+    """γV after the last row of each environment that is in mid-episode there, [R]; otherwise 0."""
+    buffer = model.rollout_buffer
+    # With nothing to come the last advantage is r + γV(s_T) − V(s_T−1).
+    after = (buffer.advantages[-1] - buffer.rewards[-1] + buffer.values[-1]).astype(np.float64)
+    after[np.asarray(model._last_episode_starts, dtype=bool)] = 0.0
+    last = trajectory[buffer.buffer_size - 1 :: buffer.buffer_size]
+    out = torch.zeros(int(trajectory[-1]) + 1, dtype=torch.float64)
+    out[last] = torch.from_numpy(after)
+    return out
+
+
+def _ages(begun: NDArray[Any], starts: NDArray[Any]) -> Tensor:
+    """The step of its episode that each row is, [N]; −1 in the episodes that had begun before the rollout."""
+    row = np.arange(len(starts))
+    first = np.maximum.accumulate(np.where(starts, row, 0))
+    return torch.from_numpy(np.where(begun[first], row - first, -1))
 
 
 def _by_environment(array: NDArray[Any]) -> NDArray[Any]:

@@ -2,5 +2,6 @@
 
 from gradlab.ledger.chain import error_ledger
 from gradlab.ledger.result import ErrorLedger, Term
+from gradlab.ledger.rollout import RolloutLedger, rollout_ledger
 
-__all__ = ["ErrorLedger", "Term", "error_ledger"]
+__all__ = ["ErrorLedger", "RolloutLedger", "Term", "error_ledger", "rollout_ledger"]

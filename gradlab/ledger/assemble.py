@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,12 +9,12 @@ import torch
 from torch import Tensor
 
 from gradlab.agent import Agent
-from gradlab.estimate import Estimate
 from gradlab.ledger.moments import Source, products
 from gradlab.ledger.pools import Pool
-from gradlab.ledger.result import ErrorLedger, Term, Vector
+from gradlab.ledger.result import ErrorLedger, Term
 from gradlab.ledger.statistics import Statistics
 from gradlab.ledger.targets import Targets
+from gradlab.ledger.terms import make_term, unflatten
 
 #: Waypoints in the order of the chain → the term that ends there.
 _TERM_OF = {
@@ -76,12 +75,12 @@ def assemble(
                 terms.append(_unmeasured(agent, name, note, targets, statistics))
             continue
         c = list(combinations).index(name)
-        terms.append(_term(name, _unflatten(agent, rows[c]), statistics, c, total, truth, note))
+        terms.append(make_term(name, unflatten(agent, rows[c]), statistics, c, total, truth, note))
     return ErrorLedger(
         terms=tuple(terms),
-        total=_term("total", _unflatten(agent, rows[total]), statistics, total, total, truth, ""),
-        applied=_unflatten(agent, vectors[0]),
-        truth=_unflatten(agent, vectors[-1]),
+        total=make_term("total", unflatten(agent, rows[total]), statistics, total, total, truth, ""),
+        applied=unflatten(agent, vectors[0]),
+        truth=unflatten(agent, vectors[-1]),
         truth_name=title,
         truth_norm_squared=statistics.squared_norm(truth),
         cosine=statistics.cosine(applied, truth),
@@ -99,38 +98,6 @@ def _measured(term: str, names: Sequence[str]) -> bool:
 
 def _on_cpu(source: Source) -> Source:
     return replace(source, sums=source.sums.cpu(), weights=source.weights.cpu())
-
-
-def _unflatten(agent: Agent, row: Tensor) -> Vector:
-    named = agent.named_parameters()
-    parts = row.split([parameter.numel() for parameter in named.values()])
-    return {name: part.reshape(parameter.shape) for (name, parameter), part in zip(named.items(), parts, strict=True)}
-
-
-def _term(name: str, vector: Vector, statistics: Statistics, c: int, total: int, truth: int, note: str) -> Term:
-    squared = statistics.squared_norm(c)
-    return Term(
-        name,
-        vector,
-        norm_squared=squared,
-        norm=_root(squared),
-        # The total's own would say nothing.
-        cosine_with_total=None if name == "total" else statistics.cosine(c, total),
-        cosine_with_truth=statistics.cosine(c, truth),
-        share=statistics.share(c, total),
-        note=note,
-    )
-
-
-def _root(squared: Estimate) -> Estimate:
-    """The norm, on the same interval; NaN where the debiased square is not positive, unless it is exactly zero."""
-    value = math.sqrt(squared.value) if squared.value >= 0 else math.nan
-    stderr = squared.stderr / (2 * value) if value > 0 else (0.0 if squared.stderr == 0 else math.nan)
-    ends = None
-    if squared.ends is not None:
-        low, high = (math.sqrt(max(end, 0.0)) for end in squared.ends)
-        ends = (low, high)
-    return replace(squared, value=value, stderr=stderr, ends=ends)
 
 
 def _unmeasured(agent: Agent, name: str, note: str, targets: Targets, statistics: Statistics) -> Term:

@@ -51,6 +51,16 @@ class Gaussian(Policy):
         """(ε/σ, ε² − 1): from the noise, which (a − mean)/σ has lost digits of where σ is small beside the mean."""
         return _gaussian_score(head, noise)
 
+    def entropy(self, head: Tensor) -> Tensor:
+        """Entropy Σ_i (log σ_i + ½ log 2πe) in nats, [..., B], with its graph to the head.
+
+        Example:
+            >>> Gaussian().entropy(torch.zeros(1, 2))
+            tensor([1.4189])
+        """
+        log_std = head.chunk(2, dim=-1)[1]
+        return (log_std + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
+
 
 class SquashedGaussian(Policy):
     """a = centre + half·tanh(z), z ~ N(mean, exp(log_std)²), head (mean, log_std) (SAC and its kin).

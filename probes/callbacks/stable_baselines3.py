@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 import gradlab
 from gradlab.adapters.stable_baselines3 import stored_observations
 from gradlab.adapters.stable_baselines3_rollout import stored_rollout
+from gradlab.rollout import Rollout
 from probes.monitor import Monitor
 from probes.source import Source
 
@@ -29,7 +31,7 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
     return Source(
         view=lambda: gradlab.view(model),
         sample=sample,
-        rollout=(lambda: stored_rollout(model)) if _on_policy(model) else None,
+        rollout=Rollouts(model) if _on_policy(model) else None,
         apart=_apart(model),
         logger=lambda: model.logger,
         environment=environment or environment_id(model),
@@ -63,6 +65,34 @@ def environment_id(model: BaseAlgorithm) -> str:
     return "" if spec is None else str(spec.id)
 
 
+class Rollouts:
+    """Gives the rollout that training is about to use, together with the one before where there has been one.
+
+    Args:
+        model: PPO, A2C or TRPO.
+    """
+
+    def __init__(self, model: BaseAlgorithm) -> None:
+        self._model = model
+        self._last: tuple[int, Rollout | None] = (-1, None)
+        self._before: Rollout | None = None
+
+    def __call__(self) -> Rollout | None:
+        """A copy of the rollout; None while there is no whole one."""
+        if self._last[0] != self._model.num_timesteps:
+            self._last = self._model.num_timesteps, stored_rollout(self._model)
+        found = self._last[1]
+        return None if found is None else replace(found, previous=self._before)
+
+    def keep(self) -> None:
+        """Keep the rollout until the next one has been measured: its update will have ended then."""
+        self._before = replace(found, previous=None) if (found := self()) is not None else None
+
+    def forget(self) -> None:
+        """Something else may have trained the model since."""
+        self._last, self._before = (-1, None), None
+
+
 class CallbackMonitor(Monitor, BaseCallback):
     """A monitor that ``model.learn(callback=...)`` calls at every environment step.
 
@@ -76,6 +106,8 @@ class CallbackMonitor(Monitor, BaseCallback):
 
     def _on_training_start(self) -> None:
         # Every learn() is a run of its own, since its steps may begin again at zero.
+        if isinstance(self._source.rollout, Rollouts):
+            self._source.rollout.forget()
         if self.closed:
             self.begin()
 
@@ -90,6 +122,10 @@ class CallbackMonitor(Monitor, BaseCallback):
         # Off-policy algorithms call this, too, after steps that each have been looked at already.
         if _on_policy(self.model):
             self.step(self.num_timesteps)
+            # The single step of A2C goes nowhere that would be worth a copy of every rollout.
+            rollouts = self._source.rollout
+            if isinstance(rollouts, Rollouts) and type(self.model).__name__ != "A2C" and self.measures_rollouts:
+                self._guard(rollouts.keep)
 
     def _on_training_end(self) -> None:
         self.close()
