@@ -6,6 +6,7 @@ import torch
 
 from gradlab.agent import Agent
 from gradlab.arguments import whole_number
+from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.ledger.rollout import term_norms
 from gradlab.measurement import Measurement
@@ -76,27 +77,34 @@ class OnPolicy(RolloutProbe):
             "policy/entropy": gradient.entropy,
         }
         notes = list(gradient.notes)
-        if not can_be_made_anew(rollout):
-            terms, said = self._ledger(agent, rollout)
-            scalars |= terms
+        for what, part in (("ledger", self._ledger), ("update", self._update)):
+            try:
+                found, said = part(agent, rollout)
+            except GradlabError as error:
+                # What a loop of one's own fills in may not fit together; the numbers above do not depend on it.
+                found, said = {}, (f"{what}: {error}",)
+            scalars |= found
             notes += said
-        if rollout.previous is not None and rollout.previous.count >= self.trajectories:
-            scalars |= self._update(agent, rollout.previous)
         return Measurement(scalars, notes=tuple(dict.fromkeys(notes)))
 
     def _ledger(self, agent: Agent, rollout: Rollout) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+        if can_be_made_anew(rollout):
+            return {}, ()
         found, notes = term_norms(agent, rollout.first(self.ledger_states, self.trajectories))
         # The shift's expected gradient is as good as zero; it is in the variance.
         shown = ("GAE bias", "state distribution", "entropy bonus", "value loss")
         return {f"ledger/{name.lower().replace(' ', '_')}": found[name] for name in shown if name in found}, notes
 
-    def _update(self, agent: Agent, before: Rollout) -> dict[str, Estimate]:
+    def _update(self, agent: Agent, rollout: Rollout) -> tuple[dict[str, Estimate], tuple[str, ...]]:
+        before = rollout.previous
+        if before is None or before.log_prob is None or before.loss is None or before.count < self.trajectories:
+            return {}, ()
         update = policy_update(agent, before.first(self.ledger_states, self.trajectories))
         found = {"policy/kl": update.kl}
-        if before.loss is not None and before.loss.clip is not None:
+        if before.loss.clip is not None:
             found |= {
                 "clipping/share": update.clipped,
                 "clipping/removed": update.removed,
                 "clipping/unclipped": update.unclipped,
             }
-        return found
+        return found, ()

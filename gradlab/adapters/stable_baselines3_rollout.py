@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,23 @@ def _ages(begun: NDArray[Any], starts: NDArray[Any]) -> Tensor:
     row = np.arange(len(starts))
     first = np.maximum.accumulate(np.where(starts, row, 0))
     return torch.from_numpy(np.where(begun[first], row - first, -1))
+
+
+def continued(rollout: Rollout, before: Rollout, environments: int) -> Rollout:
+    """The rollout with the ages of episodes that began in the rollout just before it, or earlier where that knew.
+
+    Args:
+        rollout: of some environments, one after the other, as ``stored_rollout`` gives it.
+        before: the rollout that training went through last, of the same environments.
+        environments: how many.
+    """
+    if rollout.age is None or before.age is None or len(rollout) != len(before):
+        return rollout
+    age, last = (part.reshape(environments, -1) for part in (rollout.age, before.age))
+    # The rows of an episode that had begun come first, and no later one has.
+    known = (age < 0) & (last[:, -1:] >= 0)
+    row = torch.arange(age.shape[1])
+    return replace(rollout, age=torch.where(known, last[:, -1:] + 1 + row, age).flatten())
 
 
 def _by_environment(array: NDArray[Any]) -> NDArray[Any]:

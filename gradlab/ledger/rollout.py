@@ -83,7 +83,9 @@ def rollout_ledger(
     * *advantage shift* has an expectation of the order of 1/R alone, R the number of trajectories, since
       E ∇log π = 0; it is noise, which a baseline takes off or adds.
     * *GAE bias* has expectation zero where V is V^π or λ = 1 (Schulman et al. 2016, arXiv 1506.02438, section 3).
-    * Without *state distribution* the gradient is that of no objective (C. Nota, P. Thomas 2020, arXiv 1906.07073).
+    * Without *state distribution* the gradient is that of no objective (C. Nota, P. Thomas 2020, arXiv 1906.07073). The
+      rollout is taken to cut into episodes anywhere, so that it has steps of each age as often as episodes live to see
+      it; where a fifth of the discounted weight is at ages that it has none of, the term is left out.
 
     **Uncertainty.** Whole trajectories are the independent samples, given V, which was fitted to earlier ones, and the
     scale s; more than 64 are put together in so many groups. Squared norms are of the expected vectors, without

@@ -17,8 +17,8 @@ from gradlab.rollout_advantages import can_be_made_anew, generalized_advantages,
 
 #: Largest relative difference of the advantages made anew that is still rounding of float32.
 _ROUNDING = 1e-5
-#: Share of the discounted weight that may lie after the last step seen without a word.
-_BEYOND = 0.01
+#: Share of the discounted weight that may lie at steps not seen without a word, and at most.
+_BEYOND, _UNSEEN = 0.01, 0.2
 
 
 @dataclass
@@ -145,17 +145,23 @@ class Waypoints:
         if begun < 2:
             self.absent["state distribution"] = f"trajectories that begin in the rollout: {begun}; two are needed"
             return
+        unseen = _unseen(rollout, known, discount)
+        if unseen > _UNSEEN:
+            self.absent["state distribution"] = (
+                f"{unseen:.0%} of the discounted weight lies at steps of episodes that the rollout has none of; longer "
+                "rollouts, or environments that are not in step with each other, have them"
+            )
+            return
         self._add("state distribution", advantage, discount ** rollout.age.clamp(min=0).double() * known)
         if begun < rollout.count:
             self.notes.append(
                 f"state distribution: {rollout.count - begun} of {rollout.count} trajectories began before the "
                 "rollout, so that their weights γᵗ are unknown; they are left out of its last gradient"
             )
-        beyond = discount ** (int(rollout.age.max()) + 1)
-        if beyond > _BEYOND:
+        if unseen > _BEYOND:
             self.notes.append(
-                f"state distribution: no step after step {int(rollout.age.max())} of an episode; where episodes are "
-                f"longer, up to {beyond:.2g} of their discounted weight is not represented"
+                f"state distribution: {unseen:.2g} of the discounted weight lies at steps of episodes that the rollout "
+                "has none of"
             )
 
     def source(self) -> Source:
@@ -183,3 +189,15 @@ class Waypoints:
         weights = torch.stack(list(self.weights.values()), dim=1).double().cpu()
         masses = weights.new_zeros(len(sums), len(names)).index_add_(0, unit.cpu(), weights)
         return Source(sums[:, :-1].cpu(), masses, tuple(range(len(names))), "trajectories")
+
+
+def _unseen(rollout: Rollout, known: Tensor, discount: float) -> float:
+    """Share of Σ_t γᵗ at steps t of an episode that no trajectory is at, though none is known to have ended by then."""
+    assert rollout.age is not None
+    assert rollout.bootstrap is not None
+    age = rollout.age[known]
+    there = torch.bincount(age) > 0
+    missing = (1 - discount) * float((discount ** torch.arange(len(there)).double())[~there.cpu()].sum())
+    last = rollout.lengths.cumsum(0) - 1
+    cut = (rollout.bootstrap.to(last.device) != 0) & (rollout.age[last] == int(age.max()))
+    return missing + (discount ** len(there) if bool(cut.any()) else 0.0)

@@ -18,7 +18,7 @@ from gradlab.ledger.statistics import Statistics
 from gradlab.ledger.terms import unflatten
 from gradlab.on_policy_terms import entropy_cotangent, shares_parameters, value_pull
 from gradlab.rollout import Rollout
-from gradlab.statistics.state_means import state_mean
+from gradlab.statistics.state_means import state_mean, state_share
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def policy_update(agent: Agent, rollout: Rollout) -> PolicyUpdate:
     statistics = Statistics(products(means, [source], matrix), samples=rollout.count)
     episode = rollout.trajectory
     return PolicyUpdate(
-        clipped=_share(surrogate.clipped, episode),
-        outside=_share(surrogate.outside, episode),
+        clipped=state_share(surrogate.clipped.double(), episode),
+        outside=state_share(surrogate.outside.double(), episode),
         kl=state_mean(surrogate.divergence, episode, least=0.0),
         removed=statistics.squared_norm(0),
         unclipped=statistics.squared_norm(1),
@@ -162,7 +162,3 @@ def _surrogate(agent: Agent, rollout: Rollout) -> _Surrogate:
     clipped = (above & (advantage > 0)) | (below & (advantage < 0))
     whole = scores * (ratio * advantage)[:, None]
     return _Surrogate(whole, whole * clipped[:, None], clipped, above | below, ratio - 1 - change)
-
-
-def _share(mask: Tensor, episode: Tensor) -> Estimate:
-    return state_mean(mask.double(), episode, least=0.0, most=1.0)

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import gradlab
 from gradlab.adapters.stable_baselines3 import stored_observations
-from gradlab.adapters.stable_baselines3_rollout import stored_rollout
+from gradlab.adapters.stable_baselines3_rollout import continued, stored_rollout
 from gradlab.rollout import Rollout
 from probes.monitor import Monitor
 from probes.source import Source
@@ -80,7 +80,10 @@ class Rollouts:
     def __call__(self) -> Rollout | None:
         """A copy of the rollout; None while there is no whole one."""
         if self._last[0] != self._model.num_timesteps:
-            self._last = self._model.num_timesteps, stored_rollout(self._model)
+            found = stored_rollout(self._model)
+            if found is not None and self._before is not None:
+                found = continued(found, self._before, self._model.n_envs)
+            self._last = self._model.num_timesteps, found
         found = self._last[1]
         return None if found is None else replace(found, previous=self._before)
 

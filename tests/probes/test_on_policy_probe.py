@@ -118,7 +118,8 @@ def test_the_numbers_are_those_of_one_backward_pass_a_step(algorithm, task, opti
 
     found, trajectories, steps = at_rollout_end(algorithm, task, both, **options)
     expected = statistics(trajectories, steps)
-    assert set(found.scalars) == set(expected)
+    # Those of the ledger have a test of their own.
+    assert {name for name in found.scalars if not name.startswith("ledger/")} == set(expected)
     count = len(trajectories)
     for name, value in expected.items():
         estimate = found.scalars[name]

@@ -112,7 +112,7 @@ def test_a_ledger_of_its_rollout_adds_up(train_on_policy, drift, boxes):
         rollout = stored_rollout(model)
         return gradlab.rollout_ledger(view(model), rollout), rollout
 
-    _, found = rollouts_of(train_on_policy, PPO, env, ledger, ent_coef=0.01)
+    _, found = rollouts_of(train_on_policy, PPO, env, ledger, ent_coef=0.01, gamma=0.8)
     ledger, rollout = found[-1]
     assert ledger.residual < 1e-10
     assert {term.name for term in ledger.terms if term.missing} == {"sampling noise", "bootstrap", "remaining"}

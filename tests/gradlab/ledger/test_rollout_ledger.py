@@ -9,6 +9,7 @@ from torch import nn
 import gradlab
 from gradlab import GradlabError, OnPolicyLoss, Rollout, rollout_ledger
 from gradlab.policies import Gaussian
+from gradlab.references import CriticReference
 from gradlab.references.gradient_samples import PolicyGradient
 from gradlab.rollout_advantages import generalized_advantages, normalisation, parity
 from gradlab.worlds import TabularMDP
@@ -228,6 +229,43 @@ def test_what_the_rollout_does_not_hold_is_said():
         replace(rollout, bootstrap=torch.zeros(3))
 
 
+@pytest.mark.parametrize(
+    ("ages", "bootstrap", "measured"),
+    [
+        ([0, 0, 0, 0], 0.0, True),
+        ([0, 0, 0, 0], 0.5, False),
+        ([0, 20, 40, 60], 0.5, True),
+        ([20, 20, 20, 20], 0.0, False),
+        ([0, 0, -1, -1], 0.0, True),
+        ([0, -1, -1, -1], 0.0, False),
+    ],
+    ids=["whole", "cut-off", "out-of-step", "in-step", "some-unknown", "one-known"],
+)
+def test_states_are_weighed_only_where_the_rollout_has_steps_of_all_ages(ages, bootstrap, measured):
+    """Twenty steps each of four episodes that are at these steps when the rollout begins; γ²⁰ = 0.36."""
+    agent, _ = general()
+    generator = torch.Generator().manual_seed(0)
+    step = torch.arange(20)
+    age = torch.cat([torch.full((20,), -1) if first < 0 else first + step for first in ages])
+    number, reward = torch.arange(4).repeat_interleave(20), torch.randn(80, generator=generator, dtype=torch.float64)
+    obs, act = (torch.randn(80, n, generator=generator, dtype=torch.float64) for n in (3, 2))
+    rollout = Rollout(
+        obs,
+        act,
+        reward,
+        reward,
+        0 * reward,
+        number,
+        reward=reward,
+        bootstrap=torch.full((4,), bootstrap, dtype=torch.float64),
+        age=age,
+        loss=OnPolicyLoss(discount=0.95, gae_lambda=0.0),
+    )
+    ledger = rollout_ledger(agent, rollout)
+    assert ledger["state distribution"].missing != measured
+    assert ledger.residual < 1e-10
+
+
 def test_advantages_that_are_no_normalised_ones_are_refused():
     _, rollout = general()
     with pytest.raises(GradlabError, match="advantage is not"):
@@ -318,6 +356,22 @@ def test_a_sampled_reference_brings_its_own_noise(world):
     assert ledger["remaining"].norm_squared.stderr > exact["remaining"].norm_squared.stderr
     with pytest.raises(GradlabError, match="at States"):
         rollout_ledger(world.agent(), rollout, truth=replace(sampled_truth, per_weight=False))
+
+
+def test_nothing_remains_against_a_policy_gradient_of_sampled_states(world):
+    """The critic of the world's agent is its exact Q, so that the critic's gradient at discounted states is ∇J."""
+    agent = world.agent()
+    states = world.states(4000, torch.Generator().manual_seed(8))
+    truth = gradlab.policy_gradient(agent, CriticReference(), states)
+    rollout, tail = sampled(world, 1000, 9, WRONG, length=40)
+    ledger = rollout_ledger(agent, rollout, true_bootstrap=tail, truth=truth)
+    exact = world.flat(world.true_gradient()) * (1 - world.gamma)
+    low, high = ledger.truth_norm_squared.interval()
+    assert low <= float(exact @ exact) <= high
+    assert not ledger["remaining"].norm_squared.resolved
+    low, high = ledger["GAE bias"].norm_squared.interval()
+    bias = expected(world, WRONG, LAMBDA, length=40) - expected(world, WRONG, 1.0, length=40)
+    assert low <= float(bias @ bias) <= high
 
 
 @pytest.mark.slow
