@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -102,7 +104,7 @@ def normalisation(rollout: Rollout) -> tuple[float, float]:
     if rollout.raw_advantage is None:
         return 0.0, 1.0
     before, used = rollout.raw_advantage.double(), rollout.advantage.double()
-    if torch.equal(before, used):
+    if float((before - used).abs().max()) <= 1e-6 * float(before.abs().max()):
         return 0.0, 1.0
     spread = float(used.std()) if len(used) > 1 else 0.0
     if not spread > 0:
@@ -116,3 +118,24 @@ def normalisation(rollout: Rollout) -> tuple[float, float]:
             "of the same steps"
         )
     return shift, scale
+
+
+def with_raw_advantages(rollout: Rollout) -> Rollout:
+    """The rollout with its advantages before normalisation, made anew where it does not hold them and these fit.
+
+    Example:
+        >>> from gradlab.on_policy_loss import OnPolicyLoss
+        >>> v, one = torch.tensor([1.0, 3.0]), torch.ones(2, 1)
+        >>> loss = OnPolicyLoss(discount=0.5, gae_lambda=1.0)
+        >>> rollout = Rollout(one, one, v - 2, v, 0 * v, torch.arange(2), reward=v, bootstrap=torch.zeros(2), loss=loss)
+        >>> normalisation(with_raw_advantages(rollout))
+        (2.0, 1.0)
+    """
+    if rollout.raw_advantage is not None or can_be_made_anew(rollout):
+        return rollout
+    made = replace(rollout, raw_advantage=generalized_advantages(rollout))
+    try:
+        normalisation(made)
+    except GradlabError:
+        return rollout
+    return made

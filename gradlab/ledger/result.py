@@ -21,7 +21,7 @@ class Term:
 
     Attributes:
         name: "estimator noise", "minibatch noise", "state distribution", "closed gates", "smoothing", "critic error",
-            "truncation", "entropy" or "total".
+            "truncation", "entropy" or "total"; of a rollout, those of ``gradlab.rollout_ledger``.
         vector: the term itself, like ``agent.named_parameters()``, float64; None where it could not be measured.
         norm_squared: ‖b‖² without the noise of b's own estimate; may be negative.
         norm: its square root, NaN where that is not positive; the interval is there all the same.

@@ -13,7 +13,13 @@ from gradlab.ledger.moments import Source
 from gradlab.ledger.pools import UNITS, unit_gradients
 from gradlab.on_policy_terms import entropy_cotangent, has_entropy, shares_parameters, value_pull
 from gradlab.rollout import Rollout
-from gradlab.rollout_advantages import can_be_made_anew, generalized_advantages, normalisation, parity
+from gradlab.rollout_advantages import (
+    can_be_made_anew,
+    generalized_advantages,
+    normalisation,
+    parity,
+    with_raw_advantages,
+)
 
 #: Largest relative difference of the advantages made anew that is still rounding of float32.
 _ROUNDING = 1e-5
@@ -50,6 +56,7 @@ class Waypoints:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.rollout = with_raw_advantages(self.rollout)
         self.shift, self.scale = normalisation(self.rollout)
         self._scores, _ = scores_at(self.agent, self.rollout.obs, self.rollout.act)
         self._losses()
@@ -62,7 +69,7 @@ class Waypoints:
         self._states(self._returns())
 
     def _add(self, name: str, advantage: Tensor, weights: Tensor | None = None, extra: Tensor | float = 0.0) -> None:
-        weights = torch.ones_like(self._scores[:, 0]) if weights is None else weights
+        weights = torch.ones_like(self._scores[:, 0]) if weights is None else weights.to(self._scores)
         self.cotangents[name] = self._scores * (weights * advantage.to(weights))[:, None] + extra
         self.weights[name] = weights
 
@@ -104,7 +111,11 @@ class Waypoints:
                 )
             else:
                 self._before = generalized_advantages(self.rollout)
-        if (self.shift, self.scale) == (0.0, 1.0):
+        if raw is None:
+            self.absent["advantage shift"] = (
+                "the rollout does not hold its raw_advantage, and none can be made that fits"
+            )
+        elif (self.shift, self.scale) == (0.0, 1.0):
             self.same["advantage shift"] = "advantages are not normalised"
         else:
             self._add("advantage shift", self._before)

@@ -197,6 +197,19 @@ def test_a_wrong_rollout_is_noticed_by_the_oracle_and_by_the_parity(wrong):
         assert float(gap.norm()) > 0.1 * float(terms["GAE bias"].norm())
 
 
+def test_advantages_before_normalisation_are_made_where_they_are_not_given():
+    agent, rollout = general()
+    given, made = (rollout_ledger(agent, r) for r in (rollout, replace(rollout, raw_advantage=None)))
+    assert made.scale == pytest.approx(given.scale, rel=1e-9)
+    for name in ("advantage shift", "GAE bias", "entropy bonus"):
+        torch.testing.assert_close(flat(made[name].vector), flat(given[name].vector), rtol=1e-8, atol=1e-10)
+    # Those that do not fit are not taken.
+    wrong = replace(rollout, raw_advantage=None, loss=replace(rollout.loss, gae_lambda=0.1))
+    ledger = rollout_ledger(agent, wrong)
+    assert ledger["advantage shift"].missing
+    assert any("are off by" in note for note in ledger.notes)
+
+
 def test_terms_add_up_without_normalisation_and_zero_terms_say_why():
     loss = OnPolicyLoss(discount=0.9, gae_lambda=1.0)
     agent, rollout = general(normalise=False, loss=loss)
@@ -215,6 +228,9 @@ def test_what_the_rollout_does_not_hold_is_said():
     bare = replace(rollout, reward=None, bootstrap=None, age=None, loss=None)
     ledger = rollout_ledger(agent, bare)
     assert [term.name for term in ledger.terms if not term.missing] == ["advantage shift"]
+    unknown = rollout_ledger(agent, replace(bare, raw_advantage=None))
+    assert unknown["advantage shift"].missing
+    assert unknown.scale == 1
     assert ledger["GAE bias"].note == "the rollout does not hold its reward, bootstrap, loss; it is in no term"
     assert ledger["entropy bonus"].missing
     with pytest.raises(GradlabError, match="reward, bootstrap, loss"):
