@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradlab.adapters.stable_baselines3 import view
 from gradlab.on_policy_loss import OnPolicyLoss
 from gradlab.rollout import Rollout
 
@@ -17,18 +19,34 @@ from gradlab.rollout import Rollout
 _SMALL = 1e-8
 
 
-def stored_rollout(model: Any) -> Rollout | None:
+class CutOff(NamedTuple):
+    """An episode that a time limit cut off within a rollout.
+
+    Attributes:
+        row: the step of the rollout that was its last.
+        environment: which.
+        obs: s_T as the networks get it, which the rollout does not hold.
+    """
+
+    row: int
+    environment: int
+    obs: Any
+
+
+def stored_rollout(model: Any, cut_off: Sequence[CutOff] | None = None) -> Rollout | None:
     """A copy of a full rollout that training has not gone through yet, advantages normalised where the actor's are.
 
     The buffer's arrays are read directly: ``get()`` permutes with numpy's global state and flattens them in place.
     They hold observations as the policy got them and actions before they are clipped for the environment.
 
     Two things are not in them. V after the last step of each environment is had from the advantage there, which it was
-    made with. An episode that a time limit cut off within the rollout looks like one that ended, since the library has
-    added γV(s_T) to its last reward; its bootstrap is 0 here.
+    made with. Which episodes a time limit cut off within the rollout, and where, has to be told: the library has added
+    γV(s_T) to their last reward.
 
     Args:
         model: PPO, A2C or TRPO.
+        cut_off: the episodes that a time limit cut off; None where that is not known, so that they look like others
+            that end within the rollout: γV(s_T) is then part of the reward, and the bootstrap 0.
 
     Returns:
         The steps of each environment one after the other, in float32 as they are kept; None where the buffer is not
@@ -58,6 +76,14 @@ def stored_rollout(model: Any) -> Rollout | None:
     if normalised is not None and normalised.norm_reward:
         notes = (*notes, "rewards are VecNormalize's: divided by its running scale of the returns, and clipped")
     trajectory = torch.from_numpy(starts.cumsum() - 1)
+    reward, bootstrap = _copy(buffer.rewards).double(), _bootstrap(model, trajectory)
+    if cut_off:
+        rows = torch.tensor([cut.environment * buffer.buffer_size + cut.row for cut in cut_off])
+        tails = model.gamma * _values(model, [cut.obs for cut in cut_off])
+        reward[rows] -= tails
+        bootstrap[trajectory[rows]] = tails
+    elif cut_off is None and (buffer.episode_starts[1:].any() or np.any(model._last_episode_starts)):
+        notes = (*notes, "where a time limit cut off an episode within the rollout, γV(s_T) is part of its last reward")
     return Rollout(
         obs=_copy(stored),
         act=act,
@@ -66,8 +92,8 @@ def stored_rollout(model: Any) -> Rollout | None:
         value=_copy(buffer.values),
         trajectory=trajectory,
         notes=notes,
-        reward=_copy(buffer.rewards),
-        bootstrap=_bootstrap(model, trajectory),
+        reward=reward,
+        bootstrap=bootstrap,
         raw_advantage=raw,
         log_prob=_copy(buffer.log_probs),
         age=_ages(begun, starts),
@@ -91,6 +117,12 @@ def loss_of(model: Any) -> OnPolicyLoss:
         value=float(model.vf_coef),
         value_clip=value_clip,
     )
+
+
+def _values(model: Any, observations: list[Any]) -> Tensor:
+    agent = view(model).snapshot()
+    with torch.no_grad():
+        return agent.v(agent.observations(np.stack(observations))).cpu().double()
 
 
 def _bootstrap(model: Any, trajectory: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ class Waypoints:
         elif cut:
             self.absent["bootstrap"] = f"V stands for what follows {cut} trajectories; pass true_bootstrap="
         else:
-            self.same["bootstrap"] = "no trajectory is cut off"
+            self.same["bootstrap"] = "no trajectory is known to be cut off"
         return best
 
     def _states(self, advantage: Tensor) -> None:

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import gradlab
 from gradlab.adapters.stable_baselines3 import stored_observations
-from gradlab.adapters.stable_baselines3_rollout import continued, stored_rollout
+from gradlab.adapters.stable_baselines3_rollout import CutOff, continued, stored_rollout
 from gradlab.rollout import Rollout
 from probes.monitor import Monitor
 from probes.source import Source
@@ -76,11 +76,26 @@ class Rollouts:
         self._model = model
         self._last: tuple[int, Rollout | None] = (-1, None)
         self._before: Rollout | None = None
+        self._cut_off: list[CutOff] | None = None
+
+    def begin(self) -> None:
+        """A rollout begins."""
+        self._cut_off = []
+
+    def stepped(self, row: int, dones: Any, infos: Any) -> None:
+        """A step has been taken in each environment, the rollout's ``row``-th: keep what a time limit cut off."""
+        if self._cut_off is None:
+            return
+        for environment in np.flatnonzero(dones):
+            info = infos[environment]
+            obs = info.get("terminal_observation")
+            if obs is not None and info.get("TimeLimit.truncated", False):
+                self._cut_off.append(CutOff(row, int(environment), np.array(obs)))
 
     def __call__(self) -> Rollout | None:
         """A copy of the rollout; None while there is no whole one."""
         if self._last[0] != self._model.num_timesteps:
-            found = stored_rollout(self._model)
+            found = stored_rollout(self._model, self._cut_off)
             if found is not None and self._before is not None:
                 found = continued(found, self._before, self._model.n_envs)
             self._last = self._model.num_timesteps, found
@@ -93,7 +108,7 @@ class Rollouts:
 
     def forget(self) -> None:
         """Something else may have trained the model since."""
-        self._last, self._before = (-1, None), None
+        self._last, self._before, self._cut_off = (-1, None), None, None
 
 
 class CallbackMonitor(Monitor, BaseCallback):
@@ -114,8 +129,15 @@ class CallbackMonitor(Monitor, BaseCallback):
         if self.closed:
             self.begin()
 
+    def _on_rollout_start(self) -> None:
+        if isinstance(self._source.rollout, Rollouts):
+            self._source.rollout.begin()
+
     def _on_step(self) -> bool:
         if _on_policy(self.model):
+            rollouts, seen = self._source.rollout, self.locals
+            if isinstance(rollouts, Rollouts) and seen["dones"].any() and self.measures_rollouts:
+                self._guard(lambda: rollouts.stepped(seen["n_steps"], seen["dones"], seen["infos"]))
             self.alive(self.num_timesteps)
         else:
             self.step(self.num_timesteps)

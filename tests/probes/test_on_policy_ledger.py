@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ import gradlab
 import probes
 from gradlab.adapters.stable_baselines3_rollout import stored_rollout
 from gradlab.ledger.rollout import term_norms
+from gradlab.rollout_advantages import parity
 from gradlab.store import open_store
 
 
@@ -223,3 +225,46 @@ def test_episodes_go_on_from_one_rollout_to_the_next(tmp_path):
     model.learn(240, callback=monitor, reset_num_timesteps=False)
     assert rollouts[0].previous is None
     assert rollouts[0].age.reshape(2, 120)[:, 0].tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_what_a_time_limit_cut_off_is_told_from_rewards(algorithm, tmp_path):
+    """Pendulum never ends: with limits of 30 steps, rollouts of 64 hold two of them in each environment."""
+    rollouts, rewards = [], []
+
+    class Keep(probes.OnPolicy):
+        def measure_rollout(self, agent, rollout, generator):
+            rollouts.append(rollout)
+            return super().measure_rollout(agent, rollout, generator)
+
+    class Rewards(BaseCallback):
+        def _on_step(self):
+            rewards.append(self.locals["rewards"].copy())
+            return True
+
+    def limited():
+        return gymnasium.wrappers.TimeLimit(gymnasium.make("Pendulum-v1").unwrapped, 30)
+
+    options = {} if algorithm is A2C else {"batch_size": 64}
+    policy = {"policy_kwargs": {"net_arch": [6]}, "gae_lambda": 0.9, "gamma": 0.9}
+    model = algorithm("MlpPolicy", make_vec_env(limited, 3, seed=1), n_steps=64, seed=3, **options, **policy)
+    chosen = [Keep(every=1, trajectories=3)]
+    monitor = probes.attach(model, store=tmp_path / "run.db", probes=chosen, budget=None)
+    model.learn(2 * 192, callback=CallbackList([monitor, Rewards()]))
+    assert monitor.status.failed == {}
+    theirs = np.stack(rewards).reshape(2, 64, 3).transpose(0, 2, 1).reshape(2, -1)
+    for rollout, expected in zip(rollouts, theirs, strict=True):
+        assert rollout.count == 9
+        np.testing.assert_allclose(rollout.reward, expected, rtol=1e-5, atol=1e-5)
+        assert (rollout.bootstrap != 0).all()
+        assert parity(rollout) <= 1e-6
+        assert not any("time limit" in note for note in rollout.notes)
+
+
+def test_an_untold_time_limit_is_said():
+    callback = AtRolloutEnds(stored_rollout)
+    model_of(PPO, "Pendulum-v1", envs=2, n_steps=300, batch_size=60).learn(600, callback=callback)
+    assert any("γV(s_T) is part of its last reward" in note for note in callback.found[0].notes)
+    shorter = AtRolloutEnds(stored_rollout)
+    model_of(PPO, "Pendulum-v1", envs=2, n_steps=30, batch_size=60).learn(60, callback=shorter)
+    assert not any("time limit" in note for note in shorter.found[0].notes)
