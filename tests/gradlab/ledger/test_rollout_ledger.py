@@ -12,6 +12,7 @@ from gradlab.policies import Gaussian
 from gradlab.references import CriticReference
 from gradlab.references.gradient_samples import PolicyGradient
 from gradlab.rollout_advantages import generalized_advantages, normalisation, parity
+from gradlab.statistics.policy_update import surrogate_gradient
 from gradlab.worlds import TabularMDP
 from gradlab.worlds.tabular_moments import advantage_gradient
 
@@ -195,6 +196,36 @@ def test_a_wrong_rollout_is_noticed_by_the_oracle_and_by_the_parity(wrong):
     if wrong == "sign":
         gap = flat(ledger["GAE bias"].vector) - terms["GAE bias"]
         assert float(gap.norm()) > 0.1 * float(terms["GAE bias"].norm())
+
+
+@pytest.mark.parametrize("value_clip", [None, 0.05], ids=["no-value-clip", "value-clip"])
+@pytest.mark.parametrize("moved", [0.0, 0.1], ids=["first-step", "later-step"])
+def test_one_step_through_a_shared_trunk_is_the_loss_by_autograd(moved, value_clip):
+    loss = OnPolicyLoss(0.9, 0.8, clip=0.1, entropy=0.05, value=0.5, value_clip=value_clip)
+    agent, rollout = general(loss=loss)
+    rollout = replace(rollout, log_prob=agent.policy.log_prob(agent.head(rollout.obs), rollout.act).detach())
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in agent.actor.parameters():
+            p += moved * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+    mean, log_std = agent.head(rollout.obs).chunk(2, -1)
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    ratio = (normal.log_prob(rollout.act).sum(-1) - rollout.log_prob).exp()
+    assert bool(((ratio - 1).abs() > 0.1).any()) == (moved > 0)
+    policy = torch.min(rollout.advantage * ratio, rollout.advantage * ratio.clamp(0.9, 1.1)).mean()
+    v = agent.v(rollout.obs)
+    if value_clip:
+        v = rollout.value + (v - rollout.value).clamp(-value_clip, value_clip)
+    objective = policy + 0.05 * normal.entropy().sum(-1).mean() - 0.5 * (rollout.target - v).square().mean()
+    theirs = torch.autograd.grad(objective, list(agent.named_parameters().values()))
+    ours = surrogate_gradient(agent, rollout)
+    for one, other in zip(ours.values(), theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    if not moved:
+        # The ledger begins with the same step.
+        ledger = rollout_ledger(agent, rollout)
+        torch.testing.assert_close(flat(ledger.applied) / ledger.scale, flat(ours), rtol=1e-9, atol=1e-12)
+        assert ledger["value loss"].norm_squared is not None
 
 
 def test_advantages_before_normalisation_are_made_where_they_are_not_given():
@@ -388,6 +419,43 @@ def test_nothing_remains_against_a_policy_gradient_of_sampled_states(world):
     low, high = ledger["GAE bias"].norm_squared.interval()
     bias = expected(world, WRONG, LAMBDA, length=40) - expected(world, WRONG, 1.0, length=40)
     assert low <= float(bias @ bias) <= high
+
+
+def geometric(world, count, seed):
+    """Episodes that end at random, so that they differ in length, with V the wrong table and no discount."""
+    runs = world.trajectories(count, torch.Generator().manual_seed(seed), geometric=True)
+    value = runs.obs @ WRONG
+    rollout = Rollout(
+        runs.obs,
+        runs.act,
+        value,
+        value,
+        value,
+        runs.trajectory,
+        reward=runs.reward,
+        bootstrap=torch.zeros(count, dtype=torch.float64),
+        age=runs.step,
+        loss=OnPolicyLoss(discount=1.0, gae_lambda=LAMBDA),
+    )
+    return replace(rollout, advantage=generalized_advantages(rollout))
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_where_lengths_differ(world, record_property):
+    process = world.process(geometric=True)
+
+    def mean(lam):
+        # Episodes have 1/(1 − γ) steps on average.
+        return world.flat(advantage_gradient(process, WRONG, WRONG, lam, 1.0).mean) * (1 - world.gamma)
+
+    truth, agent, held, count = mean(LAMBDA) - mean(1.0), world.agent(geometric=True), 0, 150
+    large = rollout_ledger(agent, geometric(world, 20_000, 1))["GAE bias"]
+    assert float((flat(large.vector) - truth).norm()) < 0.05 * float(truth.norm())
+    for seed in range(count):
+        low, high = rollout_ledger(agent, geometric(world, 60, 100 + seed))["GAE bias"].norm_squared.interval()
+        held += low <= float(truth @ truth) <= high
+    record_property("coverage", round(held / count, 3))
+    assert held >= 0.9 * count
 
 
 @pytest.mark.slow
