@@ -78,7 +78,7 @@ def rollout_ledger(
     ====================  ==============================================================================================
 
     The terms are made on the same trajectories, so that their differences are paired. A waypoint that there are no
-    means for is left out, and its term is part of the next or, at the end, of none; it says so by name.
+    means for is left out; its term says so by name, and is part of *remaining* where there is a truth.
 
     * *advantage shift* has an expectation of the order of 1/R alone, R the number of trajectories, since
       E ∇log π = 0; it is noise, which a baseline takes off or adds.
@@ -231,12 +231,9 @@ def _assemble(
             zero, none = unflatten(agent, torch.zeros_like(rows[0])), statistics.nothing()
             terms.append(Term(name, zero, none, none, share=none, note=f"none: {waypoints.same[name]}"))
         else:
-            later = [other for other in names if other in _TERMS and _TERMS.index(other) > _TERMS.index(name)]
-            where = (
-                f"it is part of {later[0]}"
-                if later and name in ("bootstrap", "state distribution")
-                else "it is in no term"
-            )
+            # What is left in the gradients to the end of the chain is in the last difference.
+            rest = "remaining" in names and _TERMS.index(name) >= _TERMS.index("GAE bias")
+            where = "it is part of remaining" if rest else "it is in no term"
             terms.append(Term(name, note=f"{waypoints.absent[name]}; {where}"))
     return RolloutLedger(
         terms=tuple(terms),

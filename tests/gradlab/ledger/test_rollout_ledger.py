@@ -250,7 +250,9 @@ def test_terms_add_up_without_normalisation_and_zero_terms_say_why():
     assert set(zero) == {"entropy bonus", "value loss", "advantage shift", "GAE bias"}
     assert zero["GAE bias"] == "none: λ is 1"
     assert ledger["bootstrap"].missing
-    assert "pass true_bootstrap" in ledger["bootstrap"].note
+    assert ledger["bootstrap"].note.endswith("pass true_bootstrap=; it is in no term")
+    truth = torch.zeros_like(flat(ledger.applied))
+    assert rollout_ledger(agent, rollout, truth=truth)["bootstrap"].note.endswith("it is part of remaining")
     assert ledger.scale == 1
 
 
