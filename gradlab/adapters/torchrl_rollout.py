@@ -53,7 +53,15 @@ def rollout_of(data: Any, loss: Any) -> Rollout:
         notes = (
             f"advantages are normalised over the rollout's {len(found)} steps; the loss does so in each minibatch",
         )
-    return Rollout(**parts, trajectory=trajectory, notes=notes)
+    return Rollout(
+        obs=parts["obs"],
+        act=parts["act"],
+        advantage=parts["advantage"],
+        target=parts["target"],
+        value=parts["value"],
+        trajectory=trajectory,
+        notes=notes,
+    )
 
 
 def _starts(data: Any, done: Key, steps: int) -> Tensor:
