@@ -55,6 +55,7 @@ def register(app: Dash, records: Records) -> None:
     _over_training(app, records, "curvature", "curvature", figures.curvature)
     _over_training(app, records, "rollout-gradient", "on-policy", figures.rollout_gradient)
     _over_training(app, records, "rollout-value", "on-policy", figures.rollout_value)
+    _over_training(app, records, "rollout-ledger", "on-policy", figures.rollout_ledger)
     register_others(app, records)
     register_cards(app, records)
 

@@ -169,6 +169,13 @@ def _main() -> Any:
                         about="V against the targets it is trained on, which bootstrap on V; the policy's entropy.",
                         name="rollout-value",
                     ),
+                    card(
+                        "Bias and clipping of a rollout's gradient",
+                        graph("rollout-ledger", 480),
+                        about="What is in its mean that is not the return's gradient; what the last update's clipping "
+                        "took off, and how far it went.",
+                        name="rollout-ledger",
+                    ),
                 ],
                 className="pair",
             ),

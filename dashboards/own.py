@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dashboards import series as data
+from dashboards.figures.rollout_ledger import NAMES as ROLLOUT_LEDGER
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY
 
 #: Probes that a figure is made for → names of the numbers that say it is that probe, whole or after the last slash.
@@ -26,7 +27,10 @@ CARDS = {
     "curvature": ("curvature",),
     "rollout-gradient": ("on-policy",),
     "rollout-value": ("on-policy",),
+    "rollout-ledger": ("on-policy",),
 }
+#: Figures of numbers that not every run of their probe has.
+_ONLY_WITH = {"rollout-ledger": frozenset(ROLLOUT_LEDGER)}
 #: Of a run that does not say what it measures, and has not measured yet.
 _USUAL = ("field", "gradient", "simulator", "landscape", "curvature")
 
@@ -74,6 +78,8 @@ def needed(card: str, series: data.SeriesSet, config: Mapping[str, Any], measure
         >>> needed("field", {}, {"probes": {"on-policy": {}}}, []), needed("field", {}, {}, [])
         (False, True)
     """
+    if card in _ONLY_WITH and not any(key.probe in CARDS[card] and key.name in _ONLY_WITH[card] for key in series):
+        return False
     expected = {*planned(config), *measured} or set(_USUAL)
     return any(probe in expected and has_figure(series, probe) for probe in CARDS[card])
 

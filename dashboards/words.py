@@ -172,6 +172,29 @@ ON_POLICY = {
     "value/rmse": Word("V's RMSE", "Root of the mean of (V − target)²; targets bootstrap on V.", "signed-log"),
     "value/bias": Word("V's bias", "Mean of V − target; targets bootstrap on V.", "signed-log"),
     "policy/entropy": Word("entropy", "Entropy of the policy in nats: the mean of −log π(a|s).", "linear"),
+    "ledger/gae_bias": Word(
+        "bias of GAE(λ)",
+        "‖b‖² of what λ < 1 adds to the mean gradient: zero where V is right. In units of ‖E G‖², unbiased: it may be "
+        "negative.",
+        "signed-log",
+    ),
+    "ledger/state_distribution": Word(
+        "missing γᵗ", "‖b‖² of what weighing all steps alike, without γᵗ, adds to the mean gradient.", "signed-log"
+    ),
+    "ledger/entropy_bonus": Word("entropy bonus", "‖b‖² of the gradient of the entropy bonus.", "signed-log"),
+    "ledger/value_loss": Word(
+        "V's loss", "‖b‖² of the pull of V's loss on parameters that V and the actor share.", "signed-log"
+    ),
+    "clipping/share": Word(
+        "clipped", "Share of steps whose gradient clipping takes away where the update before has come to.", "share"
+    ),
+    "clipping/removed": Word(
+        "clipped off",
+        "‖b‖² of the gradient that clipping takes away where the update before has come to.",
+        "signed-log",
+    ),
+    "clipping/unclipped": Word("without clipping", "‖g‖² of the gradient there without clipping.", "signed-log"),
+    "policy/kl": Word("KL", "KL(π_old‖π) of the update before, in nats.", "log"),
 }
 
 _ESTIMATORS = {

@@ -10,6 +10,7 @@ from dashboards.figures.field import field
 from dashboards.figures.gradient_error import gradient_error
 from dashboards.figures.landscape import landscape
 from dashboards.figures.rollout_gradient import rollout_gradient
+from dashboards.figures.rollout_ledger import rollout_ledger
 from dashboards.figures.rollout_value import rollout_value
 from dashboards.figures.slices import action_slice
 from dashboards.figures.state_fields import field_over_states
@@ -25,6 +26,7 @@ __all__ = [
     "gradient_error",
     "landscape",
     "rollout_gradient",
+    "rollout_ledger",
     "rollout_value",
     "wrong_direction",
 ]

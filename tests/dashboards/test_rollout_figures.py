@@ -8,6 +8,7 @@ import pytest
 from dashboards import figures
 from dashboards.answer import answer, tiles
 from dashboards.figures.rollout_gradient import rollout_size
+from dashboards.own import needed
 from dashboards.series import collect
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
@@ -127,6 +128,24 @@ def test_v_and_entropy_are_drawn_with_their_numbers(measured):
         assert found[name].customdata[:, 0] == pytest.approx([value] * 4)
     assert "24 trajectories" not in found["entropy"].hovertemplate
     assert "trajectories" in found["entropy"].hovertemplate
+
+
+def test_terms_of_the_ledger_and_clipping_are_drawn_where_there_are_some(store_path, recorder):
+    numbers = {
+        "ledger/gae_bias": Estimate(0.3, 0.1, 24, ends=(0.1, 0.6)),
+        "ledger/state_distribution": Estimate(-0.02, 0.1, 24, ends=(-0.2, 0.1)),
+        "policy/kl": Estimate(0.01, 0.001, 24),
+    }
+    recorder.run.record(1, "on-policy", Measurement(numbers))
+    figure = figures.rollout_ledger(read(store_path))
+    found = {trace.name: trace for trace in figure.data if trace.name}
+    assert set(found) == {"bias of GAE(λ)", "missing γᵗ", "KL"}
+    assert found["bias of GAE(λ)"].customdata[:, 0] == pytest.approx([0.3])
+    # No panel of clipping in a run that clips nothing.
+    assert not any("clipped" in note.text for note in figure.layout.annotations)
+    ppo = {"probes": {"on-policy": {}}}
+    assert needed("rollout-ledger", read(store_path), ppo, ["on-policy"])
+    assert not needed("rollout-ledger", {}, ppo, ["on-policy"])
 
 
 def test_a_rollout_with_too_few_trajectories_says_so():
