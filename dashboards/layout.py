@@ -169,6 +169,11 @@ def _main() -> Any:
                         about="V against the targets it is trained on, which bootstrap on V; the policy's entropy.",
                         name="rollout-value",
                     ),
+                ],
+                className="pair",
+            ),
+            html.Div(
+                [
                     card(
                         "Bias and clipping of a rollout's gradient",
                         graph("rollout-ledger", 480),

@@ -10,7 +10,7 @@ from dashboards.style import Theme
 from dashboards.words import ON_POLICY
 
 _ROWS = (
-    ("ledger/gae_bias", "ledger/state_distribution", "ledger/entropy_bonus"),
+    ("ledger/gae_bias", "ledger/state_distribution", "ledger/entropy_bonus", "ledger/value_loss"),
     ("clipping/share",),
     ("clipping/removed", "clipping/unclipped"),
     ("policy/kl",),
@@ -22,7 +22,7 @@ NAMES = tuple(name for row in _ROWS for name in row)
 def rollout_ledger(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "rollout-ledger") -> go.Figure:
     """Terms of the ledger; share of steps clipped; what clipping takes off; KL. Over training, with 95 % intervals.
 
-    Panels of numbers that the algorithm has not are left out.
+    Numbers that the algorithm has not are left out.
 
     Args:
         series: the scalars of one run, from ``dashboards.series.collect``.
@@ -34,5 +34,5 @@ def rollout_ledger(series: data.SeriesSet, theme: Theme = "light", uirevision: s
         'waiting for the first measurement'
     """
     there = {key.name for key in series if key.probe == "on-policy"}
-    rows = [row for row in _ROWS if there.intersection(row)] or _ROWS
+    rows = [kept for row in _ROWS if (kept := tuple(name for name in row if name in there))] or _ROWS
     return panels(series, "on-policy", rows, ON_POLICY, theme=theme, uirevision=uirevision, gap=0.1)
