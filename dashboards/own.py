@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dashboards import series as data
-from dashboards.figures.rollout_ledger import NAMES as ROLLOUT_LEDGER
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY
 
 #: Probes that a figure is made for → names of the numbers that say it is that probe, whole or after the last slash.
@@ -30,7 +29,9 @@ CARDS = {
     "rollout-ledger": ("on-policy",),
 }
 #: Figures of numbers that not every run of their probe has.
-_ONLY_WITH = {"rollout-ledger": frozenset(ROLLOUT_LEDGER)}
+_ONLY_WITH = {
+    "rollout-ledger": frozenset(name for name in ON_POLICY if name.startswith(("ledger/", "clipping/", "policy/kl")))
+}
 #: Of a run that does not say what it measures, and has not measured yet.
 _USUAL = ("field", "gradient", "simulator", "landscape", "curvature")
 

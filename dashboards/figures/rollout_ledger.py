@@ -15,8 +15,6 @@ _ROWS = (
     ("clipping/removed", "clipping/unclipped"),
     ("policy/kl",),
 )
-#: Numbers without which there is nothing to draw.
-NAMES = tuple(name for row in _ROWS for name in row)
 
 
 def rollout_ledger(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "rollout-ledger") -> go.Figure:
