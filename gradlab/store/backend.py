@@ -70,6 +70,17 @@ class Backend(ABC):
             raise GradlabError(f"store {self.location.name}: {what}; {remedy}") from error
 
 
+class StoreGoneError(GradlabError):
+    """The file that was opened is not at its path any more; opening the store again finds what is there now.
+
+    Example:
+        >>> raise StoreGoneError("store a.db: the file has been moved or replaced since it was opened; open it again")
+        Traceback (most recent call last):
+        ...
+        gradlab.store.backend.StoreGoneError: store a.db: the file has been moved or replaced since it was opened; ...
+    """
+
+
 _REMEDIES = (
     ("locked", "another process has been writing for long; try again when it is done"),
     ("is full", "free some space on its disk"),
@@ -80,6 +91,11 @@ _REMEDIES = (
     ("unable to open", "make the file and its directory writable, or copy them to where they are"),
     ("disk I/O", "check its disk"),
 )
+
+
+def add_tables(connection: Connection) -> None:
+    """Creates the tables that an older store of this version does not have."""
+    schema.metadata.create_all(connection)
 
 
 def create_tables(connection: Connection) -> None:

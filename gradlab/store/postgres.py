@@ -9,7 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, create_engine, event, inspect, text
 
 from gradlab.errors import GradlabError
-from gradlab.store.backend import Backend, check_tables, create_tables
+from gradlab.store.backend import Backend, add_tables, check_tables, create_tables
 from gradlab.store.schema import APPLICATION_ID, meta
 from gradlab.store.url import Location
 
@@ -43,7 +43,9 @@ class PostgresBackend(Backend):
         try:
             if not readonly:
                 self.write(
-                    lambda connection: None if inspect(connection).has_table("meta") else create_tables(connection)
+                    lambda connection: (add_tables if inspect(connection).has_table("meta") else create_tables)(
+                        connection
+                    )
                 )
             self.read(self._check)
         except GradlabError:

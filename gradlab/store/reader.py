@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, inspect, select
 
 from gradlab.errors import GradlabError
 from gradlab.store import schema
@@ -119,6 +119,16 @@ def arrays(connection: Connection, measurement_id: int, names: Sequence[str] | N
     if missing:
         raise GradlabError(f"measurement {measurement_id}: has no array {missing[0]!r}; leave names out to get all")
     return found
+
+
+def traceback(connection: Connection, measurement_id: int) -> str:
+    """Where a measurement failed, in full; empty when it did not, or when nobody said."""
+    # A store that was last written before there were tracebacks.
+    if not inspect(connection).has_table(schema.tracebacks.name):
+        return ""
+    columns = schema.tracebacks.c
+    query = select(columns.text).where(columns.measurement_id == measurement_id)
+    return connection.execute(query).scalar_one_or_none() or ""
 
 
 def _chosen(query: Select[Any], after: int, run: int | None, probe: str | None) -> Select[Any]:

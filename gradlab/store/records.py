@@ -55,7 +55,7 @@ class MeasurementInfo:
         id: number of the measurement in its store: the cursor.
         run: id of its run.
         step: training step it belongs to.
-        time: when it was stored, seconds since 1970.
+        time: when it was stored, seconds since 1970; when it was measured, where the store was away meanwhile.
         probe: name of the probe.
         where: measured ``inline`` (training waited) or in the ``background``.
         cost: seconds it took.

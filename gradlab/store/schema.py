@@ -2,7 +2,8 @@
 
 ``measurements.id`` is the cursor: it only grows, and a store hands out no id twice. Everything but a run's
 progress is append-only. What many rows of ``scalars`` share (name, reference, objective, scale) is kept once, in
-``series``, which makes a scalar about 50 bytes instead of 200.
+``series``, which makes a scalar about 50 bytes instead of 200. ``receipts`` and ``tracebacks`` came after the first
+stores: a store without them gets them when it is opened for writing, and is read as one in which they are empty.
 """
 
 from __future__ import annotations
@@ -116,4 +117,19 @@ arrays = Table(
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("measurement_id", "name"),
     sqlite_autoincrement=True,
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("token", String(64), primary_key=True),  # the writer's own: one measurement, however often it is sent
+    Column("measurement_id", _Id, ForeignKey("measurements.id"), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+tracebacks = Table(
+    "tracebacks",
+    metadata,
+    Column("measurement_id", _Id, ForeignKey("measurements.id"), primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
 )

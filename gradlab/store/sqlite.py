@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import DBAPIError
 
 from gradlab.errors import GradlabError
-from gradlab.store.backend import Backend, check_tables, create_tables
+from gradlab.store.backend import Backend, StoreGoneError, add_tables, check_tables, create_tables
 from gradlab.store.filesystem import filesystem, is_network
 from gradlab.store.schema import APPLICATION_ID, SCHEMA_VERSION
 from gradlab.store.url import Location, check_file
@@ -68,7 +68,7 @@ class SqliteBackend(Backend):
         try:
             if not readonly:
                 self._set_journal("DELETE" if network else "WAL")
-                self.write(lambda _: None)  # finds out now whether it can be written to
+                self.write(add_tables)  # finds out now whether it can be written to
             self.read(lambda connection: check_tables(connection, location))
         except GradlabError:
             self.close()
@@ -240,6 +240,6 @@ class SqliteBackend(Backend):
             return True
 
     def _vanished(self) -> GradlabError:
-        return GradlabError(
+        return StoreGoneError(
             f"store {self.location.name}: the file has been moved or replaced since it was opened; open it again"
         )

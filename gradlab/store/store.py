@@ -70,6 +70,17 @@ class Store:
         return self._backend.location.name
 
     @property
+    def address(self) -> str:
+        """Where the store is, to be opened again from any directory: with its password, so not for printing."""
+        location = self._backend.location
+        return str(location.path) if location.path else location.url.render_as_string(hide_password=False)
+
+    @property
+    def identity(self) -> str:
+        """What tells this store from another one put in its place."""
+        return str(self.version()[0])
+
+    @property
     def readonly(self) -> bool:
         """Whether it was opened for reading only."""
         return self._backend.readonly
@@ -169,6 +180,17 @@ class Store:
         """
         return self._backend.read(lambda connection: reader.arrays(connection, measurement_id, names))
 
+    def traceback(self, measurement_id: int) -> str:
+        """Where a measurement failed: the Python traceback, of which its ``message`` is the last line.
+
+        Args:
+            measurement_id: id of the measurement.
+
+        Returns:
+            Several lines; empty for a measurement that did not fail, or whose failure left no trace.
+        """
+        return self._backend.read(lambda connection: reader.traceback(connection, measurement_id))
+
     def latest(self, run: int, probe: str, at_step: int | None = None) -> MeasurementInfo | None:
         """The last measurement of a probe with status ``ok``, by step and then by id.
 
@@ -191,9 +213,7 @@ class Store:
 
     def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, bool]]:
         # In another process it is opened again: connections cannot travel.
-        location = self._backend.location
-        where = str(location.path) if location.path else location.url.render_as_string(hide_password=False)
-        return _reopen, (where, self.readonly)
+        return _reopen, (self.address, self.readonly)
 
     def __repr__(self) -> str:
         return f"<Store {self.name}{' (read-only)' if self.readonly else ''}>"

@@ -21,15 +21,32 @@ from gradlab.store.records import MeasurementStatus, RunStatus, Where
 
 #: name, reference, objective, scale
 _Series = tuple[str, str, str, str]
+#: An entry's row, scalars and arrays, in the columns of their tables.
+_Draft = tuple[dict[str, Any], dict[_Series, dict[str, Any]], list[dict[str, Any]]]
 
 
 # Statements are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
 _PROGRESS = update(schema.runs).where(schema.runs.c.id == bindparam("run"))
 _TOUCH = _PROGRESS.values(last_seen=bindparam("now"), step=bindparam("at"), revision=schema.runs.c.revision + 1)
+# What is written late must not make a run look as if it had gone back in time.
+_TOUCH_LATE = _TOUCH.where(schema.runs.c.last_seen <= bindparam("now"))
 _MARK = _PROGRESS.values(
     last_seen=bindparam("now"), status=bindparam("how"), message=bindparam("why"), revision=schema.runs.c.revision + 1
 )
 _MEASUREMENT, _SCALARS, _ARRAYS = insert(schema.measurements), insert(schema.scalars), insert(schema.arrays)
+_RECEIPT, _TRACEBACK = insert(schema.receipts), insert(schema.tracebacks)
+_RECEIVED = select(schema.measurements.c.status).join(schema.receipts).where(schema.receipts.c.token == bindparam("of"))
+
+
+class UnstorableError(GradlabError):
+    """A measurement is itself at fault, not the store: trying again will not help.
+
+    Example:
+        >>> raise UnstorableError("scalar 'gap': is a float; give an Estimate")
+        Traceback (most recent call last):
+        ...
+        gradlab.store.writer.UnstorableError: scalar 'gap': is a float; give an Estimate
+    """
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,8 @@ class RunWriter:
             The measurement's id, larger than every earlier one in the store.
 
         Raises:
-            GradlabError: something in the measurement cannot be stored, or the store cannot be written to.
+            GradlabError: something in the measurement cannot be stored (``UnstorableError``), or the store cannot be
+                written to.
         """
         return self.record_all(step, [Entry(probe, measurement, cost, where, status, message)])[0]
 
@@ -112,19 +130,7 @@ class RunWriter:
 
         def change(connection: Connection) -> list[int]:
             found.clear()
-            ids = []
-            for row, scalars, arrays in drafts:
-                result = connection.execute(_MEASUREMENT, {"run_id": self.id, "step": int(step), "time": now, **row})
-                assert result.inserted_primary_key is not None
-                ids.append(number := int(result.inserted_primary_key[0]))
-                known = self._series | found
-                found.update({key: _series_id(connection, key) for key in scalars if key not in known})
-                known |= found
-                if scalars:
-                    rows = [{"measurement_id": number, "series_id": known[k], **each} for k, each in scalars.items()]
-                    connection.execute(_SCALARS, rows)
-                if arrays:
-                    connection.execute(_ARRAYS, [{"measurement_id": number, **each} for each in arrays])
+            ids = [self._insert(connection, step, now, draft, found) for draft in drafts]
             if any(entry.where == "inline" for entry in entries):
                 connection.execute(_TOUCH, {"run": self.id, "now": now, "at": int(step)})
             return ids
@@ -133,6 +139,60 @@ class RunWriter:
         # Only now is it certain that these series exist.
         self._series.update(found)
         return ids
+
+    def record_once(
+        self, token: str, step: int, entry: Entry, *, when: float, traceback: str = ""
+    ) -> MeasurementStatus:
+        """Stores one measurement unless it is in the store already: safe to repeat when it is not known whether.
+
+        Args:
+            token: names the measurement, at most 64 characters; whatever comes second under one token is not stored.
+            step: training step it belongs to.
+            entry: the measurement.
+            when: when it was measured, seconds since 1970; a run's ``last_seen`` never goes back for it.
+            traceback: where it failed, in full.
+
+        Returns:
+            The status of the measurement that the store has under this token.
+
+        Raises:
+            GradlabError: as ``record``.
+        """
+        draft = _draft(entry)
+        found: dict[_Series, int] = {}
+
+        def change(connection: Connection) -> MeasurementStatus:
+            found.clear()
+            kept: MeasurementStatus | None = connection.execute(_RECEIVED, {"of": token}).scalar_one_or_none()
+            if kept is not None:
+                return kept
+            number = self._insert(connection, step, when, draft, found)
+            connection.execute(_RECEIPT, {"token": token, "measurement_id": number})
+            if traceback:
+                connection.execute(_TRACEBACK, {"measurement_id": number, "text": traceback})
+            if entry.where == "inline":
+                connection.execute(_TOUCH_LATE, {"run": self.id, "now": when, "at": int(step)})
+            return entry.status
+
+        status = self._backend.write(change)
+        self._series.update(found)
+        return status
+
+    def _insert(self, connection: Connection, step: int, now: float, draft: _Draft, found: dict[_Series, int]) -> int:
+        """One measurement's rows; ``found`` gains the series that are new to this writer."""
+        row, scalars, arrays = draft
+        result = connection.execute(_MEASUREMENT, {"run_id": self.id, "step": int(step), "time": now, **row})
+        assert result.inserted_primary_key is not None
+        number = int(result.inserted_primary_key[0])
+        known = self._series | found
+        found.update({key: _series_id(connection, key) for key in scalars if key not in known})
+        known |= found
+        if scalars:
+            rows = [{"measurement_id": number, "series_id": known[k], **each} for k, each in scalars.items()]
+            connection.execute(_SCALARS, rows)
+        if arrays:
+            connection.execute(_ARRAYS, [{"measurement_id": number, **each} for each in arrays])
+        return number
 
     def heartbeat(self, step: int) -> None:
         """Says that the training process is alive and at this step.
@@ -143,14 +203,19 @@ class RunWriter:
         progress = {"run": self.id, "now": time.time(), "at": int(step)}
         self._backend.write(lambda connection: connection.execute(_TOUCH, progress))
 
-    def finish(self, status: RunStatus = "finished", message: str = "") -> None:
+    def finish(self, status: RunStatus = "finished", message: str = "", when: float | None = None) -> None:
         """Says that the run has ended: ``finished``, ``stopped`` by its user or ``failed``.
+
+        Args:
+            status: how.
+            message: why, in one line.
+            when: when, seconds since 1970; now when None.
 
         Raises:
             GradlabError: the status is none of these, or the store cannot be written to.
         """
         _check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
-        end = {"run": self.id, "now": time.time(), "how": status, "why": message}
+        end = {"run": self.id, "now": time.time() if when is None else when, "how": status, "why": message}
         self._backend.write(lambda connection: connection.execute(_MARK, end))
 
     def resume(self) -> None:
@@ -198,8 +263,7 @@ def attach_run(backend: Backend, run_id: int) -> RunWriter:
     return RunWriter(backend, run_id, name)
 
 
-def _draft(entry: Entry) -> tuple[dict[str, Any], dict[_Series, dict[str, Any]], list[dict[str, Any]]]:
-    """An entry's row, scalars and arrays, in the columns of their tables."""
+def _draft(entry: Entry) -> _Draft:
     if not entry.probe:
         raise GradlabError("record: the probe's name is empty; name the probe")
     _check_word("where", entry.where, get_args(Where))
@@ -213,8 +277,11 @@ def _draft(entry: Entry) -> tuple[dict[str, Any], dict[_Series, dict[str, Any]],
         "message": entry.message,
         "notes": json.dumps(list(measured.notes)),
     }
-    scalars = {_series_of(name, estimate): _scalar(estimate) for name, estimate in measured.scalars.items()}
-    return row, scalars, [encode(name, array) for name, array in measured.arrays.items()]
+    try:
+        scalars = {_series_of(name, estimate): _scalar(estimate) for name, estimate in measured.scalars.items()}
+        return row, scalars, [encode(name, array) for name, array in measured.arrays.items()]
+    except GradlabError as error:
+        raise UnstorableError(str(error)) from error
 
 
 def _series_of(name: str, estimate: Estimate) -> _Series:
