@@ -18,6 +18,7 @@ import gradlab
 from gradlab.agent import Agent
 from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
+from probes.attempt import attempt
 from probes.budget import Budget
 from probes.defaults import BUDGETS, Preset, default_probes
 from probes.function import Function
@@ -189,4 +190,4 @@ def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:
             obs = torch.zeros(probe.states, agent.obs_size, dtype=agent.dtype, device=agent.device)
             # A probe that cannot measure says so at its first measurement, where it is recorded.
             with contextlib.suppress(Exception), quiet():
-                copy.deepcopy(probe).measure(agent.snapshot(), obs, generator_for(0, probe.name, 0))
+                attempt(copy.deepcopy(probe), agent.snapshot(), obs, generator_for(0, probe.name, 0))

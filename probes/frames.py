@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import struct
+import sys
+from collections.abc import Iterator
 from typing import IO, Any
 
 import cloudpickle
 
-_LENGTH = struct.Struct(">Q")
+#: What is before a message: how many bytes it has.
+LENGTH = struct.Struct(">Q")
 
 
 def pack(message: Any) -> bytes:
@@ -19,8 +23,27 @@ def pack(message: Any) -> bytes:
         >>> receive(io.BytesIO(pack({"step": 500})))
         {'step': 500}
     """
-    body: bytes = cloudpickle.dumps(message)
-    return _LENGTH.pack(len(body)) + body
+    with _main_by_value():
+        body: bytes = cloudpickle.dumps(message)
+    return LENGTH.pack(len(body)) + body
+
+
+@contextlib.contextmanager
+def _main_by_value() -> Iterator[None]:
+    """In a child that multiprocessing has spawned, the user's script has a name that means another module elsewhere."""
+    script = sys.modules.get("__mp_main__")
+    if (
+        script is None
+        or script.__name__ != "__mp_main__"
+        or "__mp_main__" in cloudpickle.list_registry_pickle_by_value()
+    ):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(script)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(script)
 
 
 def receive(stream: IO[bytes]) -> Any:
@@ -29,10 +52,10 @@ def receive(stream: IO[bytes]) -> Any:
     Raises:
         EOFError: the other side is gone.
     """
-    header = stream.read(_LENGTH.size)
-    if len(header) < _LENGTH.size:
+    header = stream.read(LENGTH.size)
+    if len(header) < LENGTH.size:
         raise EOFError("the other end of the pipe is closed")
-    (length,) = _LENGTH.unpack(header)
+    (length,) = LENGTH.unpack(header)
     body = stream.read(length)
     if len(body) < length:
         raise EOFError("the other end of the pipe closed in the middle of a message")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import atexit
 import copy
+import ctypes
 import logging
+import multiprocessing
+import multiprocessing.util
+import os
 import sys
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +21,7 @@ import numpy as np
 import torch
 
 from gradlab.agent import Agent
-from gradlab.measurement import Measurement
+from gradlab.errors import first_line
 from gradlab.rollout import Rollout
 from gradlab.store import RunWriter, Store
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
@@ -24,11 +29,13 @@ from probes.attempt import attempt
 from probes.background import Background
 from probes.book import Book
 from probes.budget import Budget
+from probes.entries import new_token
 from probes.mirror import Mirror
 from probes.probe import Probe, RolloutProbe, generator_for
 from probes.quiet import quiet
-from probes.slot import Slot
+from probes.slot import MAX_FAILURES, Slot
 from probes.source import Source
+from probes.spool import spool_root
 from probes.status import Status
 from probes.worker import Hello, Job
 
@@ -39,6 +46,8 @@ _PAUSE = 0.25
 _HEARTBEAT = 2.0
 _TOO_FEW = "too few observations yet"
 _NO_ROLLOUT = "no whole rollout yet"
+#: The monitors of this process, for a process that is forked from it.
+_living: weakref.WeakSet[Monitor] = weakref.WeakSet()
 
 
 class Monitor:
@@ -80,7 +89,11 @@ class Monitor:
         self._mirror = mirror
         self.begin()
         # A weak reference: the exit hook must not keep a discarded monitor alive.
-        atexit.register(_close_at_exit, weakref.ref(self))
+        atexit.register(_close_at_exit, weakref.ref(self), os.getpid())
+        if multiprocessing.parent_process() is not None:
+            # The children of multiprocessing end without the exit hooks of the interpreter.
+            multiprocessing.util.Finalize(None, _close_at_exit, args=(weakref.ref(self), os.getpid()), exitpriority=100)
+        _living.add(self)
 
     def begin(self) -> None:
         """Start a run: of its own accord when the monitor is made, and again to measure anew after ``close``."""
@@ -95,8 +108,19 @@ class Monitor:
         self._beat = 0.0
         self._writing = 0.0
         self.closed = False
-        hello = Hello(path=list(sys.path), store=self._store_url, run=self.run.id, seed=self._seed)
+        hello = Hello(
+            path=list(sys.path),
+            store=self._store_url,
+            identity=self._book.identity,
+            run=self.run.id,
+            seed=self._seed,
+            spool=spool_root(),
+        )
         self._background = Background(hello) if any(slot.background for slot in self._slots) else None
+        # One that nobody holds any more is never asked to close.
+        self._discarded = weakref.finalize(self, _close_discarded, self._book, self._background, os.getpid())
+        self._discarded.atexit = False
+        self._faults = 0
         self._updates = 0
         optimizer = self._source.optimizer
         # A compiled function that steps the optimizer leaves its compiled code to call the hook.
@@ -142,17 +166,20 @@ class Monitor:
         if self.closed:
             return
         self.closed = True
+        self._discarded.detach()
         if self._hook is not None:
             self._hook.remove()
         self._wake_step = sys.maxsize
         self._wake_time = float("inf")
-        if self._background is not None:
-            self._background.close(wait)
-            self._collect()
-        for slot in self._slots:
-            if slot.obstacle and slot.waits(self._step):
-                self._record(self._step, slot, status="skipped", message=f"{slot.obstacle} until the run ended")
-        self._book.close(self._step, status, message)
+        try:
+            if self._background is not None:
+                self._background.close(wait)
+                self._collect()
+        finally:
+            for slot in self._slots:
+                if slot.obstacle and self._waits(slot, self._step):
+                    self._record(self._step, slot, status="skipped", message=f"{slot.obstacle} until the run ended")
+            self._book.close(self._step, status, message)
 
     def __enter__(self) -> Monitor:
         return self
@@ -173,13 +200,10 @@ class Monitor:
         """What has been measured, skipped and spent."""
         return Status(
             step=self._step,
-            measured=self._book.counted("ok"),
-            skipped=self._book.counted("skipped"),
-            failed=self._book.counted("failed"),
             cost=self._budget.share_spent,
             stopped={slot.probe.name: slot.stopped for slot in self._slots if slot.stopped},
             left_out=dict(self.left_out),
-            lost=self._book.lost,
+            **self._book.totals(),
         )
 
     @property
@@ -202,11 +226,31 @@ class Monitor:
     def _guard(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception:
-            # The instrument's own fault must not end somebody's training run; it ends the instrument.
-            log.exception("gradlab stops measuring this run; training goes on")
-            self._wake_step = sys.maxsize
-            self._wake_time = self._attend_time = float("inf")
+        except Exception as error:
+            # The instrument's own fault must not end somebody's training run.
+            self._faults += 1
+            try:
+                self._blame(error)
+            except Exception:
+                self._faults = MAX_FAILURES
+                log.exception("gradlab cannot record what went wrong")
+            if self._faults >= MAX_FAILURES:
+                log.error("gradlab stops measuring this run; training goes on", exc_info=error)
+                self._wake_step = sys.maxsize
+                self._wake_time = self._attend_time = float("inf")
+
+    def _blame(self, error: Exception) -> None:
+        """What goes wrong outside the probes (in a sampler, in a view of the agent) has failed all that was due."""
+        trace = "".join(traceback.format_exception(error))
+        begun = {due.probe: token for token, due in self._book.unsettled.items() if due.where == "inline"}
+        for slot in self._slots:
+            if self._waits(slot, self._step):
+                token = begun.get(slot.probe.name) or self._due(self._step, slot)
+                self._book.settle(token, status="failed", message=first_line(error), traceback=trace)
+                slot.taken(self._step)
+                self._done(slot, "failed", first_line(error))
+                # Three in a row stop the probe, and so the trouble.
+                self._faults = 0
 
     def _tick(self, step: int, obs: Any, rollout: Rollout | None) -> None:
         self._step = step
@@ -256,8 +300,8 @@ class Monitor:
         try:
             return slot.waits(step)
         except Exception as error:  # noqa: BLE001 - the user's own function, which may fail in any way
-            slot.stopped = f"stopped, as its schedule raised {type(error).__name__}: {error}"
-            self._record(step, slot, status="failed", message=slot.stopped)
+            slot.stopped = f"stopped, as its schedule raised {first_line(error)}"
+            self._record(step, slot, status="failed", message=slot.stopped, trace=traceback.format_exc())
             log.warning("gradlab: probe %s %s", slot.probe.name, slot.stopped)
             return False
 
@@ -295,7 +339,8 @@ class Monitor:
         if slot.background:
             assert self._background is not None
             try:
-                self._background.submit(Job(_for_travel(probe), agent, obs, step))
+                job = Job(new_token(), _for_travel(probe), agent, obs, step)
+                self._background.submit(job)
             except Exception as error:  # noqa: BLE001 - what travels is the user's, and may refuse in any way
                 slot.inline = f"it cannot be sent to the background process ({type(error).__name__}: {error})"
                 log.warning(
@@ -305,13 +350,22 @@ class Monitor:
                     slot.inline,
                 )
                 return False
+            self._due(step, slot, job.token)
             return True
+        token = self._due(step, slot)
         tried = attempt(probe, agent, obs, generator_for(self._seed, probe.name, step))
         measurement = tried.measurement
         if measurement is not None and slot.inline:
             note = f"measured in the training process, as {slot.inline}"
             measurement = replace(measurement, notes=(*measurement.notes, note))
-        self._record(step, slot, measurement, status=tried.status, message=tried.message, cost=tried.seconds)
+        self._book.settle(
+            token,
+            measurement,
+            status=tried.status,
+            message=tried.message,
+            traceback=tried.traceback,
+            cost=tried.seconds,
+        )
         self._done(slot, tried.status, tried.message)
         return True
 
@@ -326,24 +380,36 @@ class Monitor:
         slots = {slot.probe.name: slot for slot in self._slots}
         for outcome in self._background.outcomes():
             slot = slots[outcome.probe]
-            if outcome.recorded:
-                self._book.count(outcome.step, outcome.probe, outcome.status, outcome.scalars)
+            if outcome.written:
+                self._book.settle_written(
+                    outcome.token, outcome.status, outcome.scalars, stored=outcome.stored, spooled=outcome.spooled
+                )
             else:
-                self._record(outcome.step, slot, status=outcome.status, message=outcome.message)
+                self._book.settle(
+                    outcome.token, status=outcome.status, message=outcome.message, traceback=outcome.traceback
+                )
             self._done(slot, outcome.status, outcome.message)
 
-    def _record(
-        self,
-        step: int,
-        slot: Slot,
-        measurement: Measurement | None = None,
-        *,
-        status: MeasurementStatus = "ok",
-        message: str = "",
-        cost: float = 0.0,
-    ) -> None:
+    def _due(self, step: int, slot: Slot, token: str | None = None) -> str:
         where: Where = "background" if slot.background else "inline"
-        self._book.enter(step, slot.probe.name, measurement, where=where, status=status, message=message, cost=cost)
+        return self._book.fall_due(step, slot.probe.name, where, token)
+
+    def _record(self, step: int, slot: Slot, *, status: MeasurementStatus, message: str, trace: str = "") -> None:
+        """A measurement fell due, and there is none."""
+        self._book.settle(self._due(step, slot), status=status, message=message, traceback=trace)
+
+    def _forget(self) -> None:
+        """In a forked child: the run, its worker and its store belong to the parent, and go on there."""
+        if self.closed:
+            return
+        self.closed = True
+        self._discarded.detach()
+        self._wake_step = sys.maxsize
+        self._wake_time = self._attend_time = float("inf")
+        if self._background is not None:
+            self._background.forget()
+        # A connection that SQLite closes here would be closed under the parent's hands: it is kept for ever.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._book))
 
 
 def _for_travel(probe: Probe) -> Probe:
@@ -353,9 +419,26 @@ def _for_travel(probe: Probe) -> Probe:
     return other
 
 
-def _close_at_exit(reference: weakref.ref[Monitor]) -> None:
+def _forget_all() -> None:
+    for monitor in list(_living):
+        monitor._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _close_discarded(book: Book, background: Background | None, process: int) -> None:
+    if os.getpid() != process:
+        return
+    if background is not None:
+        background.close(0.0)
+    book.close(None, "stopped", "the monitor was discarded before it was closed")
+
+
+def _close_at_exit(reference: weakref.ref[Monitor], process: int) -> None:
     monitor = reference()
-    if monitor is None or monitor.closed:
+    if monitor is None or monitor.closed or os.getpid() != process:
         return
     # The interpreter leaves here what ended the program; in an interactive one it may be any earlier mistake.
     error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)

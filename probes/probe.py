@@ -60,6 +60,8 @@ class Probe(ABC):
     name: str
     #: Whether it is too dear for the training process and runs in a process of its own.
     background: bool = False
+    #: Seconds a measurement may take in the background process; when it takes longer, that is ended and started again.
+    time_limit: ClassVar[float] = 600.0
     #: Whether it measures at observations the run has seen; a probe that finds its own states says no.
     needs_observations: ClassVar[bool] = True
     #: Whether it has the agent act in an environment that it makes itself.

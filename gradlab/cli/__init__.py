@@ -15,6 +15,7 @@ from gradlab.cli.curvature import curvature
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
 from gradlab.cli.landscape import landscape
+from gradlab.cli.replay import replay
 from gradlab.cli.watch import watch
 from gradlab.errors import GradlabError
 
@@ -37,6 +38,7 @@ app.command()(bias)
 app.command()(landscape)
 app.command()(curvature)
 app.command()(calibrate)
+app.command()(replay)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,5 +1,7 @@
 """Training with probes attached is bit for bit the training without them."""
 
+import time
+
 import gymnasium
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import probes
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
-from gradlab.store import open_store
+from gradlab.store import RunWriter, open_store
 from gradlab.tangent import tangent_kernel
 from gradlab.testing.conformance import differences, digest
 
@@ -155,13 +157,17 @@ def test_an_agent_that_no_probe_can_measure_is_said_to_be_one(tmp_path, caplog):
     assert "gradient: the agent has no critic of (obs, act)" in caplog.text
 
 
-def test_a_rollout_that_takes_long_is_not_taken_for_dead(tmp_path):
+def test_a_rollout_that_takes_long_is_not_taken_for_dead(tmp_path, monkeypatch):
     """Within a rollout nothing is measured, and the run's record goes on."""
     model = PPO("MlpPolicy", "CartPole-v1", n_steps=64, device="cpu")
     monitor = probes.attach(model, store=tmp_path / "run.db", probes=[Policy(every=10, states=32)])
     beats = []
-    monitor.run.heartbeat = beats.append
+    monkeypatch.setattr(RunWriter, "heartbeat", lambda run, step: beats.append(step))
     monitor.alive(7)
+    deadline = time.monotonic() + 20
+    while not beats:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     monitor.alive(8)
     monitor.close()
     # The second comes too soon after the first; the last is that of the end.

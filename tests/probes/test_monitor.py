@@ -19,7 +19,7 @@ import gradlab
 import probes
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
-from gradlab.store import open_store
+from gradlab.store import RunWriter, open_store
 from probes.budget import Budget
 
 
@@ -153,16 +153,16 @@ def test_too_few_observations_wait_without_failing(agent, tmp_path):
     monitor.close()
 
 
-def test_a_lost_store_stops_nothing_and_records_are_kept(agent, tmp_path, caplog):
+def test_a_lost_store_stops_nothing_and_records_are_kept(agent, tmp_path, caplog, monkeypatch):
     monitor = probes.attach(agent, store=tmp_path / "a.db", probes=[Count(every=1)], budget=None)
-    record, away = monitor.run.record, [True]
+    record, away = RunWriter.record_once, [True]
 
     def unreliable(*args, **options):
         if away[0]:
             raise OSError("No space left on device")
         return record(*args, **options)
 
-    monitor.run.record = unreliable
+    monkeypatch.setattr(RunWriter, "record_once", unreliable)
     for step in range(5):
         monitor.step(step, obs=observations())
     until(lambda: "No space left" in caplog.text)
@@ -226,17 +226,19 @@ def test_a_locked_store_does_not_hold_up_training(agent, tmp_path, caplog):
         assert [m.step for m in store.measurements()] == list(range(20))
 
 
-def test_what_the_store_never_took_is_counted_and_said(agent, tmp_path, caplog):
+def test_what_neither_the_store_nor_the_spool_took_is_counted_and_said(agent, tmp_path, caplog, monkeypatch):
     path = tmp_path / "a.db"
+    (tmp_path / "no-directory").touch()
+    monkeypatch.setenv("GRADLAB_SPOOL", str(tmp_path / "no-directory" / "spool"))
     monitor = probes.attach(agent, store=path, probes=[Count(every=1)], budget=None)
     path.unlink()
     for step in range(3):
         monitor.step(step, obs=observations())
     monitor.close()
-    # Three measurements, the first heartbeat, and the two records of the end.
-    assert monitor.status.lost == 6
+    assert monitor.status.lost == 3
+    assert monitor.status.balanced
     (said,) = [r.getMessage() for r in caplog.records if "lost" in r.getMessage()]
-    assert "6 records" in said
+    assert "3 records" in said
     assert not path.exists()
 
 
