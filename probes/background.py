@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from probes.frames import pack
+from probes.frozen import Frozen, freeze
 from probes.line import Line
 from probes.worker import Hello, Job, Outcome
 
@@ -37,7 +38,7 @@ _TRACE = 16_000
 class _Sent:
     """A job on its way."""
 
-    frame: bytes
+    job: Frozen
     token: str
     probe: str
     limit: float
@@ -76,8 +77,8 @@ class Background:
         return self._idle.is_set() and not self.gone
 
     def submit(self, job: Job) -> None:
-        """Hand over one job; call only when idle. The job is serialised here, so later changes do not reach it."""
-        sent = _Sent(pack(job), job.token, job.probe.name, job.probe.time_limit)
+        """Hand over one job; call only when idle. Its tensors are copied here, so later changes do not reach it."""
+        sent = _Sent(freeze(job), job.token, job.probe.name, job.probe.time_limit)
         self._busy = True
         self._idle.clear()
         self._jobs.put(sent)
@@ -156,7 +157,7 @@ class Background:
             self._idle.set()
             while (job := self._next(line)) is not None:
                 deadline = time.monotonic() + job.limit
-                line.send(job.frame, deadline)
+                line.send(pack(job.job.carried()), deadline)
                 outcome = line.receive(deadline)
                 job = None
                 self._deaths = 0

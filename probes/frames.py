@@ -23,13 +23,13 @@ def pack(message: Any) -> bytes:
         >>> receive(io.BytesIO(pack({"step": 500})))
         {'step': 500}
     """
-    with _main_by_value():
+    with main_by_value():
         body: bytes = cloudpickle.dumps(message)
     return LENGTH.pack(len(body)) + body
 
 
 @contextlib.contextmanager
-def _main_by_value() -> Iterator[None]:
+def main_by_value() -> Iterator[None]:
     """In a child that multiprocessing has spawned, the user's script has a name that means another module elsewhere."""
     script = sys.modules.get("__mp_main__")
     if (

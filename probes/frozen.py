@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from gradlab.modules import uncompiled
+from probes.frames import main_by_value
+
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 _thawing = threading.local()
 
@@ -64,7 +67,7 @@ def freeze(value: Any) -> Frozen:
     """
     stream = io.BytesIO()
     pickler = _Freezer(stream)
-    with torch.no_grad():
+    with torch.no_grad(), main_by_value():
         pickler.dump(value)
     return Frozen(stream.getvalue(), pickler.tensors)
 
@@ -85,17 +88,27 @@ class _Freezer(cloudpickle.Pickler):  # type: ignore[misc]
         self.tensors: list[Tensor] = []
 
     def reducer_override(self, value: Any) -> Any:
+        if (inner := uncompiled(value)) is not value:
+            return _itself, (inner,)
         if type(value) in _PLAIN and value.layout is torch.strided:
             self.tensors.append(value.detach().clone(memory_format=torch.contiguous_format))
             number = len(self.tensors) - 1
             if type(value) is nn.Buffer:
                 return _buffer, (number, value.persistent)
-            return (_parameter if type(value) is nn.Parameter else _plain), (number, value.requires_grad)
+            return (_parameter if type(value) is nn.Parameter else _plain), (
+                number,
+                # What a module keeps of its last pass is a number here.
+                value.requires_grad and value.is_leaf,
+            )
         if isinstance(value, nn.Module) and is_parametrized(value):
             # torch refuses to pickle these, since its own classes of them have no name to be found by again; by value
             # they need none.
             return __newobj__, (type(value),), vars(value)
         return super().reducer_override(value)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _plain(number: int, requires_grad: bool) -> Tensor:

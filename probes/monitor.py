@@ -254,7 +254,7 @@ class Monitor:
 
     def _tick(self, step: int, obs: Any, rollout: Rollout | None) -> None:
         self._step = step
-        agent: Agent | None = None
+        live: Agent | None = None
         wake: float = sys.maxsize
         broke = False
         # The longest overdue goes first, and what it cannot afford nobody else spends: no probe is starved.
@@ -274,8 +274,9 @@ class Monitor:
                 continue
             begun = time.perf_counter()
             with quiet():
-                agent = agent or self._source.view().snapshot()
-                tried = self._measure(slot, agent, batch, step)
+                live = live or self._source.view()
+                # What goes to the background is copied on its way; a probe may do with its copy as it likes.
+                tried = self._measure(slot, live if slot.background else live.snapshot(), batch, step)
             if tried:
                 slot.taken(step)
             else:

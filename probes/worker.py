@@ -49,7 +49,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement to make."""
+    """One measurement to make, of the agent as it is when the job is frozen."""
 
     token: str
     probe: Probe
@@ -125,6 +125,7 @@ def serve(inbox: IO[bytes], replies: IO[bytes]) -> None:
     import torch
 
     from probes.courier import Courier
+    from probes.frozen import thaw
     from probes.sink import Sink
     from probes.spool import Spool
 
@@ -135,7 +136,7 @@ def serve(inbox: IO[bytes], replies: IO[bytes]) -> None:
         replies.write(pack("ready"))
         replies.flush()
         while True:
-            outcome = perform(receive(inbox), courier, hello.run, hello.seed)
+            outcome = perform(thaw(receive(inbox)), courier, hello.run, hello.seed)
             replies.write(pack(outcome))
             replies.flush()
     finally:

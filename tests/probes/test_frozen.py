@@ -109,6 +109,14 @@ def test_tensors_of_every_kind(tensor):
     assert found.dtype == tensor.dtype
     assert found.shape == tensor.shape
     assert torch.equal(found.to_dense(), tensor.detach().to_dense())
+    assert not found.requires_grad
+
+
+def test_what_is_compiled_travels_as_what_was_compiled():
+    layer = nn.Sequential(nn.Linear(2, 3), torch.compile(nn.Linear(3, 1), backend="eager"))
+    found = again(layer)
+    assert type(found[1]) is nn.Linear
+    assert torch.equal(found[1].weight, layer[1].weight)
 
 
 def test_nothing_is_drawn_and_nothing_left(agent):
