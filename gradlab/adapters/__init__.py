@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from gradlab.adapters import d3rlpy, skrl, stable_baselines3, tianshou, torchrl
+from gradlab.adapters import d3rlpy, rllib, skrl, stable_baselines3, tianshou, torchrl
 from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
@@ -30,7 +30,7 @@ class Adapter(Protocol):
 
 
 #: The libraries known, in the order they are asked.
-ADAPTERS: tuple[Adapter, ...] = (stable_baselines3, skrl, torchrl, tianshou, d3rlpy)
+ADAPTERS: tuple[Adapter, ...] = (stable_baselines3, skrl, torchrl, tianshou, d3rlpy, rllib)
 
 
 def view(model: object) -> Agent:

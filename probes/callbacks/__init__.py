@@ -26,6 +26,7 @@ class Door(Protocol):
 #: The module of each library's door, by the library's own package.
 DOORS = {
     "d3rlpy": "probes.callbacks.d3rlpy",
+    "ray": "probes.callbacks.rllib",
     "skrl": "probes.callbacks.skrl",
     "stable_baselines3": "probes.callbacks.stable_baselines3",
     "torchrl": "probes.callbacks.torchrl",
