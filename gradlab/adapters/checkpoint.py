@@ -11,7 +11,16 @@ from typing import Any, Protocol
 
 import torch
 
-from gradlab.adapters import cleanrl_saved, skrl_saved, stable_baselines3_zip, tianshou_saved, torchrl_saved
+from gradlab.adapters import (
+    cleanrl_saved,
+    d3rlpy_saved,
+    pickles,
+    rllib_saved,
+    skrl_saved,
+    stable_baselines3_zip,
+    tianshou_saved,
+    torchrl_saved,
+)
 from gradlab.adapters.damage import DAMAGE
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
@@ -19,7 +28,7 @@ from gradlab.errors import GradlabError
 
 
 class Reader(Protocol):
-    """What the module that reads one library's PyTorch files has; it neither imports the library nor runs code."""
+    """What the module that reads one library's files has; it neither imports the library nor runs code."""
 
     LIBRARY: str
 
@@ -35,7 +44,14 @@ class Reader(Protocol):
 
 
 #: Those known, in the order they are asked; Stable-Baselines3's zips are told by their members.
-READERS: tuple[Reader, ...] = (skrl_saved, torchrl_saved, tianshou_saved, cleanrl_saved)
+READERS: tuple[Reader, ...] = (
+    skrl_saved,
+    torchrl_saved,
+    tianshou_saved,
+    d3rlpy_saved,
+    rllib_saved,
+    cleanrl_saved,
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +95,13 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Fa
     path = Path(path)
     where = f"checkpoint {path}"
     if path.is_dir():
-        raise GradlabError(f"{where}: is a directory; name one file in it")
+        inside = rllib_saved.file_in(path)
+        name = "one file in it" if inside is None else f"the file {inside.relative_to(path)} in it"
+        raise GradlabError(f"{where}: is a directory; name {name}")
     if not path.exists():
         raise GradlabError(f"{where}: no such file; pass one written by model.save()")
+    if (pickled := _pickled(path, where)) is not None:
+        return _read(pickled, path, where, facts)
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -97,17 +117,37 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Fa
         if not any(name.endswith("/data.pkl") for name in archive.namelist()):
             agent, step = stable_baselines3_zip.read(archive, path, trust=trust)
             return Checkpoint(agent, agent.algorithm, step, path)
-    content = _torch_content(path, where)
+    return _read(_torch_content(path, where), path, where, facts)
+
+
+def _read(content: Any, path: Path, where: str, facts: Facts | None) -> Checkpoint:
+    """What the reader makes of the content that knows it."""
     for reader in READERS:
         if reader.holds(content):
             agent, said = reader.read(content, facts or Facts(), where)
             found = _step_in(path.stem) if said is None else said
             return Checkpoint(agent, agent.algorithm, found or 0, path, dated=found is not None)
+    kind = "pickle" if isinstance(content, pickles.Pickled) else "PyTorch file"
     known = ", ".join(("stable-baselines3", *(reader.LIBRARY for reader in READERS)))
     raise GradlabError(
-        f"{where}: a PyTorch file, but of none of the libraries known ({known}); load it yourself and describe it with "
+        f"{where}: a {kind}, but of none of the libraries known ({known}); load it yourself and describe it with "
         "gradlab.Agent(...)"
     )
+
+
+def _pickled(path: Path, where: str) -> pickles.Pickled | None:
+    """What a pickle holds, and what the one of its constructor's arguments beside it; None where it is none."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+            if not pickles.is_pickle(start):
+                return None
+            content = pickles.plain(start + file.read(), where)
+        beside = path.with_name("class_and_ctor_args.pkl")
+        made_with = pickles.represented(beside.read_bytes(), f"{where}: {beside.name}") if beside.is_file() else None
+    except OSError as error:
+        raise GradlabError(f"{where}: cannot be read ({error.strerror})") from error
+    return pickles.Pickled(content, made_with)
 
 
 def _torch_content(path: Path, where: str) -> Any:
