@@ -55,7 +55,9 @@ def attach(
     For a Stable-Baselines3 model the monitor is its callback: ``model.learn(..., callback=probes.attach(model))``;
     PPO, A2C and TRPO are measured at the end of a rollout, by the probe "on-policy"; those that need a critic of
     (obs, act) are left out.
-    For Tianshou pass the trainer, ``probes.attach(algorithm.create_trainer(params))``, and call nothing.
+    For Tianshou pass the trainer, ``probes.attach(algorithm.create_trainer(params))``, and call nothing. For d3rlpy
+    pass the algorithm and a sampler of its dataset (``probes.callbacks.d3rlpy``), for RLlib the algorithm, whose
+    learner has to be in this process (``probes.callbacks.rllib``).
     For a loop of one's own, pass a ``gradlab.Agent`` and call ``monitor.step(t, obs=batch)``, or pass the actor's
     optimizer and a sampler, and call nothing: the monitor looks at the run after each of the optimizer's steps.
     Where training replaces what the agent was told, such as a learned α, pass a function that gives the agent as it
@@ -63,8 +65,8 @@ def attach(
 
     Args:
         model: a live Stable-Baselines3 or sb3-contrib model, a TorchRL loss module or Trainer (see
-            ``probes.callbacks.torchrl``), a Tianshou trainer or algorithm, a ``gradlab.Agent``, or a function without
-            arguments that gives one.
+            ``probes.callbacks.torchrl``), a Tianshou trainer or algorithm, a d3rlpy or RLlib algorithm, an RLlib
+            learner, a ``gradlab.Agent``, or a function without arguments that gives one.
         store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
         probes: what to measure: probes, or functions (see ``FunctionProbe``); or "light", "standard" or "full", which
             ``probes.default_probes`` describes.

@@ -42,7 +42,8 @@ def view(model: object) -> Agent:
     Args:
         model: a Stable-Baselines3 TD3, DDPG, SAC, PPO or A2C model, an sb3-contrib TQC, CrossQ or TRPO model, a skrl
             DDPG, TD3, SAC, PPO, A2C or TRPO agent, a TorchRL DDPGLoss, TD3Loss, SACLoss, A2CLoss or loss of PPO, or a
-            Trainer of one, or a Tianshou DDPG, TD3, SAC, PPO, A2C, NPG or TRPO algorithm.
+            Trainer of one, a Tianshou DDPG, TD3, SAC, PPO, A2C, NPG or TRPO algorithm, a d3rlpy DDPG, TD3, TD3+BC, SAC,
+            CQL or IQL algorithm, or an RLlib SAC or PPO algorithm or its learner.
 
     Raises:
         GradlabError: the object is of no known library, or not supported.
@@ -85,7 +86,8 @@ def load(
 
     Args:
         path: a zip written by Stable-Baselines3's or sb3-contrib's ``model.save()`` (TD3, DDPG, SAC, PPO, A2C, TQC,
-            CrossQ, TRPO), or a PyTorch file of a library in ``gradlab.adapters.checkpoint.READERS``.
+            CrossQ, TRPO), or a file of a library in ``gradlab.adapters.checkpoint.READERS``: a PyTorch file, d3rlpy's
+            ``.d3``, or ``module_state.pkl`` of an RLlib checkpoint's folder.
         trust: whether code in the file may run, where it cannot be read otherwise (custom activations and
             policies are pickled); needs the library.
         action_low: lower corner of the environment's action box.

@@ -79,7 +79,7 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Fa
 
     Args:
         path: a zip written by Stable-Baselines3's or sb3-contrib's ``model.save()`` (TD3, DDPG, SAC, PPO, A2C, TQC,
-            CrossQ, TRPO), or a PyTorch file of a library in ``READERS``.
+            CrossQ, TRPO), or a PyTorch file or pickle of a library in ``READERS``.
         trust: whether code in the file may run, where it cannot be read otherwise; needs the library.
         facts: what the file does not say and the caller knows.
 
