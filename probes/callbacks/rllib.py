@@ -24,8 +24,8 @@ from gradlab.errors import GradlabError
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.policies import Softmax
 from gradlab.rollout import Rollout
-from probes.callbacks.tianshou import RolloutSource, UpdateMonitor
 from probes.source import Sampler, Source
+from probes.updates import RolloutSource, UpdateMonitor
 
 MONITOR = UpdateMonitor
 

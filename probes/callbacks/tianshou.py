@@ -9,19 +9,17 @@ updating.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 import gradlab
 from gradlab.adapters.tianshou import OFF_POLICY, recognises
 from gradlab.adapters.tianshou_buffer import stored_observations, stored_rollout
 from gradlab.errors import GradlabError
 from gradlab.rollout import Rollout
-from probes.monitor import Monitor
 from probes.source import Sampler, Source
+from probes.updates import RolloutSource, UpdateMonitor
 
 #: Those whose optimizer is the actor's, too, so that its first step in an update finds the policy that acted.
 _ONE_OPTIMIZER = ("PPO", "A2C")
@@ -60,42 +58,6 @@ def rollout(algorithm: Any, buffer: Any, batch_size: int | None = None) -> Rollo
         GradlabError: the algorithm is not supported or has no value function.
     """
     return stored_rollout(algorithm, gradlab.view(algorithm), buffer, batch_size)
-
-
-@dataclass(frozen=True)
-class RolloutSource(Source):
-    """A run that is to be looked at before the first optimizer step of an update, while the acting policy is there.
-
-    Attributes:
-        updates: the optimizer.
-    """
-
-    updates: torch.optim.Optimizer | None = None
-
-
-class UpdateMonitor(Monitor):
-    """A monitor that a trainer's on-policy run is looked at by once an update, at its beginning."""
-
-    def begin(self) -> None:
-        """Start a run; see ``Monitor``."""
-        super().begin()
-        self._seen = -1
-        updates = getattr(self._source, "updates", None)
-        if updates is not None and self._hook is None:
-            self._hook = updates.register_step_pre_hook(self._before_step)
-
-    def _before_step(self, *_: object) -> None:
-        clock = self._source.clock
-        if not self.closed and clock is not None:
-            self._guard(lambda: self._look(clock()))
-
-    def _look(self, step: int) -> None:
-        # Between two steps of one update nothing is collected.
-        if step == self._seen:
-            self.alive(step)
-        else:
-            self._seen = step
-            self.step(step)
 
 
 MONITOR = UpdateMonitor
