@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import platform
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 
 import torch
 
-import gradlab
 from gradlab.agent import Agent
+from gradlab.command import command_line, versions
 from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
 from probes.attempt import attempt
@@ -92,6 +91,7 @@ def attach(
             name, the mirror or the optimizer is none, or the store cannot be written.
 
     Example:
+        >>> import gradlab
         >>> import tempfile
         >>> from torch import nn
         >>> from probes.gradient import Gradient
@@ -127,11 +127,8 @@ def attach(
         "left_out": left_out,
         "budget": budget,
         "model": dict(source.config),
-        "versions": {
-            "gradlab": gradlab.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "command": command_line(),
+        "versions": versions(),
     }
 
     def open_run() -> tuple[Store, RunWriter]:
