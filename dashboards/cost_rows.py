@@ -11,6 +11,7 @@ from dash import html
 
 from dashboards.costs import Costs, ProbeCost
 from dashboards.figures.cost import percent
+from dashboards.said import times
 from dashboards.style import PALETTE
 from dashboards.summary import Failure
 
@@ -74,9 +75,9 @@ def _row(one: ProbeCost, place: int, longest: float, traces: Mapping[int, str]) 
         ),
         dmc.Text(_counts(one), size="xs", c="dimmed", className="number"),
     ]
-    body += [_line(f"skipped {_times(count)}: {reason}", "dimmed") for reason, count in one.reasons[:_REASONS]]
+    body += [_line(f"skipped {times(count)}: {reason}", "dimmed") for reason, count in one.reasons[:_REASONS]]
     rest = sum(count for _, count in one.reasons[_REASONS:])
-    body += [_line(f"skipped {_times(rest)} for other reasons", "dimmed")] if rest else []
+    body += [_line(f"skipped {times(rest)} for other reasons", "dimmed")] if rest else []
     body += [trouble(failure, traces.get(failure.id, "")) for failure in one.failures[-1:]]
     return html.Div(dmc.Stack(body, gap=1), className="cost-row")
 
@@ -109,10 +110,6 @@ def _counts(one: ProbeCost) -> str:
     parts += [f"{one.failed} failed"] if one.failed else []
     parts += [f"{_seconds(one.price)} each"] if math.isfinite(one.price) else []
     return " · ".join(parts)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
 
 
 def _seconds(value: float) -> str:

@@ -32,6 +32,16 @@ def number(value: float) -> str:
     return f"{value:.2g}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}".replace("-", "−")
 
 
+def times(count: int) -> str:
+    """How often.
+
+    Example:
+        >>> times(1), times(1200)
+        ('once', '1,200 times')
+    """
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def percent(share: float) -> str:
     """A share in per cent: whole ones, and tenths within one of none and of all.
 

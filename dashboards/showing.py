@@ -55,10 +55,7 @@ def last_of(records: Records, run: int | None, probe: str) -> Any:
 def absent_of(records: Records, run: int | None, probe: str) -> list[tuple[int, str]]:
     """Step and reason of the measurements that a figure of this probe has to show as absent."""
     summary = records.run(run).probes.get(probe)
-    if summary is None:
-        return []
-    # Where there is nothing to draw, what was left out for the budget or a busy process is the reason as well.
-    return list(summary.absent) or ([summary.skip] if summary.skip and not summary.ok else [])
+    return [] if summary is None else summary.missing
 
 
 def digest(facts: Any) -> str:

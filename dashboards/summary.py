@@ -68,6 +68,14 @@ class ProbeSummary:
     reasons: Counter[str] = field(default_factory=Counter, repr=False)
     failures: list[Failure] = field(default_factory=list, repr=False)
 
+    @property
+    def missing(self) -> list[tuple[int, str]]:
+        """Step and reason of what a figure has to show as absent.
+
+        Where there is nothing to draw, what was left out for the budget or a busy process is the reason as well.
+        """
+        return list(self.absent) or ([self.skip] if self.skip and not self.ok else [])
+
     def count(self, info: MeasurementInfo) -> None:
         """Adds one measurement."""
         self.entries.append(Entry(info.time, info.step, info.cost, info.where))

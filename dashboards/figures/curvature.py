@@ -9,10 +9,11 @@ from dashboards.figures.panels import panels
 from dashboards.style import Theme
 from dashboards.words import CURVATURE
 
-_RATIO = ("ratio", "policy_jacobian")
-_ROWS = (("mixed_partial", "curvature"), ("valid_share", "interior_share"))
+#: The numbers of each panel; the first has ``EXACT`` as well where there is any.
+ROWS = (("ratio", "policy_jacobian"), ("mixed_partial", "curvature"), ("valid_share", "interior_share"))
+EXACT = "exact_ratio"
 #: Whose alarms are marked.
-_WATCHED = ("ratio", "policy_jacobian", "mixed_partial", "curvature")
+WATCHED = ("ratio", "policy_jacobian", "mixed_partial", "curvature")
 
 
 def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = "curvature") -> go.Figure:
@@ -31,6 +32,6 @@ def curvature(series: data.SeriesSet, theme: Theme = "light", uirevision: str = 
         'waiting for the first measurement'
     """
     # Only smooth critics have it.
-    exact = ("exact_ratio",) if data.select(series, "curvature", "exact_ratio") is not None else ()
-    rows = ((*_RATIO, *exact), *_ROWS)
-    return panels(series, "curvature", rows, CURVATURE, theme=theme, uirevision=uirevision, watched=_WATCHED)
+    exact = (EXACT,) if data.select(series, "curvature", EXACT) is not None else ()
+    rows = ((*ROWS[0], *exact), *ROWS[1:])
+    return panels(series, "curvature", rows, CURVATURE, theme=theme, uirevision=uirevision, watched=WATCHED)

@@ -9,7 +9,8 @@ from dashboards.figures.panels import panels
 from dashboards.style import Theme
 from dashboards.words import LANDSCAPE
 
-_ROWS = (
+#: The numbers of each panel.
+ROWS = (
     ("optima", "births", "deaths"),
     ("gap", "own_fit", "basin_choice"),
     ("best_basin_share", "relative_gap", "boundary_share", "actor_changed", "level_share"),
@@ -30,4 +31,4 @@ def landscape(series: data.SeriesSet, theme: Theme = "light", uirevision: str = 
         >>> landscape({}).layout.yaxis3.tickformat
         '.0%'
     """
-    return panels(series, "landscape", _ROWS, LANDSCAPE, theme=theme, uirevision=uirevision)
+    return panels(series, "landscape", ROWS, LANDSCAPE, theme=theme, uirevision=uirevision)

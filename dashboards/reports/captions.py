@@ -1,0 +1,104 @@
+"""What stands under a figure: what its numbers are, how many samples they come from, and against what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dashboards.figures.curvature import EXACT
+from dashboards.figures.curvature import ROWS as CURVATURE_ROWS
+from dashboards.figures.landscape import ROWS as LANDSCAPE_ROWS
+from dashboards.one_run import OneRun
+from dashboards.reports.markup import Markup, tag
+from dashboards.run_figures import KINDS, RunFigures
+from dashboards.series import Key, Series
+from dashboards.words import REFERENCES, samples
+
+_ABOUT = {
+    "wrong-direction": "Over training; at the dotted line a coin would choose as well.",
+    "field": "Q over the action plane in colours; arrows follow the action gradient, their length ∝ √‖∇Q‖. The star is "
+    "the best local optimum, diamonds are the others, the ring is the actor, the orange line where gradient ascent "
+    "from its action leads.",
+    "gradient-error": REFERENCES["gradient"].meaning,
+    "simulator-error": REFERENCES["simulator"].meaning,
+    "landscape": "Local optima of Q(s, ·) and the actor's distance from the best of them, over training.",
+    "curvature": "What bounds how fast the policy's action moves with the state, beside how fast it does.",
+    "rollout-gradient": "How much of a rollout's gradient is signal; dotted and hollow where that is not resolved from "
+    "zero.",
+    "rollout-value": "V against the targets it is trained on, which bootstrap on V; the policy's entropy.",
+    "cost": "Time so far that probes took, stacked; dashed what they were planned to take, dotted what they may take. "
+    "The budget also pays for copies of the agent and for writing, which are not in these numbers.",
+}
+_BANDS = "Bands are 95 % intervals; hollow marks are not resolved from zero; a cross on the axis is a measurement "
+_BANDS += "that gave no number."
+#: Numbers that a figure draws, of those that its probe has; all that are known where it is not here.
+_DRAWN = {
+    "landscape": tuple(name for row in LANDSCAPE_ROWS for name in row),
+    "curvature": (*(name for row in CURVATURE_ROWS for name in row), EXACT),
+}
+#: Parts of the probe on-policy's numbers that one figure draws and the other does not.
+_ONLY = {"rollout-gradient": ("score-function/",), "rollout-value": ("value/", "policy/")}
+
+
+def caption(name: str, figures: RunFigures, shown: tuple[str, ...] = (), more: str = "") -> Markup:
+    """The caption of a figure.
+
+    Args:
+        name: of the figure.
+        figures: those of the run.
+        shown: only these numbers are drawn; all that the figure knows when empty.
+        more: what is said of this one picture.
+    """
+    kind = KINDS.get(name)
+    probe = kind.probe if kind is not None else figures.others[name]
+    words = kind.words if kind is not None else {}
+    drawn = _drawn(name, figures.run, probe, shown)
+    about = " ".join(part for part in (_ABOUT.get(name, f"What this run's own probe {probe} measured."), more) if part)
+    parts = [tag("p", about), tag("p", _counts(drawn, probe))] if drawn else [tag("p", about)]
+    if meanings := _meanings(drawn, words):
+        terms = [tag("div", tag("dt", f"{label}: "), tag("dd", meaning)) for label, meaning in meanings.items()]
+        parts.append(tag("details", tag("summary", "What these numbers are"), tag("dl", *terms)))
+    return tag("figcaption", *parts)
+
+
+def _drawn(name: str, run: OneRun, probe: str, shown: tuple[str, ...]) -> dict[Key, Series]:
+    words = KINDS[name].words if name in KINDS else {}
+    chosen = set(shown or _DRAWN.get(name, ()))
+    found = {}
+    for key, one in run.series.items():
+        parts = {key.name, key.name.rpartition("/")[2]}
+        known = not words or bool(parts & set(words))
+        if (
+            key.probe == probe
+            and len(one)
+            and known
+            and (not chosen or parts & chosen)
+            and key.name.startswith(_ONLY.get(name, ("",)))
+        ):
+            found[key] = one
+    return found
+
+
+def _counts(drawn: Mapping[Key, Series], probe: str) -> str:
+    """How many measurements, n, the reference and the objective, in a line."""
+    steps = np.concatenate([one.step for one in drawn.values()])
+    number = np.concatenate([one.samples for one in drawn.values()])
+    unit = samples(probe, next(iter(drawn)).reference)
+    times = len(np.unique(steps))
+    spread = f"{number.min():,}" if number.min() == number.max() else f"{number.min():,} to {number.max():,}"
+    parts = [
+        f"{times} {'measurement' if times == 1 else 'measurements'}, steps {steps.min():,} to {steps.max():,}",
+        f"n = {spread} {unit} each",
+    ]
+    references = sorted({key.reference for key in drawn if key.reference})
+    parts += [f"against: {', '.join(references)}"] if references else []
+    objectives = sorted({one.objective for one in drawn.values() if one.objective})
+    parts += [f"objective: {', '.join(objectives)}"] if objectives else []
+    return f"{'; '.join(parts)}. {_BANDS}"
+
+
+def _meanings(drawn: Mapping[Key, Series], words: Mapping[str, object]) -> dict[str, str]:
+    names = {part for key in drawn for part in (key.name, key.name.rpartition("/")[2])}
+    found = [word for name, word in words.items() if name in names]
+    return {word.label: word.meaning for word in found}  # type: ignore[attr-defined]
