@@ -14,8 +14,10 @@ from gradlab.cli.calibrate import calibrate
 from gradlab.cli.curvature import curvature
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
+from gradlab.cli.export import export
 from gradlab.cli.landscape import landscape
 from gradlab.cli.replay import replay
+from gradlab.cli.report import report
 from gradlab.cli.watch import watch
 from gradlab.errors import GradlabError
 
@@ -34,6 +36,8 @@ app.command()(demo)
 app.command()(dashboard)
 app.command()(analyze)
 app.command()(watch)
+app.command()(report)
+app.command()(export)
 app.command()(bias)
 app.command()(landscape)
 app.command()(curvature)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradlab.cli.demo import LARGEST_SEED
 from gradlab.cli.screen import screen
+from gradlab.command import command_line, versions
+from gradlab.files import check_target
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gradlab.adapters.checkpoint import Checkpoint
+    from gradlab.store import Store
+    from probes.offline import Result
+    from probes.probe import Probe
 
 
 def analyze(
@@ -17,6 +29,9 @@ def analyze(
     env: Annotated[str, typer.Option(help="Gymnasium environment it was trained on, e.g. Reacher-v5.")],
     store: Annotated[
         str | None, typer.Option(help="Also keep the measurements here, for the dashboard: a path or a URL.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write them as an HTML report, as `gradlab report` does of a store.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the states and of the measurements.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
@@ -29,8 +44,10 @@ def analyze(
     from gradlab.cli.tasks import require_box_task
     from gradlab.simulation import Simulator
     from gradlab.store import open_store
-    from probes.offline import entries, measure_all, offline_probes, visited_observations
+    from probes.offline import measure_all, offline_probes, visited_observations
 
+    if report is not None:
+        check_target(report)
     saved = read_checkpoint(checkpoint)
     require_box_task(env).close()
     simulator = Simulator(env)
@@ -58,13 +75,51 @@ def analyze(
                 console.print(f"{result.probe}: {line}", markup=False, soft_wrap=True)
     if opened is not None:
         with opened:
-            run = opened.start_run(
-                checkpoint.stem, algorithm=saved.algorithm, environment=env, library=saved.agent.library, seed=seed
-            )
-            run.record_all(saved.step, entries(results))
-            run.heartbeat(saved.step)
-            run.finish()
+            _keep(opened, saved, results, checkpoint, env, seed, chosen)
+            if report is not None:
+                _report(report, opened, console)
         again = f"gradlab dashboard {shlex.quote(str(store))}"
         console.print(f"Kept in {store}; look at it with: {again}", markup=False, soft_wrap=True)
+    elif report is not None:
+        with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "gradlab.db") as passing:
+            _keep(passing, saved, results, checkpoint, env, seed, chosen)
+            _report(report, passing, console)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
+
+
+def _keep(
+    store: Store,
+    saved: Checkpoint,
+    results: Sequence[Result],
+    checkpoint: Path,
+    env: str,
+    seed: int,
+    chosen: Sequence[Probe],
+) -> None:
+    from probes.offline import entries
+
+    config = {
+        "checkpoint": checkpoint.name,
+        "probes": {probe.name: probe.config() for probe in chosen},
+        "command": command_line(),
+        "versions": versions(),
+    }
+    run = store.start_run(
+        checkpoint.stem,
+        algorithm=saved.algorithm,
+        environment=env,
+        library=saved.agent.library,
+        seed=seed,
+        config=config,
+    )
+    run.record_all(saved.step, entries(results))
+    run.heartbeat(saved.step)
+    run.finish()
+
+
+def _report(path: Path, store: Store, console: Console) -> None:
+    from dashboards import write_report
+
+    write_report(path, store)
+    console.print(f"Report: {path}; open it in a browser", markup=False, soft_wrap=True)

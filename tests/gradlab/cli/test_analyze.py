@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.reports import report_html
 from gradlab.cli import main
 from gradlab.store import open_store
 
@@ -17,9 +18,9 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
     checkpoint = sorted(CHECKPOINTS.glob(f"*{algorithm}*.zip"))[-1]
     monkeypatch.setenv("COLUMNS", "80")
     store = tmp_path / "kept.db"
-    monkeypatch.setattr(
-        sys, "argv", ["gradlab", "analyze", str(checkpoint), "--env", "Reacher-v5", "--store", str(store)]
-    )
+    report = tmp_path / "report.html"
+    where = ["--store", str(store), "--report", str(report)]
+    monkeypatch.setattr(sys, "argv", ["gradlab", "analyze", str(checkpoint), "--env", "Reacher-v5", *where])
     with pytest.raises(SystemExit) as stop:
         main()
     printed = capsys.readouterr().out
@@ -37,3 +38,7 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
         assert opened.arrays(field.id)["q"].dims == ("critic", "state", "y", "x")
     assert done == dict.fromkeys(["field", "gradient", "curvature", "landscape", "simulator"], "ok")
     assert "deterministic/wrong_direction" in names
+    # The report is that of the store, as the command for it writes it.
+    assert report.read_text(encoding="utf-8") == report_html(str(store))
+    assert "gradlab analyze" in run.config["command"] or "pytest" in run.config["command"]
+    assert run.config["probes"]["gradient"]["draws"] == 32

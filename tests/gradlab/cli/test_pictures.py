@@ -38,7 +38,7 @@ def test_a_browser_that_does_not_start(monkeypatch, tmp_path, figure):
     (tmp_path / "chromium").write_text("")
     (tmp_path / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("gradlab.cli.pictures.require_browser", lambda: str(tmp_path / "gone"))
+    monkeypatch.setattr("gradlab.cli.pictures.require_browser", lambda _: str(tmp_path / "gone"))
     with pytest.raises(GradlabError, match="FileNotFoundError"):
         write_picture(figure, tmp_path / "it.png", width=300, height=200)
 
