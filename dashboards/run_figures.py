@@ -45,6 +45,10 @@ class Kind(NamedTuple):
     height: int = 480
 
 
+def _on_policy(*beginnings: str) -> dict[str, Word]:
+    return {name: word for name, word in ON_POLICY.items() if name.startswith(beginnings)}
+
+
 #: Figures by the names that the command line and reports use, in the order to read them.
 KINDS = {
     "wrong-direction": Kind("Critic against the simulator", "simulator", {"wrong_direction": WRONG_DIRECTION}, 270),
@@ -53,8 +57,11 @@ KINDS = {
     "simulator-error": Kind("Gradient error of each estimator against the simulator", "simulator", METRICS, 680),
     "landscape": Kind("Landscape", "landscape", LANDSCAPE),
     "curvature": Kind("Curvature", "curvature", CURVATURE),
-    "rollout-gradient": Kind("Policy gradient of a rollout", "on-policy", ON_POLICY, 520),
-    "rollout-value": Kind("Value function and policy", "on-policy", ON_POLICY),
+    "rollout-gradient": Kind("Policy gradient of a rollout", "on-policy", _on_policy("score-function/"), 520),
+    "rollout-value": Kind("Value function and policy", "on-policy", _on_policy("value/", "policy/entropy")),
+    "rollout-ledger": Kind(
+        "Bias and clipping of a rollout's gradient", "on-policy", _on_policy("ledger/", "clipping/", "policy/kl")
+    ),
     "cost": Kind("What measuring costs", "", height=400),
 }
 
@@ -127,6 +134,7 @@ class RunFigures:
             "curvature": lambda: self.curvature(theme),
             "rollout-gradient": lambda: self.rollout_gradient(theme),
             "rollout-value": lambda: self.rollout_value(theme),
+            "rollout-ledger": lambda: self.rollout_ledger(theme),
             "cost": lambda: self.cost(theme),
         }
         if (probe := self.others.get(name)) is not None:
@@ -210,6 +218,11 @@ class RunFigures:
         """How well V fits a rollout's targets, and the policy's entropy."""
         self._require("rollout-value")
         return figures.rollout_value(self.run.series, theme)
+
+    def rollout_ledger(self, theme: Theme = "light") -> go.Figure:
+        """What is in a rollout's mean gradient that is not the return's, and what clipping takes off it."""
+        self._require("rollout-ledger")
+        return figures.rollout_ledger(self.run.series, theme)
 
     def any_probe(self, probe: str, *, columns: int = 3, page: int = 0, theme: Theme = "light") -> go.Figure:
         """Each number of a probe over training in a panel of its own, whatever it is called.

@@ -27,6 +27,8 @@ _ABOUT = {
     "rollout-gradient": "How much of a rollout's gradient is signal; dotted and hollow where that is not resolved from "
     "zero.",
     "rollout-value": "V against the targets it is trained on, which bootstrap on V; the policy's entropy.",
+    "rollout-ledger": "What is in the mean of a rollout's gradient that is not the return's gradient, each term's "
+    "squared norm; what the last update's clipping took off, and how far that update went.",
     "cost": "Time so far that probes took, stacked; dashed what they were planned to take, dotted what they may take. "
     "The budget also pays for copies of the agent and for writing, which are not in these numbers.",
 }
@@ -37,8 +39,6 @@ _DRAWN = {
     "landscape": tuple(name for row in LANDSCAPE_ROWS for name in row),
     "curvature": (*(name for row in CURVATURE_ROWS for name in row), EXACT),
 }
-#: Parts of the probe on-policy's numbers that one figure draws and the other does not.
-_ONLY = {"rollout-gradient": ("score-function/",), "rollout-value": ("value/", "policy/")}
 
 
 def caption(name: str, figures: RunFigures, shown: tuple[str, ...] = (), more: str = "") -> Markup:
@@ -69,13 +69,7 @@ def _drawn(name: str, run: OneRun, probe: str, shown: tuple[str, ...]) -> dict[K
     for key, one in run.series.items():
         parts = {key.name, key.name.rpartition("/")[2]}
         known = not words or bool(parts & set(words))
-        if (
-            key.probe == probe
-            and len(one)
-            and known
-            and (not chosen or parts & chosen)
-            and key.name.startswith(_ONLY.get(name, ("",)))
-        ):
+        if key.probe == probe and len(one) and known and (not chosen or parts & chosen):
             found[key] = one
     return found
 

@@ -5,31 +5,18 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-import plotly.graph_objects as go
-
 from dashboards.answer import Tile
-from dashboards.costs import Costs, ProbeCost
-from dashboards.figures.any_probe import keys, paged
-from dashboards.figures.cost import percent
-from dashboards.reports.captions import caption
-from dashboards.reports.embedded import figure_data
+from dashboards.reports.costing import cost_section
+from dashboards.reports.drawn import absent, drawn
 from dashboards.reports.findings import Finding, findings
 from dashboards.reports.markup import Markup, joined, table, tag
-from dashboards.run_figures import KINDS, RunFigures
-from dashboards.said import Answer, times
-from dashboards.style import Theme, color_of
+from dashboards.run_figures import RunFigures
+from dashboards.said import Answer
 from dashboards.words import samples
 
-#: Of a report's gradient errors, from top to bottom.
-METRICS = ("bias_squared", "variance", "cosine", "norm_ratio")
-_HALF = {"field", "landscape", "curvature", "rollout-gradient", "rollout-value"}
 _SIGNS = {"good": ("✓", "good"), "doubtful": ("!", "doubtful"), "bad": ("✕", "bad"), "unknown": ("…", "not known")}
-_REASONS = 3
-#: Pages of a probe's own numbers that are drawn; the table has all.
-_PAGES = 4
 #: A number and its unit stay on one line.
 NARROW = "\u00a0%"
 
@@ -51,10 +38,10 @@ def section(figures: RunFigures, place: str) -> Markup:
         tag("h2", "Findings"),
         _findings(findings(figures.run), figures, place),
         tag("h2", "Figures"),
-        tag("div", *_figures(figures, place), class_="figures"),
-        _absent(figures),
+        tag("div", *drawn(figures, place), class_="figures"),
+        absent(figures),
         tag("h2", "What measuring cost"),
-        _cost(figures, place),
+        cost_section(figures, place),
         tag("h2", "Every number, as last measured"),
         _numbers(figures),
         tag("h2", "How to make it again"),
@@ -119,139 +106,6 @@ def _findings(found: list[Finding], figures: RunFigures, place: str) -> Markup:
         text = joined(said, " ", link) if link is not None else joined(said)
         items.append(tag("li", _sign(one.verdict), tag("div", text), class_=f"card {one.verdict}"))
     return tag("ul", *items, class_="findings")
-
-
-def _figures(figures: RunFigures, place: str) -> Iterator[Markup]:
-    for name in figures.names():
-        if name == "cost":
-            # It stands with the table, whose colours are its legend.
-            continue
-        if name == "field":
-            yield from _fields(figures, place)
-        elif name in KINDS:
-            make = _maker(figures, name)
-            yield _figure(f"{place}-{name}", name, KINDS[name].title, make, figures)
-    for number, (name, probe) in enumerate(figures.others.items(), 1):
-        # Names are free, ids are not.
-        pages = paged(keys(figures.run.series, probe))
-        for page in range(min(len(pages), _PAGES)):
-            title = f"{probe}, page {page + 1} of {len(pages)}" if len(pages) > 1 else probe
-            yield _figure(f"{place}-probe-{number}-{page + 1}", name, title, _page(figures, probe, page), figures)
-
-
-def _maker(figures: RunFigures, name: str) -> Callable[[Theme], go.Figure]:
-    if name in ("gradient-error", "simulator-error"):
-        return lambda theme: figures.gradient_error(METRICS, probe=KINDS[name].probe, theme=theme)
-    return lambda theme: figures.figure(name, theme)
-
-
-def _page(figures: RunFigures, name: str, page: int) -> Callable[[Theme], go.Figure]:
-    return lambda theme: figures.any_probe(name, page=page, theme=theme)
-
-
-def _fields(figures: RunFigures, place: str) -> Iterator[Markup]:
-    """The first picture and the newest, of one state by one critic."""
-    steps = list(dict.fromkeys(step for step, _ in figures.run.fields))
-    for step in dict.fromkeys([steps[0], steps[-1]]):
-        where = f"{place}-field" if step == steps[-1] else f"{place}-field-first"
-        word = "newest" if step == steps[-1] else "first"
-        title = f"{KINDS['field'].title}, {word} picture: step {step:,}"
-
-        def make(theme: Theme, step: int = step) -> go.Figure:
-            return figures.field(step, theme=theme)
-
-        yield _figure(where, "field", title, make, figures)
-
-
-def _figure(where: str, name: str, title: str, make: Callable[[Theme], go.Figure], figures: RunFigures) -> Markup:
-    shown = METRICS if name in ("gradient-error", "simulator-error") else ()
-    pictures = len(figures.run.fields)
-    of = f"Of the first state that it is measured at, by the first critic; {pictures} pictures are stored."
-    pixels = figures.height(name)
-    plot = tag(
-        "div",
-        class_="plot" if name in KINDS else "plot wide",
-        style=f"height:{pixels}px",
-        role="img",
-        aria_label=f"{title}; the numbers are in the table below",
-        data_figure=f"{where}-data",
-        data_height=str(pixels),
-    )
-    return tag(
-        "figure",
-        tag("h3", title),
-        tag("div", plot, class_="scroll"),
-        figure_data(f"{where}-data", make),
-        caption(name, figures, shown, of if name == "field" else ""),
-        class_=f"card {'half' if name in _HALF else ''}".strip(),
-        id_=where,
-    )
-
-
-def _absent(figures: RunFigures) -> Markup | None:
-    found = figures.absent()
-    if not found:
-        return None
-    titles = {name: KINDS[name].title if name in KINDS else name for name in found}
-    rows = [[titles[name], why] for name, why in found.items()]
-    return joined(
-        tag("h2", "Figures that this run has no numbers for"), tag("div", table(["figure", "why"], rows), class_="card")
-    )
-
-
-def _cost(figures: RunFigures, place: str) -> Markup:
-    costs = figures.costs
-    if not costs.probes:
-        return tag("p", "Nothing has been measured yet.", class_="quiet")
-    limit = "no budget was set" if costs.budget is None else f"the budget was {percent(costs.budget)}"
-    said = (
-        f"Training waited for probes {percent(costs.spent('inline'))} of its {_seconds(costs.elapsed)}; {limit}. The "
-        f"process beside it measured {percent(costs.spent('background'))} of that time."
-    )
-    head = ["probe", "where", "spent", "planned", "each", "due", "measured", "skipped", "failed"]
-    names = list(dict.fromkeys(one.name for one in costs.probes))
-    rows = [_cost_row(one, names) for one in costs.probes]
-    parts = [tag("p", said), table(head, rows, frozenset(range(2, 9)))]
-    if reasons := _reasons(costs):
-        parts.append(tag("ul", *[tag("li", one) for one in reasons], class_="quiet"))
-    drawn: list[Markup] = []
-    if "cost" in figures.names():
-        title = "Time so far, by probe"
-        drawn.append(_figure(f"{place}-cost", "cost", title, _maker(figures, "cost"), figures))
-    return tag("div", *drawn, tag("div", *parts, class_="card stack"), class_="stack")
-
-
-def _reasons(costs: Costs) -> list[str]:
-    """Why measurements are missing."""
-    found = [
-        f"{one.name} skipped {times(count)}: {why}" for one in costs.probes for why, count in one.reasons[:_REASONS]
-    ]
-    found += [f"{one.name} failed at step {f.step:,}: {f.message}" for one in costs.probes for f in one.failures]
-    return found + [f"{name} was left out of this run: {why}" for name, why in sorted(costs.left_out.items())]
-
-
-def _cost_row(one: ProbeCost, names: list[str]) -> list[str]:
-    place = "training process" if one.where == "inline" else "background"
-    planned = percent(one.planned) if math.isfinite(one.planned) else "—"
-    each = _seconds(one.price) if math.isfinite(one.price) else "—"
-    counts = [f"{number:,}" for number in (one.due, one.ok, one.skipped, one.failed)]
-    light, dark = (color_of(names, one.name, theme) for theme in ("light", "dark"))
-    swatch = tag("span", class_="swatch", style=f"--light:{light};--dark:{dark}")
-    return [joined(swatch, one.name), place, percent(one.spent), planned, each, *counts]
-
-
-def _seconds(value: float) -> str:
-    """A duration with two digits.
-
-    Example:
-        >>> _seconds(0.0123), _seconds(2.34), _seconds(140.2), _seconds(9000.0)
-        ('12 ms', '2.3 s', '140 s', '2.5 h')
-    """
-    if value < 0.9995:
-        return f"{1000 * value:.2g} ms" if value < 0.0995 else f"{1000 * value:.0f} ms"
-    if value < 600:
-        return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
 def _numbers(figures: RunFigures) -> Markup:

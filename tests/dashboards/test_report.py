@@ -95,7 +95,8 @@ def test_the_same_store_gives_the_same_bytes_within_the_limit(known, tmp_path):
     second = write_report(tmp_path / "b.html", known, [1]).read_bytes()
     assert first == second
     assert len(first) < 6e6
-    assert len(first) - len(plotly_js().encode()) < 150_000
+    # Eight of them are still a report.
+    assert len(first) - len(plotly_js().encode()) < 148_000
     assert list(tmp_path.glob(".*")) == []
 
 
