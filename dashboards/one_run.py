@@ -14,6 +14,7 @@ from dashboards.summary import ProbeSummary
 from gradlab.errors import GradlabError
 from gradlab.store import RunInfo, Store, open_store
 from gradlab.store.chosen import chosen_run
+from gradlab.store.damage import damage_named
 
 Where = str | os.PathLike[str] | Store
 
@@ -90,11 +91,13 @@ def read_run(where: Where, run: int | str | None = None) -> OneRun:
         info = chosen_run(store, run)
         probes: dict[str, ProbeSummary] = {}
         fields = []
-        for one in store.measurements(run=info.id):
-            probes.setdefault(one.probe, ProbeSummary()).count(one)
-            if one.probe == "field" and one.status == "ok":
-                fields.append((one.step, one.id))
-        return OneRun(where, store.name, info, collect(store.scalars(run=info.id)), probes, tuple(sorted(fields)))
+        with damage_named(store):
+            for one in store.measurements(run=info.id):
+                probes.setdefault(one.probe, ProbeSummary()).count(one)
+                if one.probe == "field" and one.status == "ok":
+                    fields.append((one.step, one.id))
+            series = collect(store.scalars(run=info.id))
+        return OneRun(where, store.name, info, series, probes, tuple(sorted(fields)))
 
 
 @contextmanager

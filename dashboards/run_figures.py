@@ -27,6 +27,7 @@ from dashboards.words import (
 )
 from gradlab.errors import GradlabError
 from gradlab.store import RunInfo
+from gradlab.store.damage import damage_named
 
 
 class Kind(NamedTuple):
@@ -166,7 +167,7 @@ class RunFigures:
         if not at:
             first = self.run.fields[0][0]
             raise GradlabError(f"figure field: has no picture at or before step {step:,}; the first is at {first:,}")
-        with opened(self.run.where) as store:
+        with opened(self.run.where) as store, damage_named(store):
             arrays = store.arrays(at[-1][1])
         for what, number in (("state", state), ("critic", critic)):
             size = arrays["q"].sizes[what]

@@ -72,7 +72,7 @@ def answer_card(answer: Answer) -> Markup:
 
 
 def _sign(verdict: str) -> Markup:
-    sign, word = _SIGNS[verdict]
+    sign, word = _SIGNS.get(verdict, _SIGNS["unknown"])
     return tag("span", sign, class_="sign", role="img", aria_label=word, title=word)
 
 

@@ -29,12 +29,14 @@ def report(
     from dashboards import write_report
     from gradlab.files import check_target
     from gradlab.store import open_store
+    from gradlab.store.damage import damage_named
 
     if every and runs:
         raise GradlabError(f"--all: is every run, and {runs[0]!r} is one of them; give one of the two")
     check_target(out)
     with open_store(store, readonly=True) as opened:
-        chosen: list[int | str] = [run.id for run in opened.runs()] if every else list(runs or [])
+        with damage_named(opened):
+            chosen: list[int | str] = [run.id for run in opened.runs()] if every else list(runs or [])
         path = write_report(out, opened, chosen)
     many = f"{len(chosen)} runs" if len(chosen) > 1 else "a run"
     size = path.stat().st_size / 1e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradlab.errors import GradlabError
+from gradlab.store.damage import damage_named
 from gradlab.store.records import RunInfo
 from gradlab.store.store import Store
 
@@ -35,7 +36,8 @@ def chosen_run(store: Store, run: int | str | None = None) -> RunInfo:
         ('second', 'first', 2)
         >>> directory.cleanup()
     """
-    runs = store.runs()
+    with damage_named(store):
+        runs = store.runs()
     if not runs:
         raise GradlabError(f"store {store.name}: has no run yet; a training run with probes attached begins one")
     if run is None:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from gradlab.errors import GradlabError
 from gradlab.files import check_target, replacing
 from gradlab.store.chosen import chosen_run
+from gradlab.store.damage import damage_named
 from gradlab.store.records import MeasurementInfo, RunInfo, ScalarTable
 from gradlab.store.store import Store
 
@@ -67,7 +68,9 @@ def export_scalars(store: Store, path: str | os.PathLike[str], runs: Sequence[in
     """
     write = _form(path)
     chosen = _chosen(store, runs)
-    return write([_scalars(store.scalars(run=run.id), run) for run in chosen], SCALARS)
+    with damage_named(store):
+        tables = [_scalars(store.scalars(run=run.id), run) for run in chosen]
+    return write(tables, SCALARS)
 
 
 def export_measurements(store: Store, path: str | os.PathLike[str], runs: Sequence[int | str] = ()) -> int:
@@ -86,7 +89,9 @@ def export_measurements(store: Store, path: str | os.PathLike[str], runs: Sequen
     """
     write = _form(path)
     chosen = _chosen(store, runs)
-    return write([_measurements(store.measurements(run=run.id), run) for run in chosen], MEASUREMENTS)
+    with damage_named(store):
+        tables = [_measurements(store.measurements(run=run.id), run) for run in chosen]
+    return write(tables, MEASUREMENTS)
 
 
 def export_configuration(store: Store, path: str | os.PathLike[str], runs: Sequence[int | str] = ()) -> int:

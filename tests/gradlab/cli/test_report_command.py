@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import sys
+from contextlib import closing
 
 import plotly.io as pio
 import pytest
@@ -120,3 +122,29 @@ def test_pictures_need_a_browser(gradlab, store, monkeypatch, tmp_path):
     assert (
         err == "gradlab: --to f.png: needs Chromium or Chrome on the PATH to draw them; install one, or leave it out\n"
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update runs set config = '{'",
+        "update measurements set notes = '{' where id = 8",
+        "update measurements set cost = 'abc' where id = 8",
+        "update scalars set value = 'abc' where measurement_id = 8",
+        "delete from series where id > 1",
+        "drop table scalars",
+    ],
+)
+def test_a_damaged_record_is_one_line(gradlab, store, tmp_path, change):
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute(change)
+        connection.commit()
+    code, out, err = gradlab("report")
+    assert (code, out) == (2, "")
+    assert err.startswith("gradlab: store gradlab.db: ")
+    assert "restore a copy" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+    if "scalars" in change or "runs" in change:
+        code, _, err = gradlab("export", "--to", "n.csv")
+        assert (code, err.count("\n")) == (2, 1)
