@@ -7,7 +7,7 @@ import math
 from dashboards.costs import Costs, ProbeCost
 from dashboards.figures.cost import percent
 from dashboards.reports.drawn import drawn_one
-from dashboards.reports.markup import Markup, joined, table, tag
+from dashboards.reports.markup import Markup, table, tag
 from dashboards.run_figures import RunFigures
 from dashboards.said import times
 from dashboards.style import color_of
@@ -59,7 +59,7 @@ def _cost_row(one: ProbeCost, names: list[str]) -> list[str]:
     counts = [f"{number:,}" for number in (one.due, one.ok, one.skipped, one.failed)]
     light, dark = (color_of(names, one.name, theme) for theme in ("light", "dark"))
     swatch = tag("span", class_="swatch", style=f"--light:{light};--dark:{dark}")
-    return [joined(swatch, one.name), place, percent(one.spent), planned, each, *counts]
+    return [tag("span", swatch, one.name, class_="named"), place, percent(one.spent), planned, each, *counts]
 
 
 def _seconds(value: float) -> str:

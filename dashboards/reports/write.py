@@ -126,4 +126,4 @@ def _index(shown: Sequence[RunFigures], places: Sequence[str]) -> Markup:
         )
         for one, place in zip(shown, places, strict=True)
     ]
-    return joined(tag("h1", f"{len(shown)} runs"), tag("div", *cards, class_="stack"), tag("hr"))
+    return joined(tag("h1", f"{len(shown)} runs"), tag("div", *cards, class_="stack index"), tag("hr"))
