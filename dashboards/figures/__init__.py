@@ -1,6 +1,7 @@
 """One figure, one file: stored measurements in, a plotly Figure out.
 
-In a notebook: ``gradient_error(collect(store.scalars(run=1)))`` and ``field(store.arrays(measurement_id))``.
+In a notebook ``dashboards.of_run("gradlab.db").gradient_error()`` reads them itself; of what has been read already,
+``gradient_error(collect(store.scalars(run=1)))`` and ``field(store.arrays(measurement_id))``.
 """
 
 from dashboards.figures.any_probe import any_probe
