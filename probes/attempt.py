@@ -44,7 +44,7 @@ class Attempt:
 def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) -> Attempt:
     """Measure once; nothing is raised, but for the user's own interruption.
 
-    A scalar that is no finite number is an answer, too (a ratio to nothing, say); the measurement's notes name it.
+    A scalar that is no finite number is an answer, too (a ratio to nothing, say); where none is one, the notes say so.
 
     Args:
         probe: what to measure.
@@ -92,13 +92,13 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
 
 
 def _said(measurement: Measurement) -> Measurement:
-    """The measurement, with a note of the scalars that are no finite number."""
+    """The measurement, with a note where none of its scalars is a finite number."""
     odd = [
         f"{name} is {estimate.value}"
         for name, estimate in measurement.scalars.items()
         if isinstance(estimate, Estimate) and not math.isfinite(estimate.value)
     ]
-    if not odd:
+    if len(odd) < max(len(measurement.scalars), 1):
         return measurement
     more = f" and {len(odd) - _NAMES} more" if len(odd) > _NAMES else ""
     return replace(measurement, notes=(*measurement.notes, f"no finite number: {', '.join(odd[:_NAMES])}{more}"))

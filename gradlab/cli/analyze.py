@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradlab.cli.demo import LARGEST_SEED
+from gradlab.cli.facts import (
+    ActionFirst,
+    Activation,
+    Discount,
+    Entropy,
+    MaxAction,
+    Output,
+    Trust,
+    facts_of,
+)
 from gradlab.cli.screen import screen
 from gradlab.command import command_line, versions
 from gradlab.files import check_target
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def analyze(
-    checkpoint: Annotated[Path, typer.Argument(help="A zip written by Stable-Baselines3's model.save().")],
+    checkpoint: Annotated[Path, typer.Argument(help="A file of any library that gradlab.load() reads.")],
     env: Annotated[str, typer.Option(help="Gymnasium environment it was trained on, e.g. Reacher-v5.")],
     store: Annotated[
         str | None, typer.Option(help="Also keep the measurements here, for the dashboard: a path or a URL.")
@@ -34,10 +44,18 @@ def analyze(
         Path | None, typer.Option(help="Also write them as an HTML report, as `gradlab report` does of a store.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the states and of the measurements.", min=0, max=LARGEST_SEED)] = 0,
+    discount: Discount = None,
+    activation: Activation = None,
+    entropy: Entropy = None,
+    output: Output = None,
+    max_action: MaxAction = None,
+    action_first: ActionFirst = None,
+    trust: Trust = False,
 ) -> None:
     """Measure one checkpoint as a live run would be, and print the table.
 
-    The checkpoint is read without running any code from it. States come from fresh episodes of its own policy.
+    The checkpoint is read without running any code from it. States come from fresh episodes of its own policy. What the
+    file does not say is asked for by name; the box of actions is the environment's.
     """
     from gradlab.adapters.checkpoint import read_checkpoint
     from gradlab.cli.tables import error_table, finding, scalar_table
@@ -48,8 +66,11 @@ def analyze(
 
     if report is not None:
         check_target(report)
-    saved = read_checkpoint(checkpoint)
-    require_box_task(env).close()
+    task = require_box_task(env)
+    low, high = (",".join(map(str, corner.tolist())) for corner in (task.action_space.low, task.action_space.high))
+    task.close()
+    facts = facts_of(low, high, discount, activation, entropy, output, max_action, action_first)
+    saved = read_checkpoint(checkpoint, trust=trust, facts=facts)
     simulator = Simulator(env)
     simulator.pilot(saved.agent)  # refuses an agent of another task, before anything is written
     console = screen()

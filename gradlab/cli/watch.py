@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradlab.cli.demo import LARGEST_SEED
+from gradlab.cli.facts import (
+    ActionFirst,
+    ActionHigh,
+    ActionLow,
+    Activation,
+    Discount,
+    Entropy,
+    MaxAction,
+    Output,
+    Trust,
+    facts_of,
+)
 from gradlab.cli.interrupts import end_like_an_interrupt, ignore_interrupts
 from gradlab.cli.screen import screen
-from gradlab.errors import GradlabError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,17 +73,15 @@ def watch(
         int | None, typer.Option(help="States each probe measures at; by default its own number.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the states and of the measurements.", min=0, max=LARGEST_SEED)] = 0,
-    action_low: Annotated[
-        str | None,
-        typer.Option(help="Lower corner of the action box, with commas between; where files do not say it."),
-    ] = None,
-    action_high: Annotated[str | None, typer.Option(help="Upper corner, likewise.")] = None,
-    discount: Annotated[float | None, typer.Option(help="γ, likewise.")] = None,
-    activation: Annotated[str | None, typer.Option(help="What follows each hidden layer, such as ReLU.")] = None,
-    entropy: Annotated[float | None, typer.Option(help="The entropy coefficient α, likewise.")] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Let code in checkpoints run, where they cannot be read otherwise.")
-    ] = False,
+    action_low: ActionLow = None,
+    action_high: ActionHigh = None,
+    discount: Discount = None,
+    activation: Activation = None,
+    entropy: Entropy = None,
+    output: Output = None,
+    max_action: MaxAction = None,
+    action_first: ActionFirst = None,
+    trust: Trust = False,
 ) -> None:
     """Measure checkpoints as a running job writes them, without touching the job.
 
@@ -81,14 +90,13 @@ def watch(
     """
     # Before numpy is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from gradlab.adapters.facts import Facts
     from gradlab.cli.tasks import require_box_task
     from probes import watch as watching
 
     if env is not None:
         require_box_task(env).close()
     console = screen()
-    low, high = _corner("--action-low", action_low), _corner("--action-high", action_high)
+    facts = facts_of(action_low, action_high, discount, activation, entropy, output, max_action, action_first)
     names = None if probes is None else [name.strip() for one in probes for name in one.split(",") if name.strip()]
     console.print(f"Live: gradlab dashboard {shlex.quote(store)}", markup=False, soft_wrap=True)
     end_like_an_interrupt()
@@ -107,7 +115,7 @@ def watch(
                 seed=seed,
                 trust=trust,
                 latest=latest,
-                facts=Facts(low, high, discount, activation, entropy),
+                facts=facts,
                 nice=_NICE,
                 tell=lambda event: _show(console, status, event),
             )
@@ -125,15 +133,6 @@ def watch(
     console.print(f"{', '.join(counts)}; kept in {store}", markup=False, soft_wrap=True)
     if summary.failed or summary.unreadable:
         raise typer.Exit(1)
-
-
-def _corner(option: str, text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError as error:
-        raise GradlabError(f"{option}: {text!r}; give numbers with commas between, such as {option}=-1,-1") from error
 
 
 def _show(console: Console, status: Status, event: Event) -> None:

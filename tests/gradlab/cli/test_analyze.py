@@ -42,3 +42,32 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
     assert report.read_text(encoding="utf-8") == report_html(str(store))
     assert "gradlab analyze" in run.config["command"] or "pytest" in run.config["command"]
     assert run.config["probes"]["gradient"]["draws"] == 32
+
+
+def analyzed(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["gradlab", "analyze", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code, "".join(capsys.readouterr())
+
+
+def test_what_a_file_leaves_unsaid_is_asked_for_by_name(monkeypatch, capsys):
+    path = str(CHECKPOINTS / "cleanrl_td3_pendulum_7000.cleanrl_model")
+    code, printed = analyzed(monkeypatch, capsys, path, "--env", "Pendulum-v1")
+    assert code == 2
+    assert "pass discount=…, activation=…" in printed
+    code, printed = analyzed(
+        monkeypatch, capsys, path, "--env", "Pendulum-v1", "--discount", "0.99", "--activation", "Rely"
+    )
+    assert code == 2
+    assert "'Rely' is none of torch.nn's" in printed
+
+
+@pytest.mark.slow
+def test_what_it_leaves_unsaid_is_said_by_options(monkeypatch, capsys):
+    path = str(CHECKPOINTS / "cleanrl_td3_pendulum_7000.cleanrl_model")
+    code, printed = analyzed(
+        monkeypatch, capsys, path, "--env", "Pendulum-v1", "--discount", "0.99", "--activation", "ReLU"
+    )
+    assert code == 0, printed
+    assert "TD3 on Pendulum-v1, step 7,000" in printed
