@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,23 @@ from gradlab.rollout import Rollout
 from probes.monitor import Monitor
 from probes.source import Source
 
+log = logging.getLogger("gradlab")
+
 
 def knows(model: object) -> bool:
     """Whether the object is a Stable-Baselines3 algorithm."""
     return isinstance(model, BaseAlgorithm)
+
+
+@dataclass(frozen=True)
+class ModelSource(Source):
+    """A run of a model.
+
+    Attributes:
+        model: the algorithm.
+    """
+
+    model: BaseAlgorithm | None = None
 
 
 def source(model: BaseAlgorithm, environment: str = "") -> Source:
@@ -28,7 +42,8 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
     def sample(count: int, random: np.random.Generator) -> Any:
         return stored_observations(model, count, random)
 
-    return Source(
+    return ModelSource(
+        model=model,
         view=lambda: gradlab.view(model),
         sample=sample,
         rollout=Rollouts(model) if _on_policy(model) else None,
@@ -126,8 +141,21 @@ class CallbackMonitor(Monitor, BaseCallback):
         # Every learn() is a run of its own, since its steps may begin again at zero.
         if isinstance(self._source.rollout, Rollouts):
             self._source.rollout.forget()
-        if self.closed:
-            self.begin()
+        if not self.closed and self._step > 0:
+            # An exception, or Ctrl-C, ends learn() without a word to its callbacks.
+            self.close("stopped", "learn() was left before its end")
+        if isinstance(self._source, ModelSource) and self.model is not self._source.model:
+            log.warning(
+                "gradlab: this monitor was attached to another %s than learn() trains, so that it measures nothing "
+                "here; give each model its own, probes.attach(model), after loading it",
+                type(self._source.model).__name__,
+            )
+            self.close("stopped", "learn() trains another model")
+        elif self.closed:
+            try:
+                self.begin()
+            except Exception as error:  # noqa: BLE001 - isolation: training has begun
+                log.error("gradlab measures nothing of this learn(), as no run can be begun: %s", error)
 
     def _on_rollout_start(self) -> None:
         if isinstance(self._source.rollout, Rollouts):
