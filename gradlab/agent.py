@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradlab.arguments import real_number, shown, whole
+from gradlab.arguments import real_number, shown, whole, whole_number
 from gradlab.critics import (
     Critic,
     Reduction,
@@ -40,6 +40,25 @@ def _default_head(actor: Any, obs: Tensor) -> Tensor:
             f"actor: returned {type(out).__name__}, not a tensor; pass head=lambda actor, obs: ... to gradlab.Agent"
         )
     return out
+
+
+def _listed(name: str, critics: Any) -> tuple[Critic, ...]:
+    # Once, so that a generator is not used up by looking at it.
+    found = () if callable(critics) or not isinstance(critics, Iterable) else tuple(critics)
+    if callable(critics) or not isinstance(critics, Iterable) or not all(callable(critic) for critic in found):
+        raise GradlabError(f"{name}: expected a list of callables (obs, act) -> q; write {name}=[critic]")
+    return found
+
+
+def _alpha(entropy: Any) -> float:
+    try:
+        # Not refused where it is NaN: that of a run that has diverged is.
+        return float(entropy.detach() if isinstance(entropy, Tensor) else entropy)
+    except (TypeError, ValueError, RuntimeError):
+        raise GradlabError(
+            f"entropy: {shown(entropy)}; give the number that α is now, and attach() a function that makes the Agent "
+            "where training changes it"
+        ) from None
 
 
 def _checked_discount(discount: Any) -> float:
@@ -84,7 +103,8 @@ class Agent:
 
     Raises:
         GradlabError: the box is empty, unbounded or of inconsistent shape, the critics are not a sequence, the value
-            is not callable, the reduction does not fit the critics, or the discount is no number from 0 to 1.
+            is not callable, the reduction does not fit the critics, the discount is no number from 0 to 1, or another
+            argument is not of the kind that it must be.
 
     Example:
         >>> actor = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
@@ -119,8 +139,9 @@ class Agent:
         algorithm: str = "",
         library: str = "",
     ) -> None:
-        if callable(critics) or not all(callable(critic) for critic in critics):
-            raise GradlabError("critics: expected a list of callables (obs, act) -> q; write critics=[critic]")
+        if not isinstance(actor, nn.Module):
+            raise GradlabError(f"actor: {shown(actor)}; give the torch.nn.Module that owns the policy's parameters")
+        critics, target_critics = _listed("critics", critics), _listed("target_critics", target_critics)
         if value is not None and not callable(value):
             raise GradlabError(f"value: {shown(value)}; expected a callable obs -> V(s), or None")
         check_reduction(reduction, quantiles, drop_quantiles)
@@ -130,14 +151,18 @@ class Agent:
         self.value = uncompiled(value)
         for number, part in enumerate(self.parts):
             refuse_unready(f"critic {number - 1}" if 0 < number <= len(self.critics) else _OTHER[number > 0], part)
-        self.policy = policy or Deterministic()
+        self.policy = Deterministic() if policy is None else policy
+        if not isinstance(self.policy, Policy):
+            raise GradlabError(f"policy: {shown(policy)}; give one of gradlab.policies, such as Gaussian()")
+        if not callable(head):
+            raise GradlabError(f"head: {shown(head)}; give a function (actor, obs) -> head [B, m]")
         self._head = head
         self.reduction: Reduction = reduction
         self.quantiles = quantiles
         self.drop_quantiles = drop_quantiles
         self.discount = _checked_discount(discount)
-        self.entropy = float(entropy.detach() if isinstance(entropy, Tensor) else entropy)
-        self.obs_size = obs_size
+        self.entropy = _alpha(entropy)
+        self.obs_size = None if obs_size is None else whole_number("obs_size", obs_size, 1)
         self.algorithm = algorithm
         self.library = library
         self.action_low, self.action_high = self._box(action_low, action_high, "action")
@@ -148,10 +173,15 @@ class Agent:
         )
 
     def _box(self, low: Any, high: Any, name: str) -> tuple[Tensor, Tensor]:
-        corners = [
-            torch.atleast_1d(torch.as_tensor(c, dtype=self.dtype, device=self.device).detach().clone())
-            for c in (low, high)
-        ]
+        try:
+            corners = [
+                torch.atleast_1d(torch.as_tensor(c, dtype=self.dtype, device=self.device).detach().clone())
+                for c in (low, high)
+            ]
+        except (TypeError, ValueError, RuntimeError):
+            raise GradlabError(
+                f"{name} box: low is {shown(low)}, high {shown(high)}; give one number per action coordinate"
+            ) from None
         if corners[0].ndim != 1 or corners[0].shape != corners[1].shape:
             raise GradlabError(
                 f"{name} box: low has shape {tuple(corners[0].shape)}, high {tuple(corners[1].shape)}; "
@@ -350,13 +380,23 @@ class Agent:
         """∇_a Q(s, a), detached: act [..., B, p] → [..., B, p]; arguments as for ``q``.
 
         Zero where Q does not depend on the action, NaN where Q is NaN or infinite.
+
+        Raises:
+            GradlabError: Q depends on the action, and autograd does not know how.
         """
         with torch.enable_grad():
             at = act.detach().requires_grad_()
             value = self.q(obs.detach(), at, critic=critic, reduction=reduction, target=target)
-            gradient = torch.zeros_like(act)
-            if value.requires_grad:
-                (gradient,) = torch.autograd.grad(value.sum(), at, materialize_grads=True)
+            found = torch.autograd.grad(value.sum(), at, allow_unused=True)[0] if value.requires_grad else None
+        if found is None:
+            elsewhere = torch.where(act.detach() == self.action_low, self.action_high, self.action_low)
+            there = self.q(obs.detach(), elsewhere, critic=critic, reduction=reduction, target=target)
+            if not torch.equal(value.detach().nan_to_num(), there.detach().nan_to_num()):
+                raise GradlabError(
+                    "critic: its value changes with the action, but has no graph to it; call the critic without "
+                    "torch.no_grad(), .detach() and NumPy inside"
+                )
+        gradient = torch.zeros_like(act) if found is None else found
         return gradient.masked_fill(~torch.isfinite(value.detach()).unsqueeze(-1), torch.nan)
 
     def _values(self, obs: Tensor, act: Tensor, *, target: bool = False, only: int | None = None) -> Tensor:

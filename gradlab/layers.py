@@ -145,6 +145,11 @@ def _refuse_interaction(head: Tensor, leaf: Tensor, edges: list[GradientEdge]) -
         head[:half], [get_gradient_edge(leaf), *edges], weights, retain_graph=True, allow_unused=True
     )
     apart = [g is None or not bool(g[half:].any()) for g in grads]
+    if not apart[0] and not bool(torch.isfinite(head).all()):
+        raise GradlabError(
+            "actor: its head is NaN or infinite at some of the states; its weights have diverged, or the observations "
+            "are beyond its numbers"
+        )
     if not apart[0]:
         raise GradlabError(
             "actor: the states of a batch interact (a layer normalises over the batch?); "

@@ -1,5 +1,7 @@
 """Agents described by hand in ways that nearly fit."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -138,3 +140,46 @@ def test_what_is_no_value_function_is_refused(value, message):
         agent.v(OBS)
     with pytest.raises(GradlabError, match=r"value: 0\.0; expected a callable"):
         make_agent(Critic(), value=0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"actor": None}, "actor: None; give the torch.nn.Module"),
+        ({"actor": lambda obs: obs}, "give the torch.nn.Module"),
+        ({"critics": None}, "critics: expected a list"),
+        ({"critics": 3}, "critics: expected a list"),
+        ({"target_critics": nn.Linear(1, 1)}, "target_critics: expected a list"),
+        ({"action_low": None}, "action box: low is None"),
+        ({"action_low": "a"}, "action box: low is 'a'"),
+        ({"policy": "gaussian"}, "policy: 'gaussian'; give one of gradlab.policies"),
+        ({"policy": Gaussian}, "give one of gradlab.policies"),
+        ({"head": "mean"}, "head: 'mean'; give a function"),
+        ({"entropy": "auto"}, "entropy: 'auto'; give the number"),
+        ({"entropy": torch.ones(3)}, "give the number that α is now"),
+        ({"obs_size": -1}, "obs_size: -1; give a whole number from 1"),
+        ({"obs_size": "3"}, "obs_size: '3'; give a whole number"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_arguments_of_another_kind_are_refused_in_one_line(change, message):
+    given = {"actor": nn.Linear(3, 2), "critics": [], "action_low": [-1, -1], "action_high": [1, 1]}
+    with pytest.raises(GradlabError, match=re.escape(message)) as found:
+        Agent(**(given | change))
+    assert "\n" not in str(found.value)
+
+
+def test_critics_out_of_a_generator_are_kept():
+    agent = Agent(nn.Linear(3, 2), (one for one in [lambda obs, act: act.sum(-1)] * 2), [-1, -1], [1, 1])
+    assert len(agent.critics) == 2
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [lambda obs, act: act.sum(-1).detach(), lambda obs, act: act.detach().sum(-1) * obs.new_ones(1).requires_grad_()],
+    ids=["no graph", "a graph to something else"],
+)
+def test_a_critic_whose_graph_does_not_reach_the_action_is_refused(critic):
+    agent = Agent(nn.Linear(3, 2), [critic], [-1, -1], [1, 1])
+    with pytest.raises(GradlabError, match="has no graph to it"):
+        agent.action_gradient(torch.zeros(4, 3), torch.zeros(4, 2))

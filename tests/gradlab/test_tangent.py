@@ -436,3 +436,11 @@ def test_every_head_coordinate_in_one_backward_pass(own: bool, passes: int, monk
     assert len(calls) == passes
     slow = materialised_kernel(agent, obs)
     assert difference(kernel.matrix, slow.matrix) < 1e-12
+
+
+def test_weights_that_have_diverged_are_not_taken_for_a_normalisation_over_the_batch():
+    actor = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    nn.init.constant_(actor[0].weight, torch.nan)
+    agent = Agent(actor, [], [-1, -1], [1, 1])
+    with pytest.raises(GradlabError, match="its head is NaN or infinite"):
+        tangent_kernel(agent, torch.ones(6, 3))
