@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from gradlab.agent import Agent
+from gradlab.arguments import whole_number
 from gradlab.command import command_line, versions
 from gradlab.store import RunWriter, Store, open_store
 from gradlab.store.url import parse
@@ -111,10 +112,13 @@ def attach(
         budget = BUDGETS.get(preset or "standard", None)
     # Refuses a budget that is none before a run is begun in the store.
     Budget(budget)
+    seed = whole_number("seed", seed, 0)
     kind, source = opened(model, environment, sampler, optimizer, clock)
     reflect = mirror_of(mirror, source.logger)
     agent = source.view()
     _name_what_is_shared(agent)
+    if optimizer is not None:
+        _name_another_optimizer(optimizer, agent)
     wanted = default_probes(source.environment, probes) if isinstance(probes, str) else probes
     chosen, left_out = select(wanted, agent, source)
 
@@ -178,6 +182,17 @@ def _name_what_is_shared(agent: Agent) -> None:
                 "leaves it at that moment: pass the module itself",
                 name,
             )
+
+
+def _name_another_optimizer(optimizer: torch.optim.Optimizer, agent: Agent) -> None:
+    """Say where an optimizer steps none of the actor's parameters: measurements then come at its pace."""
+    actor = {id(parameter) for parameter in agent.actor.parameters()}
+    stepped = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    if actor and not any(id(parameter) in actor for parameter in stepped):
+        log.warning(
+            "gradlab: the optimizer steps none of the actor's parameters, so that the run is looked at when another "
+            "network is trained; pass the actor's"
+        )
 
 
 def _warm_up(agent: Agent, probes: Sequence[Probe]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from numbers import Real
 
+from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 
 
@@ -34,8 +36,11 @@ class Budget:
     """
 
     def __init__(self, share: float | None, clock: Callable[[], float] = time.perf_counter) -> None:
-        if share is not None and not 0.0 < share <= 1.0:
-            raise GradlabError(f"budget is {share}; give a share of wall time between 0 and 1, or None for no limit")
+        number = isinstance(share, Real) and not isinstance(share, bool)
+        if share is not None and not (number and 0.0 < share <= 1.0):
+            raise GradlabError(
+                f"budget is {shown(share)}; give a share of wall time between 0 and 1, or None for no limit"
+            )
         self.share = share
         self.spent = 0.0
         self._clock = clock

@@ -31,8 +31,13 @@ def opened(
     """The kind of monitor for a training object, and the run as it sees it; arguments as ``attach`` has them.
 
     Raises:
-        GradlabError: the object is of no kind that gradlab knows, or the optimizer is none.
+        GradlabError: the object is of no kind that gradlab knows, or another argument is not what it must be.
     """
+    if not isinstance(environment, str):
+        raise GradlabError(f"environment: {shown(environment)}; give its gymnasium identifier, or '' for none")
+    for name, function in (("sampler", sampler), ("clock", clock)):
+        if function is not None and not callable(function):
+            raise GradlabError(f"{name}: {shown(function)}; give a function, or None")
     kind, source = _door(model, environment)
     if sampler is not None:
         source = replace(source, sample=_quietly(sampler))

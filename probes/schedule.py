@@ -118,7 +118,8 @@ def checked_every(every: Every, name: str) -> Every:
     """
     if callable(every):
         return every
-    if isinstance(every, Iterable) and not isinstance(every, str | bytes):
+    # A tensor of one number cannot be gone through, although it looks as if it could.
+    if isinstance(every, Iterable) and not isinstance(every, str | bytes) and getattr(every, "ndim", None) != 0:
         steps = list(every)
         if not steps or not all(whole(step, 0) for step in steps):
             raise GradlabError(f"{name}: every: {shown(steps)}; give steps of 0 and more, each a whole number")

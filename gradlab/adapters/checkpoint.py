@@ -24,6 +24,7 @@ from gradlab.adapters import (
 from gradlab.adapters.damage import DAMAGE
 from gradlab.adapters.facts import Facts
 from gradlab.agent import Agent
+from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 
 
@@ -92,6 +93,8 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Fa
         ...
         gradlab.errors.GradlabError: checkpoint .: is a directory; name one file in it
     """
+    if not isinstance(path, str | os.PathLike):
+        raise GradlabError(f"checkpoint: {shown(path)}; give the path of a file")
     path = Path(path)
     where = f"checkpoint {path}"
     if path.is_dir():

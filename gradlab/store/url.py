@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 from gradlab.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
@@ -51,6 +52,8 @@ def parse(where: str | os.PathLike[str]) -> Location:
         gradlab.errors.GradlabError: store mysql://host/lab: mysql is not supported; give a path, sqlite:///PATH or
         postgresql+psycopg://USER@HOST/DATABASE
     """
+    if not isinstance(where, str | os.PathLike) or not isinstance(os.fspath(where), str):
+        raise GradlabError(f"store: {shown(where)}; give a path such as gradlab.db, or a URL")
     text = os.fspath(where)
     if not text or not text.strip():
         raise GradlabError("store: the name is empty; give a path such as gradlab.db")
