@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from dashboards import series as data
 from dashboards.own import has_figure
 from dashboards.rollout_answer import rollout_answer
@@ -14,6 +16,8 @@ from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY, WRONG_DIR
 
 #: Shares of states pointing the wrong way from which the answer is doubtful, and bad.
 _DOUBTFUL, _BAD = 0.1, 0.3
+#: Points of a number's course in its tile.
+_COURSE = 60
 #: Of on-policy runs: label, number and how it is printed.
 _ROLLOUT_TILES = [
     ("SNR of a rollout", "score-function/snr", "number"),
@@ -35,6 +39,7 @@ class Tile:
         detail: n and step.
         meaning: its definition.
         raw: the number and its interval as estimated, where what is printed is cut to what is possible.
+        course: its values so far, thinned.
     """
 
     label: str
@@ -43,6 +48,7 @@ class Tile:
     detail: str
     meaning: str
     raw: str = ""
+    course: tuple[float, ...] = ()
 
 
 def answer(series: data.SeriesSet) -> Answer:
@@ -57,19 +63,27 @@ def answer(series: data.SeriesSet) -> Answer:
     rollout = rollout_answer(series)
     if not _of_critics(series):
         return rollout or _of_others(series)
+    unknown = Answer("No simulator measurement yet: whether the critic points the right way is not known.", "unknown")
+    pointing = direction(series) or unknown
+    parts = [pointing.text, *least_error(series), *([rollout.text] if rollout is not None else [])]
+    return Answer(" ".join(parts), pointing.verdict)
+
+
+def direction(series: data.SeriesSet) -> Answer | None:
+    """On how many states the critic points the wrong way; None while the simulator has not measured.
+
+    Example:
+        >>> direction({}) is None
+        True
+    """
     wrong = last(data.select(series, "simulator", "deterministic/wrong_direction"))
-    parts, verdict = [], "unknown"
-    if wrong is not None:
-        parts.append(
-            f"Step {int(wrong.step[0]):,}: the critic's action gradient points the wrong way on "
-            f"{_share(wrong)} of the states (simulator, n = {counted(wrong, 'simulator')})."
-        )
-        verdict = _verdict(wrong)
-    else:
-        parts.append("No simulator measurement yet: whether the critic points the right way is not known.")
-    parts += _least_error(series)
-    parts += [rollout.text] if rollout is not None else []
-    return Answer(" ".join(parts), verdict)
+    if wrong is None:
+        return None
+    return Answer(
+        f"Step {int(wrong.step[0]):,}: the critic's action gradient points the wrong way on "
+        f"{_share(wrong)} of the states (simulator, n = {counted(wrong, 'simulator')}).",
+        _verdict(wrong),
+    )
 
 
 def tiles(series: data.SeriesSet) -> list[Tile]:
@@ -114,8 +128,13 @@ class _Error:
     cosine: str
 
 
-def _least_error(series: data.SeriesSet) -> list[str]:
-    """Which stochastic estimator has the smallest mean squared error, or that it cannot be told."""
+def least_error(series: data.SeriesSet) -> list[str]:
+    """Which stochastic estimator has the smallest mean squared error, or that it cannot be told.
+
+    Example:
+        >>> least_error({})
+        []
+    """
     found = _errors(series)
     if len(found) < 2:
         return []
@@ -215,4 +234,11 @@ def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, 
         text, raw = printed_cosine(point), f"estimate {value:.4g}, interval {low:.3g} to {high:.3g}"
         ends = (ends[0] if low >= -1 else "-1.00", ends[1] if high <= 1 else "1.00")
     text, between, raw = (part.replace("-", "−") for part in (text, interval(low, high, *ends), raw))
-    return Tile(label, text, between, detail, meaning, raw)
+    return Tile(label, text, between, detail, meaning, raw, _course(whole))
+
+
+def _course(whole: Series | None) -> tuple[float, ...]:
+    if whole is None:
+        return ()
+    values = data.thin(whole.pick(np.isfinite(whole.value)), _COURSE).value
+    return tuple(values.astype(np.float32).tolist())

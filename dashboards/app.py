@@ -1,4 +1,4 @@
-"""The Dash application: one page over one store."""
+"""The Dash application: a shell with pages over one store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dash import Dash
 
 from dashboards.callbacks import register
 from dashboards.guard import Token, protect
-from dashboards.layout import page
 from dashboards.records import Records
+from dashboards.shell import shell
 
 
 def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: Token | None = None) -> Dash:
@@ -41,9 +41,11 @@ def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: T
         compress=False,
         enable_mcp=False,
         add_log_handler=False,
+        # Only the open page is in the layout: callbacks of the others are about what is not there.
+        suppress_callback_exceptions=True,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    app.layout = page(records.name, refresh)
+    app.layout = shell(records.name, refresh)
     register(app, records)
     app.server.config["GRADLAB_RECORDS"] = records
     logging.getLogger("werkzeug").setLevel(logging.WARNING)

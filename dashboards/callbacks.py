@@ -1,72 +1,52 @@
-"""What the page asks for, and what it gets: a pulse with what changed in words, and one question a figure."""
+"""What the shell asks for, and what it gets: a pulse with what changed in words, the open page, and the chosen step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+import dash_mantine_components as dmc
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
-from dashboards import figures, parts
-from dashboards.answer import answer, tiles
-from dashboards.other_probes import register_others
+from dashboards import parts
+from dashboards.pages import PAGES, Page, Query, Seen
 from dashboards.records import Records, View
-from dashboards.run_cards import register_cards
-from dashboards.showing import absent_of, digest, last_of, run_of, show, theme_of
+from dashboards.showing import digest, run_of
+from dashboards.timeline import extent, nearest, stops
 from gradlab.store import RunInfo
+
+#: Runs that can be told apart in one figure.
+COMPARED = 8
+#: Cards of runs in the sidebar; of more, the newest that the search finds.
+_LISTED = 100
 
 
 def register(app: Dash, records: Records) -> None:
     """Gives an app its callbacks over these records."""
     _clientside(app)
     _pulse(app, records)
-    _slider(app, records)
-    _field(app, records)
-
-    @app.callback(
-        Output("gradient", "figure"),
-        Output("gradient-shown", "data"),
-        Input("token", "data"),
-        Input("scheme", "data"),
-        Input("metrics", "value"),
-        Input("reference", "value"),
-        State("gradient-shown", "data"),
-    )
-    def gradient(token: Any, theme: Any, metrics: list[str], probe: str, shown: Any) -> tuple[Any, Any]:
-        run = run_of(token)
-        key = [run, last_of(records, run, probe), metrics, probe, theme]
-        return show(
-            shown,
-            key,
-            lambda: figures.gradient_error(
-                records.series(run),
-                metrics,
-                probe,
-                theme_of(theme),
-                f"gradient {run} {probe} {metrics}",
-                absent=absent_of(records, run, probe),
-            ),
-        )
-
-    _over_training(app, records, "wrong", "simulator", figures.wrong_direction)
-    _over_training(app, records, "landscape", "landscape", figures.landscape)
-    _over_training(app, records, "curvature", "curvature", figures.curvature)
-    _over_training(app, records, "rollout-gradient", "on-policy", figures.rollout_gradient)
-    _over_training(app, records, "rollout-value", "on-policy", figures.rollout_value)
-    _over_training(app, records, "rollout-ledger", "on-policy", figures.rollout_ledger)
-    register_others(app, records)
-    register_cards(app, records)
+    _body(app)
+    _step(app, records)
+    for page in PAGES:
+        page.register(app, records)
 
 
 def _clientside(app: Dash) -> None:
-    call = [
+    kept = [Input("run", "value"), Input("compare", "value"), Input("at", "data"), Input("follow", "checked")]
+    call: list[tuple[str, str, Output | None, list[Input | State]]] = [
         ("gradlab", "menu", Output("shell", "navbar"), [Input("burger", "opened"), State("shell", "navbar")]),
         ("gradlab", "pause", Output("pulse", "disabled"), [Input("live-on", "checked")]),
         # No Output: it switches "follow" off, which itself moves the slider; Dash would call that a circle.
         ("gradlab", "unfollow", None, [Input("slider", "value"), State("slider", "max"), State("follow", "checked")]),
         ("gradlabWatch", "remember", None, [Input("token", "data")]),
+        ("gradlabAddress", "keep", None, kept),
+        ("gradlabCursor", "mark", None, [Input("at", "data"), Input("follow", "checked")]),
+        *[
+            ("gradlabAddress", "choose", None, [Input(name, "value") for name in page.choices])
+            for page in PAGES
+            if page.choices
+        ],
     ]
     for space, name, output, rest in call:
         function = ClientsideFunction(space, name)
@@ -77,42 +57,62 @@ def _clientside(app: Dash) -> None:
 
 
 def _pulse(app: Dash, records: Records) -> None:
-    names = ("notice", "live", "runs", "answer", "tiles", "probes")
+    names = ("notice", "live", "runs", "answer", "compared")
 
     @app.callback(
         *[Output(name, "children") for name in names],
         Output("run", "value"),
+        Output("compare", "value"),
         Output("token", "data"),
         Output("seen", "data"),
         Input("pulse", "n_intervals"),
         Input("run", "value"),
+        Input("compare", "value"),
+        Input("search", "value"),
+        Input("page", "data"),
         State("token", "data"),
         State("seen", "data"),
     )
-    def pulse(_: int | None, chosen: str | None, token: Any, seen: dict[str, str]) -> tuple[Any, ...]:
+    def pulse(
+        _: int | None, chosen: str | None, ticked: list[str] | None, search: str, place: Any, token: Any, seen: Any
+    ) -> tuple[Any, ...]:
+        if place is None:
+            # The address may name a run: what it says comes first.
+            raise PreventUpdate
         view, now = records.view(), parts.now()
         run = chosen_run(view, chosen)
-        content = contents(records, view, run, now)
+        beside = compared(view, ticked or [])
+        content = contents(records, view, run, now, page_of(place), beside, search or "")
         marks = {name: digest(facts) for name, (facts, _) in content.items()}
         seen = seen or {}
         made = [content[name][1]() if marks[name] != seen.get(name) else no_update for name in names]
-        fresh = token_of(records, run)
-        value = str(run.id) if run is not None else None
+        fresh = token_of(records, run, beside)
+        value, kept = str(run.id) if run is not None else None, [str(one) for one in beside]
+        # While there is no store there are no runs, but those that were chosen may be in the next one that is read.
+        known = bool(view.runs)
         return (
             *made,
-            value if value != chosen else no_update,
+            value if known and value != chosen else no_update,
+            kept if known and kept != (ticked or []) else no_update,
             fresh if fresh != token else no_update,
             marks if marks != seen else no_update,
         )
 
 
-def contents(records: Records, view: View, run: RunInfo | None, now: float) -> dict[str, tuple[Any, Callable[[], Any]]]:
-    """For each part of the page in words: the facts it says, and what makes it from them."""
-    known = records.run(run.id if run is not None else None)
-    series = records.series(run.id if run is not None else None)
-    said, numbers = answer(series), tiles(series)
-    elapsed = max(0.0, run.last_seen - run.started) if run is not None else 0.0
-    listed = [(one, parts.status(one, now)) for one in view.runs]
+def contents(
+    records: Records,
+    view: View,
+    run: RunInfo | None,
+    now: float,
+    page: Page | None = None,
+    beside: Sequence[int] = (),
+    search: str = "",
+) -> dict[str, tuple[Any, Callable[[], Any]]]:
+    """For each part of the shell in words: the facts it says, and what makes it from them."""
+    number = run.id if run is not None else None
+    said = (page or PAGES[0]).answer(Seen(run, records.series(number), records.run(number)))
+    found = [one for one in view.runs if matches(one, search)]
+    listed = [(one, parts.status(one, now)) for one in found[:_LISTED]]
     trouble = parts.notice(view, records.name, run, now)
     return {
         "notice": (str(trouble), lambda: trouble),
@@ -121,16 +121,24 @@ def contents(records: Records, view: View, run: RunInfo | None, now: float) -> d
             lambda: parts.live(run, now),
         ),
         "runs": (
-            [(one.id, one.name, one.step, word, one.message) for one, word in listed],
-            lambda: [parts.run_card(one, now) for one, _ in listed],
+            (records.epoch, len(found), [(one.id, one.name, one.step, word, one.message) for one, word in listed]),
+            lambda: parts.run_cards([one for one, _ in listed], now, len(found), search),
         ),
         "answer": (said, lambda: parts.answer_card(said)),
-        "tiles": (numbers, lambda: [parts.tile_card(tile) for tile in numbers]),
-        "probes": (
-            ([(name, repr(probe)) for name, probe in known.probes.items()], elapsed),
-            lambda: parts.probe_rows(dict(known.probes), elapsed),
-        ),
+        "compared": ((number, list(beside)), lambda: parts.compared_note(number, beside, COMPARED)),
     }
+
+
+def matches(run: RunInfo, search: str) -> bool:
+    """Whether every word of a search is in what the list says of a run.
+
+    Example:
+        >>> run = RunInfo(3, "first", "TD3", "Reacher-v5", "sb3", 7, {}, 0.0, 0.0, 5, "running", "")
+        >>> matches(run, "td3 seed 7"), matches(run, "sac")
+        (True, False)
+    """
+    said = f"{run.name} {run.algorithm} {run.environment} {run.library} seed {run.seed} {run.status}".lower()
+    return all(word in said for word in search.lower().split())
 
 
 def chosen_run(view: View, chosen: str | None) -> RunInfo | None:
@@ -139,119 +147,93 @@ def chosen_run(view: View, chosen: str | None) -> RunInfo | None:
     return picked[0] if picked else (view.runs[0] if view.runs else None)
 
 
-def token_of(records: Records, run: RunInfo | None) -> dict[str, Any] | None:
-    """What the figures of a run depend on: changes only when one of them must."""
+def compared(view: View, ticked: Sequence[str]) -> list[int]:
+    """The runs that are ticked and there, as many as can be told apart, in the order of ticking."""
+    known = {str(run.id): run.id for run in view.runs}
+    return list(dict.fromkeys(known[one] for one in map(str, ticked) if one in known))[:COMPARED]
+
+
+def token_of(records: Records, run: RunInfo | None, beside: Sequence[int] = ()) -> dict[str, Any] | None:
+    """What the figures of a run, and of those beside it, depend on: changes only when one of them must."""
     if run is None:
         return None
-    probes = records.run(run.id).probes
-    return {"run": run.id, "epoch": records.epoch, "last": {name: probe.last for name, probe in sorted(probes.items())}}
+
+    def last(number: int) -> dict[str, int]:
+        return {name: probe.last for name, probe in sorted(records.run(number).probes.items())}
+
+    others = [number for number in sorted(beside) if number != run.id][: COMPARED - 1]
+    more = {"compared": {str(number): last(number) for number in others}} if others else {}
+    return {"run": run.id, "epoch": records.epoch, "last": last(run.id), **more}
 
 
-def _over_training(app: Dash, records: Records, name: str, probe: str, figure: Callable[..., go.Figure]) -> None:
+def page_of(place: Any) -> Page | None:
+    """The page at an address; None where there is none."""
+    path = place.get("path", "") if isinstance(place, dict) else ""
+    return next((page for page in PAGES if page.path == path), None)
+
+
+def _body(app: Dash) -> None:
+    @app.callback(Output("page-body", "children"), Input("page", "data"))
+    def body(place: Any) -> Any:
+        if place is None:
+            raise PreventUpdate
+        page = page_of(place)
+        if page is None:
+            return dmc.Alert(
+                "Choose one of the pages above.", title=f"There is no page {place.get('path', '')!r}", color="blue"
+            )
+        return page.layout(Query(place.get("query")))
+
+    @app.callback(Output("help", "opened"), Input("help-button", "n_clicks"), prevent_initial_call=True)
+    def explain(clicks: int | None) -> bool:
+        return bool(clicks)
+
+
+def _step(app: Dash, records: Records) -> None:
     @app.callback(
-        Output(name, "figure"),
-        Output(f"{name}-shown", "data"),
-        Input("token", "data"),
-        Input("scheme", "data"),
-        State(f"{name}-shown", "data"),
-    )
-    def update(token: Any, theme: Any, shown: Any) -> tuple[Any, Any]:
-        run = run_of(token)
-        key = [run, last_of(records, run, probe), theme]
-        missing = {"absent": absent_of(records, run, probe)} if name in ("wrong", "rollout-gradient") else {}
-        return show(shown, key, lambda: figure(records.series(run), theme_of(theme), f"{name} {run}", **missing))
-
-
-def _slider(app: Dash, records: Records) -> None:
-    @app.callback(
+        Output("slider", "min"),
         Output("slider", "max"),
         Output("slider", "value"),
-        Output("critic", "data"),
-        Output("critic", "value"),
-        Output("state", "data"),
-        Output("state", "value"),
         Input("token", "data"),
         Input("follow", "checked"),
-        State("slider", "value"),
+        Input("go", "data"),
+        State("page", "data"),
+        State("slider", "min"),
         State("slider", "max"),
-        State("critic", "data"),
-        State("critic", "value"),
-        State("state", "data"),
-        State("state", "value"),
+        State("slider", "value"),
     )
-    def extend(
-        token: Any, follow: bool, value: int, top: int, critics: Any, critic: str, states: Any, state: str
-    ) -> tuple[Any, ...]:
-        fields = records.fields(run_of(token))
-        newest = max(0, len(fields) - 1)
-        moved = newest if follow else min(value or 0, newest)
-        critic_choices, state_choices = choices(records, fields[moved][1]) if fields else (critics, states)
-        before = (top, value, critics, critic, states, state)
-        after = (
-            newest,
-            moved,
-            critic_choices,
-            critic if critic in [one["value"] for one in critic_choices] else "0",
-            state_choices,
-            state if state in [one["value"] for one in state_choices] else "0",
-        )
+    def extend(token: Any, follow: bool, go: Any, place: Any, low: int, top: int, value: int) -> tuple[Any, ...]:
+        run = run_of(token)
+        ends = extent(records, run)
+        if ends is None:
+            raise PreventUpdate
+        moved = ends[1] if follow else min(max(value or 0, ends[0]), ends[1])
+        if ctx.triggered_id == "go" and go:
+            steps = stops(records, run, page.stops if (page := page_of(place)) else ())
+            if len(steps):
+                there = nearest(steps, moved)
+                moved = int(steps[min(max(there + int(go["by"]), 0), len(steps) - 1)])
+        before, after = (low, top, value), (*ends, moved)
         if after == before:
             raise PreventUpdate
         return tuple(new if new != old else no_update for new, old in zip(after, before, strict=True))
 
-
-def choices(records: Records, measurement_id: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The critics and the states to choose from in one picture of the field."""
-    q = records.arrays(measurement_id).get("q")
-    if q is None:
-        return [{"label": "critic 1", "value": "0"}], [{"label": "state 1", "value": "0"}]
-    names = q["critic"].values.tolist() if "critic" in q.coords else []
-    labels = [str(name) for name in names] or [f"critic {i + 1}" for i in range(q.sizes["critic"])]
-    return (
-        [{"label": label, "value": str(i)} for i, label in enumerate(labels)],
-        [{"label": f"state {i + 1}", "value": str(i)} for i in range(q.sizes["state"])],
-    )
-
-
-def _field(app: Dash, records: Records) -> None:
     @app.callback(
-        Output("field", "figure"),
-        Output("field-shown", "data"),
         Output("slider-text", "children"),
-        Output("state-text", "children"),
+        Output("at", "data"),
         Input("slider", "value"),
-        Input("critic", "value"),
-        Input("state", "value"),
         Input("token", "data"),
-        Input("scheme", "data"),
-        State("field-shown", "data"),
+        Input("page", "data"),
+        State("at", "data"),
     )
-    def picture(value: int, critic: str, state: str, token: Any, theme: Any, shown: Any) -> tuple[Any, ...]:
-        run = run_of(token)
-        fields = records.fields(run)
-        at = min(max(value or 0, 0), len(fields) - 1)
-        step, measurement_id = fields[at] if fields else (0, 0)
-        critic_number, state_number = int(critic or 0), int(state or 0)
-        key = [run, measurement_id, critic_number, state_number, theme]
-        arrays = records.arrays(measurement_id) if fields else {}
-        graph, seen = show(
-            shown,
-            key,
-            lambda: figures.field(arrays, state_number, critic_number, theme_of(theme), f"field {run}"),
-        )
-        text = f"step {step:,}  ({at + 1} of {len(fields)})" if fields else ""
-        return graph, seen, text, state_text(arrays, state_number)
-
-
-def state_text(arrays: Any, state: int) -> str:
-    """What the chosen state looks like: its first coordinates.
-
-    Example:
-        >>> state_text({}, 0)
-        ''
-    """
-    if "obs" not in arrays or state >= arrays["obs"].sizes["state"]:
-        return ""
-    numbers = arrays["obs"].isel(state=state).values.tolist()
-    shown = ", ".join(f"{number:.3g}" for number in numbers[:10])
-    return f"state {state + 1}: s = ({shown}{', …' if len(numbers) > 10 else ''})"
+    def place(value: int, token: Any, page: Any, at: Any) -> tuple[Any, Any]:
+        opened = page_of(page)
+        steps = stops(records, run_of(token), opened.stops if opened is not None else ())
+        there = nearest(steps, value)
+        step = int(steps[there]) if there >= 0 else None
+        mark = [step, there, len(steps)]
+        if mark == at:
+            return no_update, no_update
+        if step is None:
+            return "", mark
+        return [f"step {step:,} ", html.Span(f"({there + 1:,} of {len(steps):,})", className="of")], mark

@@ -8,11 +8,19 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dashboards.style import GRAPH_CONFIG
+from dashboards.terms import what
 
 
 def card(
-    title: str, body: Any, controls: Any = None, *, about: str = "", name: str = "", className: str = "card"
-) -> Any:  # fmt: skip
+    title: str,
+    body: Any,
+    controls: Any = None,
+    *,
+    about: str = "",
+    name: str = "",
+    className: str = "card",
+    defined: str = "",
+) -> Any:
     """A panel with its title, what it shows in a line, and its controls at the right.
 
     Args:
@@ -22,6 +30,7 @@ def card(
         about: what it shows.
         name: of the figure, for a panel that is hidden where a run has no use for it.
         className: CSS classes.
+        defined: id of the figure whose numbers ``dashboards.terms`` defines under it.
     """
     return dmc.Paper(
         dmc.Stack(
@@ -36,6 +45,7 @@ def card(
                     gap="xs",
                 ),
                 *(body if isinstance(body, list) else [body]),
+                *([what(defined)] if defined else []),
             ],
             gap=8,
         ),
@@ -46,15 +56,21 @@ def card(
     )
 
 
-def graph(name: Any, height: int) -> Any:
+def graph(name: Any, height: int, className: str = "") -> Any:
     """A graph without data yet.
 
     Args:
         name: its id.
         height: in pixels.
+        className: ``over-training`` where x is the training step, on which the chosen step is marked.
     """
     blank = {"data": [], "layout": {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
                                     "xaxis": {"visible": False}, "yaxis": {"visible": False}}}  # fmt: skip
     return dcc.Graph(
-        id=name, figure=blank, config=GRAPH_CONFIG, style={"height": f"{height}px"}, className="graph", responsive=True
+        id=name,
+        figure=blank,
+        config=GRAPH_CONFIG,
+        style={"height": f"{height}px"},
+        className=f"graph {className}".strip(),
+        responsive=True,
     )

@@ -108,7 +108,10 @@ def _card(_: int, name: str, columns: int, pixels: int, pages: list[str], count:
     about = f"{count} numbers of this run's own probe {name}" if count else f"This run's own probe {name}"
     if without:
         about += ": it measured arrays and no numbers; gradlab.store.open_store(…).arrays(id) reads them"
-    body = [graph({"kind": "other", "probe": mark}, pixels), dcc.Store(id={"kind": "other-shown", "probe": mark})]
+    body = [
+        graph({"kind": "other", "probe": mark}, pixels, "over-training"),
+        dcc.Store(id={"kind": "other-shown", "probe": mark}),
+    ]
     return card(name, body, select, about=f"{about}.", className=f"card span-{columns}")
 
 

@@ -1,8 +1,9 @@
-"""The parts of the page that are words: runs, probes, the answer, tiles, and what to do when there is nothing."""
+"""The parts of shell and pages that are words: runs, probes, the answer, tiles, and what to do about troubles."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -10,7 +11,9 @@ from dash import html
 
 from dashboards.answer import Tile
 from dashboards.records import View
-from dashboards.said import Answer
+from dashboards.said import Answer, Verdict
+from dashboards.sparkline import sparkline
+from dashboards.style import run_look
 from dashboards.summary import ProbeSummary
 from gradlab.store import RunInfo
 
@@ -24,7 +27,13 @@ _STATUS = {
     "failed": ("red", "failed"),
     "stale": ("orange", "silent"),
 }
-_VERDICT = {"good": ("teal", "✓"), "doubtful": ("orange", "!"), "bad": ("red", "✕"), "unknown": ("gray", "…")}
+_VERDICT = {
+    "good": ("teal", "✓"),
+    "doubtful": ("orange", "!"),
+    "bad": ("red", "✕"),
+    "unknown": ("gray", "…"),
+    "fact": ("indigo", "i"),
+}
 
 
 def status(run: RunInfo, now: float) -> str:
@@ -63,12 +72,22 @@ def live(run: RunInfo | None, now: float) -> Any:
     )  # fmt: skip
 
 
+def run_cards(runs: Sequence[RunInfo], now: float, found: int, search: str) -> list[Any]:
+    """The list of runs: each to look at and, by its box, to lay beside others."""
+    if not runs:
+        return [dmc.Text(f"no run is called {search!r}" if search else "no run yet", size="xs", c="dimmed")]
+    more = found - len(runs)
+    rest = [dmc.Text(f"and {more:,} older ones; search for them", size="xs", c="dimmed")] if more > 0 else []
+    return [*(run_card(run, now) for run in runs), *rest]
+
+
 def run_card(run: RunInfo, now: float) -> Any:
     """One run in the list."""
     color, word = _STATUS[status(run, now)]
+    look = run_look(run.id)
     about = " · ".join(part for part in (run.algorithm, run.environment) if part)
     facts = [f"step {run.step:,}", *([f"seed {run.seed}"] if run.seed is not None else [])]
-    return dmc.RadioCard(
+    card = dmc.RadioCard(
         dmc.Stack(
             [
                 dmc.Group(
@@ -88,6 +107,24 @@ def run_card(run: RunInfo, now: float) -> Any:
         value=str(run.id),
         p="xs",
         className="run",
+    )
+    box = dmc.Checkbox(
+        value=str(run.id), size="xs", radius=4, className="pick", **{"aria-label": f"Compare {run.name}"}
+    )
+    style = {"--run-light": look.light, "--run-dark": look.dark}
+    return html.Div([box, card], className="run-row", style=style)
+
+
+def compared_note(run: int | None, beside: Sequence[int], most: int) -> Any:
+    """What ticking runs did."""
+    count = len({run, *beside})
+    if not beside or count < 2:
+        return None
+    full = f" {most} at once are the most." if count >= most else ""
+    return dmc.Text(
+        f"{count} runs are drawn over each other in figures over training, each in its colour.{full}",
+        size="xs",
+        c="dimmed",
     )
 
 
@@ -135,13 +172,26 @@ def probe_rows(probes: dict[str, ProbeSummary], elapsed: float) -> list[Any]:
     return rows
 
 
+def verdict_sign(verdict: Verdict, size: str) -> Any:
+    """How bad something is: a colour and, without it, a sign and a word for those who do not see it."""
+    color, sign = _VERDICT[verdict]
+    return dmc.ThemeIcon(
+        sign, color=color, variant="light", size=size, radius="xl", **{"aria-label": verdict}, className="verdict"
+    )
+
+
+def status_badge(word: str) -> Any:
+    """A run's status as ``status`` gives it."""
+    color, said = _STATUS[word]
+    return dmc.Badge(said, color=color, variant="light", size="xs", tt="none", flex="none")
+
+
 def answer_card(answer: Answer) -> Any:
     """The sentence on top of the page."""
-    color, sign = _VERDICT[answer.verdict]
     return dmc.Paper(
         dmc.Group(
             [
-                dmc.ThemeIcon(sign, color=color, variant="light", size="lg", radius="xl", **{"aria-hidden": "true"}),
+                verdict_sign(answer.verdict, "lg"),
                 dmc.Text(answer.text.replace(" %", "\u00a0%"), fz=15, fw=550, flex=1, lh=1.4),
             ],
             wrap="nowrap",
@@ -167,6 +217,7 @@ def tile_card(tile: Tile) -> Any:
                 gap="0 8px",
                 align="baseline",
             ),
+            html.Div(sparkline(tile.course, tile.label), className="spark"),
             dmc.Text(tile.detail, size="xs", c="dimmed", truncate=True, className="number"),
         ],
         withBorder=True,

@@ -44,6 +44,17 @@ def rollout_answer(series: data.SeriesSet) -> Answer | None:
     return Answer(" ".join(parts), verdict)
 
 
+def fit(series: data.SeriesSet) -> list[str]:
+    """How well V fits its targets, by the newest measurement; empty where it was not measured.
+
+    Example:
+        >>> fit({})
+        []
+    """
+    newest = last(data.select(series, _PROBE, "value/explained_variance"))
+    return _fit(series, int(newest.step[0])) if newest is not None else []
+
+
 def _scale(series: data.SeriesSet, step: int) -> list[str]:
     scale = _at(data.select(series, _PROBE, "score-function/noise_scale"), step)
     if scale is None:

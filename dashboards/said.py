@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["good", "doubtful", "bad", "unknown"]
+from dashboards.series import Series
+
+Verdict = Literal["good", "doubtful", "bad", "unknown", "fact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,7 @@ class Answer:
 
     Attributes:
         text: one or two sentences.
-        verdict: how bad it is.
+        verdict: how bad it is; ``unknown`` while nothing is measured, ``fact`` where that is not for a number to say.
     """
 
     text: str
@@ -71,3 +73,29 @@ def interval(low: float, high: float, low_text: str = "", high_text: str = "") -
     if math.isfinite(low):
         return f"at least {low_text or number(low)}"
     return f"at most {high_text or number(high)}" if math.isfinite(high) else "no interval"
+
+
+def at_step(point: Series) -> str:
+    """``Step 2,000:`` of a series of one."""
+    return f"Step {int(point.step[0]):,}:"
+
+
+def between(point: Series) -> str:
+    """A number with its 95 % interval.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones(1)
+        >>> between(Series(one, 2.4 * one, one, 2.0 * one, 2.8 * one, one))
+        '2.4 (2 to 2.8)'
+    """
+    value, low, high = (float(column[0]) for column in (point.value, point.low, point.high))
+    return f"{number(value)} ({interval(low, high)})"
+
+
+def share_of(point: Series) -> str:
+    """A share with its 95 % interval, in per cent; the interval ends at none and at all, which no share can pass."""
+    value, low, high = (float(column[0]) for column in (point.value, point.low, point.high))
+    if not math.isfinite(low) or not math.isfinite(high):
+        return f"{percent(value)} % (no interval)"
+    return f"{percent(value)} % ({percent(max(0.0, low))} to {percent(min(1.0, high))} %)"

@@ -41,6 +41,18 @@ def run_of(token: Any) -> int | None:
     return token["run"] if token else None
 
 
+def together(token: Any) -> list[int]:
+    """The ids of the runs that are compared, that which a page looks at among them, in the order of their ids.
+
+    Example:
+        >>> together({"run": 2, "compared": {"1": {}, "2": {}}}), together({"run": 2}), together(None)
+        ([1, 2], [2], [])
+    """
+    if not token:
+        return []
+    return sorted({token["run"], *(int(run) for run in token.get("compared", {}))})
+
+
 def info_of(records: Records, token: Any) -> RunInfo | None:
     """The run that a page looks at, as the store knows it."""
     return next((run for run in records.view().runs if run.id == run_of(token)), None)

@@ -70,6 +70,36 @@ PALETTE = (
 )  # fmt: skip
 
 
+class RunLook(NamedTuple):
+    """How one run is drawn beside others: colour on light and on dark ground, and a mark and dash without colour."""
+
+    light: str
+    dark: str
+    symbol: str
+    dash: str
+
+    def color(self, theme: Theme) -> str:
+        """The colour for a theme, as ``#rrggbb``."""
+        return self.dark if theme == "dark" else self.light
+
+
+_RUN_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "pentagon", "star")
+_RUN_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def run_look(run: int) -> RunLook:
+    """How a run is drawn, by its id alone: the same in every figure, page and session.
+
+    Eight runs after each other have colours and marks of their own; the next eight have the same, dashed.
+
+    Example:
+        >>> run_look(1).light, run_look(9).light, run_look(1).dash, run_look(9).dash
+        ('#0072b2', '#0072b2', 'solid', 'dash')
+    """
+    again, place = divmod(max(0, run - 1), len(PALETTE))
+    return RunLook(*PALETTE[place], _RUN_SYMBOLS[place], _RUN_DASHES[again % len(_RUN_DASHES)])
+
+
 def color_of(names: Sequence[str], name: str, theme: Theme) -> str:
     """The colour of one of several names, by its place among them.
 

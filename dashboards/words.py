@@ -145,6 +145,29 @@ WRONG_DIRECTION = Word(
     "share",
 )
 
+#: What is drawn of costs, which are sums and no estimates.
+COST = {
+    "spent": Word("spent", "Seconds that a probe's measurements took, together, and their share of wall time.", "log"),
+    "planned": Word(
+        "planned", "What they would have taken had none been left out: mean cost × times due / wall time.", "log"
+    ),
+    "budget": Word("budget", "The share of wall time that training may wait for probes.", "log"),
+}
+
+#: What is seen in a picture of the field, which is of one state and one critic.
+FIELD = {
+    "q": Word("Q", "The critic's value of each action of the plane, in one state; brighter is higher.", "linear"),
+    "arrow": Word(
+        "arrows",
+        "∇_a Q, the direction in which the critic says that the action gets better; lengths are √‖∇_a Q‖, the largest "
+        "0.9 of a cell.",
+        "linear",
+    ),
+    "optimum": Word("optima", "Local maxima of Q(s, ·) that were found on the whole action box.", "linear"),
+    "actor": Word("actor", "The action that the actor takes in this state.", "linear"),
+    "ascent": Word("ascent", "The path of gradient ascent on Q from the actor's action.", "linear"),
+}
+
 #: Numbers of the probe ``on-policy``.
 ON_POLICY = {
     "score-function/snr": Word(

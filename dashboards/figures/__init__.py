@@ -5,6 +5,7 @@ In a notebook ``dashboards.of_run("gradlab.db").gradient_error()`` reads them it
 """
 
 from dashboards.figures.any_probe import any_probe
+from dashboards.figures.compared import compared
 from dashboards.figures.cost import cost
 from dashboards.figures.curvature import curvature
 from dashboards.figures.field import field
@@ -20,6 +21,7 @@ from dashboards.figures.wrong_direction import wrong_direction
 __all__ = [
     "action_slice",
     "any_probe",
+    "compared",
     "cost",
     "curvature",
     "field",

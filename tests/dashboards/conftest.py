@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -200,3 +204,137 @@ def chromium() -> str:
             pytest.fail("no Chromium on PATH, and GRADLAB_REQUIRE_BROWSER=1; install Debian's chromium")
         pytest.skip("no Chromium on PATH; install Debian's chromium to run the browser tests")
     return found
+
+
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_PATIENCE = 60_000  # ms: a laptop that does other things as well
+
+
+class Tab:
+    """A page in Chromium with what the tests look at: pixels, and what plotly holds."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.page, name)
+
+    def pixels(self, x: float, y: float, width: float, height: float) -> np.ndarray:
+        """Part of the page as [height, width, 3] bytes."""
+        image = pytest.importorskip("PIL.Image")
+        shot = self.page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})
+        return np.asarray(image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+    def plane(self) -> np.ndarray:
+        """The pixels of the field's plane that is in view, without its axes."""
+        box = self.page.locator("#field .nsewdrag").first.bounding_box()
+        # The slider lies over what is further down.
+        bottom = min(box["y"] + box["height"], self.page.viewport_size["height"] - 50)
+        return self.pixels(box["x"] + 4, box["y"] + 4, box["width"] - 8, bottom - box["y"] - 8)
+
+    def until(self, script: str) -> None:
+        """Waits until a script is true; ``page.wait_for_function`` uses eval, which the page's policy forbids."""
+        end = time.monotonic() + _PATIENCE / 1000
+        while not self.page.evaluate(script):
+            assert time.monotonic() < end, f"never true: {script}"
+            self.page.wait_for_timeout(50)
+
+    def drawn(self, what: str = "field") -> None:
+        self.until(f"document.querySelector('#{what} .js-plotly-plot')?.data?.length > 1")
+        self.page.wait_for_timeout(500)
+
+    def data(self, what: str, trace: int, name: str) -> list[float]:
+        """Numbers as plotly holds them, decoded."""
+        plot = f"document.querySelector('#{what} .js-plotly-plot')"
+        return self.page.evaluate(f"Array.from({plot}._fullData[{trace}]['{name}']).flat()")
+
+    def said(self, text: str) -> None:
+        """Waits until the slider says a step."""
+        self.page.locator("#slider-text").get_by_text(text).first.wait_for()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
+        yield running
+        running.close()
+
+
+@contextmanager
+def visiting(browser: Any, server: Any) -> Iterator[Callable[..., Tab]]:
+    """Opens pages; at the end nothing may have been complained about or asked of another machine."""
+    pages, complaints, asked, away = [], [], [], []
+
+    def visit(where: str = "", scheme: str = "light", width: int = 1440, height: int = 900) -> Tab:
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page.set_default_timeout(_PATIENCE)
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" and not away else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)) if not away else None)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{server.url}/{where}")
+        pages.append(page)
+        return Tab(page)
+
+    # While a server is away on purpose the browser says of every question that nobody answers.
+    visit.away = away
+    yield visit
+    for page in pages:
+        page.close()
+    assert complaints == []
+    outside = {url for url in asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
+    assert {urlsplit(url).netloc for url in outside} == {f"127.0.0.1:{server.port}"}
+
+
+@pytest.fixture
+def server(store_path):
+    from dashboards import Server
+
+    with Server(str(store_path), port=0, refresh=0.5) as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens pages over the test's own store."""
+    with visiting(browser, server) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def runs_server(tmp_path_factory):
+    """A dashboard over a store that does not change: three runs, the newest of them failed, another on policy."""
+    from dashboards import Server
+
+    path = tmp_path_factory.mktemp("runs") / "gradlab.db"
+    budget = {"budget": 0.03, "learning_rate": 3e-4}
+    with open_store(path) as store:
+        for seed, algorithm in ((1, "TD3"), (2, "SAC")):
+            run = store.start_run(algorithm=algorithm, environment="Reacher-v5", seed=seed, config=budget)
+            for step in range(1000, 6000, 1000):
+                Recorder(run, seed=seed).record(step)
+            run.finish()
+        config = {**budget, "probes": {"on-policy": {"every": 2048}}, "left_out": {"field": "no critic of (obs, act)"}}
+        run = store.start_run(algorithm="PPO", environment="Pendulum-v1", config=config)
+        for step, snr in ((2048, 0.5), (4096, 0.25)):
+            scalars = {"score-function/snr": Estimate(snr, 0.1, 24), "policy/entropy": Estimate(1.4, 0.01, 24)}
+            run.record(step, "on-policy", Measurement(scalars), cost=0.25)
+        run.finish("failed", "out of memory")
+    with Server(str(path), port=0, refresh=0.5) as running:
+        yield running
+
+
+@pytest.fixture
+def open_runs(browser, runs_server):
+    """Opens pages over the store of three runs."""
+    with visiting(browser, runs_server) as visit:
+        yield visit

@@ -10,9 +10,11 @@ import pytest
 
 from dashboards import parts
 from dashboards.answer import answer, printed_cosine, tiles
-from dashboards.callbacks import absent_of, choices, chosen_run, contents, state_text, token_of
+from dashboards.callbacks import chosen_run, token_of
+from dashboards.pages.field import choices, state_text
 from dashboards.records import Records
 from dashboards.series import Key, Series, collect
+from dashboards.showing import absent_of
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
@@ -122,7 +124,7 @@ def test_skipped_and_failed_measurements_are_counted_and_shown(recorder, records
     view = records.view()
     summary = records.run(1).probes["gradient"]
     assert (summary.ok, summary.skipped, summary.failed, summary.cost) == (1, 1, 1, 0.5)
-    shown = str(contents(records, view, view.runs[0], view.runs[0].last_seen)["probes"][1]())
+    shown = str(parts.probe_rows(dict(records.run(view.runs[0].id).probes), 60.0))
     assert "1 skipped" in shown
     assert "1 failed" in shown
     assert "RuntimeError: <b>NaN</b>" in shown

@@ -9,8 +9,10 @@ import socket
 import threading
 
 import pytest
+from plotly.utils import PlotlyJSONEncoder
 
 from dashboards import Server
+from dashboards.pages import PAGES, Query
 from gradlab.errors import GradlabError
 
 
@@ -63,23 +65,27 @@ def test_the_page_names_nothing_outside_this_machine(server):
     assert all(address.startswith("/") for address in addresses)
 
 
-def test_no_graph_offers_to_upload(server):
-    layout = json.loads(ask(server, "/_dash-layout").body)
-    graphs = []
+def graphs(node) -> list:
+    """The configurations of all graphs below a component."""
+    if isinstance(node, dict):
+        here = [node["props"]["config"]] if node.get("type") == "Graph" else []
+        return here + [one for value in node.values() for one in graphs(value)]
+    return [one for value in node for one in graphs(value)] if isinstance(node, list) else []
 
-    def walk(node):
-        if isinstance(node, dict):
-            if node.get("type") == "Graph":
-                graphs.append(node["props"]["config"])
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
 
-    walk(layout)
-    assert len(graphs) == 8
-    assert all(config["showSendToCloud"] is False and config["displaylogo"] is False for config in graphs)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path or "overview")
+def test_no_graph_offers_to_upload(page):
+    layout = json.loads(json.dumps(page.layout(Query()), cls=PlotlyJSONEncoder))
+    found = graphs(layout)
+    assert found or page.path == "run"
+    assert all(config["showSendToCloud"] is False and config["displaylogo"] is False for config in found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path or "overview")
+def test_every_page_has_an_address_of_its_own(server, page):
+    answer = ask(server, f"/{page.path}?run=1&step=<script>")
+    assert answer.status == 200
+    assert "step=" not in answer.body
 
 
 def test_a_busy_port_is_said_with_a_free_one(store_path):

@@ -1,0 +1,104 @@
+"""What pages of numbers over training share: a figure of the run, or of several beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from dash import Dash, Input, Output, State
+
+from dashboards import figures
+from dashboards.figures.compared import Numbers
+from dashboards.records import Records
+from dashboards.showing import absent_of, last_of, run_of, show, theme_of, together
+
+
+def register_over_time(
+    app: Dash,
+    records: Records,
+    name: str,
+    probe: str,
+    figure: Callable[..., go.Figure],
+    numbers: Numbers,
+    *,
+    says_absent: bool = False,
+) -> None:
+    """Gives an app a figure of one run over training, which is one of all compared runs where there are several.
+
+    The page has the graph ``name`` and the store ``{name}-shown``.
+
+    Args:
+        app: the app.
+        records: what is known of the store.
+        name: id of the graph.
+        probe: whose numbers they are.
+        figure: draws one run's: ``(series, theme, uirevision)``, and ``absent`` where it says that.
+        numbers: what is drawn of several runs.
+        says_absent: whether the figure marks measurements that gave no number.
+    """
+
+    @app.callback(
+        Output(name, "figure"),
+        Output(f"{name}-shown", "data"),
+        Input("token", "data"),
+        Input("scheme", "data"),
+        Input("room", "data"),
+        State(f"{name}-shown", "data"),
+    )
+    def update(token: Any, theme: Any, room: Any, shown: Any) -> tuple[Any, Any]:
+        if several := compared_runs(token):
+            return show_compared(records, shown, name, several, probe, numbers, theme, room)
+        run = run_of(token)
+        more = {"absent": absent_of(records, run, probe)} if says_absent else {}
+        return show(
+            shown,
+            [run, last_of(records, run, probe), theme],
+            lambda: figure(records.series(run), theme_of(theme), f"{name} {run}", **more),
+        )
+
+
+def compared_runs(token: Any) -> list[int]:
+    """The runs to draw beside each other; none where there are not two."""
+    several = together(token)
+    return several if len(several) > 1 else []
+
+
+def show_compared(
+    records: Records,
+    shown: Any,
+    name: str,
+    runs: Sequence[int],
+    probe: str,
+    numbers: Numbers,
+    theme: Any,
+    room: Any,
+) -> tuple[Any, Any]:
+    """The figure of several runs, or what changed in it; as ``dashboards.showing.show``.
+
+    Args:
+        records: what is known of the store.
+        shown: what this said was shown the last time.
+        name: what the figure is, for zoom to be kept.
+        runs: ids of the runs.
+        probe: whose numbers they are.
+        numbers: which.
+        theme: the browser's colour scheme.
+        room: how many panels the browser has room for beside each other.
+    """
+    columns = min(2, int(room or 1))
+    known = {run.id: run.name for run in records.view().runs}
+    there = [run for run in runs if run in known]
+    key = [there, [last_of(records, run, probe) for run in there], [number.name for number in numbers], columns, theme]
+    return show(
+        shown,
+        key,
+        lambda: figures.compared(
+            {(run, known[run]): records.series(run) for run in there},
+            probe,
+            numbers,
+            theme_of(theme),
+            f"{name} {there}",
+            columns=columns,
+        ),
+    )

@@ -1,0 +1,173 @@
+"""Gradient: how wrong, how noisy and how well directed each estimator's gradient is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, no_update
+
+from dashboards import figures
+from dashboards import series as data
+from dashboards.answer import least_error
+from dashboards.cards import card, graph
+from dashboards.figures.compared import Number
+from dashboards.over_time import compared_runs, register_over_time, show_compared
+from dashboards.pages.page import Page, Query, Seen
+from dashboards.pages.parts import frame, of_page
+from dashboards.presence import register_presence
+from dashboards.records import Records
+from dashboards.rollout_answer import rollout_answer
+from dashboards.said import Answer
+from dashboards.showing import absent_of, last_of, run_of, show, theme_of
+from dashboards.terms import register_terms
+from dashboards.words import DEFAULT_METRICS, METRICS, ON_POLICY, REFERENCES, estimator_label
+
+_ROLLOUT = {name: word for name, word in ON_POLICY.items() if name.startswith("score-function/")}
+
+
+def answer(seen: Seen) -> Answer:
+    """Which estimator has the smallest error, and how much of a rollout's gradient is signal."""
+    rollout = rollout_answer(seen.series)
+    least = least_error(seen.series)
+    if not least:
+        return rollout or of_page(seen, "gradient", "the gradient's error")
+    return Answer(" ".join([*least, *([rollout.text] if rollout else [])]), rollout.verdict if rollout else "fact")
+
+
+def layout(query: Query) -> Any:
+    """What is on the page."""
+    return frame(
+        "gradient",
+        ["gradient", "rollout-gradient"],
+        _errors(query),
+        card(
+            "Policy gradient of a rollout",
+            graph("rollout-gradient", 520, "over-training"),
+            about="How much of it is signal; dotted and hollow where that is not resolved from zero.",
+            name="rollout-gradient",
+            defined="rollout-gradient",
+        ),
+    )
+
+
+def _errors(query: Query) -> Any:
+    controls = dmc.Group(
+        [
+            # Of several runs the colour is the run's: one estimator is drawn.
+            dmc.Select(
+                id="estimator", data=[], value=query.one("estimator", "", query.any("estimator")) or None, size="xs",
+                w=190, allowDeselect=False, display="none", **{"aria-label": "Estimator to compare"},
+            ),
+            dmc.SegmentedControl(
+                id="reference",
+                data=[{"label": f"against the {word.label}", "value": probe} for probe, word in REFERENCES.items()],
+                value=query.one("reference", "gradient", REFERENCES),
+                size="xs",
+            ),
+        ],
+        gap="xs",
+    )  # fmt: skip
+    chips = dmc.ChipGroup(
+        id="metrics",
+        multiple=True,
+        value=query.many("metrics", DEFAULT_METRICS, METRICS),
+        children=dmc.Group(
+            [dmc.Chip(word.label, value=name, size="xs", variant="light") for name, word in METRICS.items()], gap=6
+        ),
+    )
+    return card(
+        "Gradient error of each estimator",
+        [chips, graph("gradient", 660, "over-training")],
+        controls,
+        about="Bands are 95 % intervals; hollow marks are not resolved from zero.",
+        name="gradient",
+        defined="gradient",
+    )
+
+
+def register(app: Dash, records: Records) -> None:
+    """Gives the app this page's callbacks."""
+
+    @app.callback(
+        Output("estimator", "data"),
+        Output("estimator", "value"),
+        Output("estimator", "display"),
+        Input("token", "data"),
+        Input("reference", "value"),
+        State("estimator", "data"),
+        State("estimator", "value"),
+        State("estimator", "display"),
+    )
+    def offered(token: Any, probe: str, known: Any, value: str | None, display: str) -> tuple[Any, ...]:
+        several = compared_runs(token)
+        names = sorted({name for run in several for name in _estimators(records, run, probe)})
+        after = (
+            [{"label": estimator_label(name), "value": name} for name in names],
+            value if value in names or not names else _usual(names),
+            "block" if several else "none",
+        )
+        before = (known, value, display)
+        return tuple(new if new != old else no_update for new, old in zip(after, before, strict=True))
+
+    @app.callback(
+        Output("gradient", "figure"),
+        Output("gradient-shown", "data"),
+        Input("token", "data"),
+        Input("scheme", "data"),
+        Input("metrics", "value"),
+        Input("reference", "value"),
+        Input("estimator", "value"),
+        Input("room", "data"),
+        State("gradient-shown", "data"),
+    )
+    def gradient(
+        token: Any, theme: Any, metrics: list[str], probe: str, estimator: str | None, room: Any, shown: Any
+    ) -> tuple[Any, Any]:
+        if several := compared_runs(token):
+            numbers = [
+                Number(f"{estimator}/{name}", word) for name, word in METRICS.items() if name in (metrics or [])
+            ]  # fmt: skip
+            return show_compared(records, shown, f"gradient {probe}", several, probe, numbers, theme, room)
+        run = run_of(token)
+        key = [run, last_of(records, run, probe), metrics, probe, theme]
+        return show(
+            shown,
+            key,
+            lambda: figures.gradient_error(
+                records.series(run),
+                metrics,
+                probe,
+                theme_of(theme),
+                f"gradient {run} {probe} {metrics}",
+                absent=absent_of(records, run, probe),
+            ),
+        )
+
+    numbers = [Number(name, word) for name, word in _ROLLOUT.items()]
+    register_over_time(
+        app, records, "rollout-gradient", "on-policy", figures.rollout_gradient, numbers, says_absent=True
+    )
+    register_presence(app, records, "gradient", ["gradient", "rollout-gradient"])
+    register_terms(app, records, "gradient", {"gradient": METRICS, "simulator": METRICS})
+    register_terms(app, records, "rollout-gradient", {"on-policy": _ROLLOUT})
+
+
+def _estimators(records: Records, run: int, probe: str) -> list[str]:
+    return data.estimators(records.series(run), probe, METRICS)
+
+
+def _usual(names: list[str]) -> str:
+    """The deterministic one has no variance to compare against its own critic."""
+    return next((name for name in names if name.startswith("zeroth-order")), names[0])
+
+
+PAGE = Page(
+    "gradient",
+    "Gradient",
+    answer,
+    layout,
+    register,
+    stops=("gradient", "simulator", "on-policy"),
+    choices={"reference": "gradient", "metrics": ",".join(DEFAULT_METRICS), "estimator": ""},
+)

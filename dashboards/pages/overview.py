@@ -1,0 +1,164 @@
+"""Overview: the answer, the numbers at a glance, what stands out, the runs' health and what measuring costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, dcc, html, no_update
+
+from dashboards import figures, parts
+from dashboards.answer import answer as said_of
+from dashboards.answer import tiles
+from dashboards.cards import card, graph
+from dashboards.cost_rows import cost_rows
+from dashboards.costs import Costs, costs
+from dashboards.findings import Finding, findings
+from dashboards.other_probes import register_others
+from dashboards.pages.page import Page, Query, Seen
+from dashboards.pages.parts import frame
+from dashboards.records import Records
+from dashboards.said import Answer, Verdict
+from dashboards.showing import digest, info_of, run_of, show, theme_of
+from dashboards.terms import register_terms
+from dashboards.words import COST
+from gradlab.store import RunInfo
+
+#: Runs whose health is told here; the sidebar has all.
+_RUNS = 6
+
+
+def answer(seen: Seen) -> Answer:
+    """Whether it is the gradient, and which part of it."""
+    return said_of(seen.series)
+
+
+def layout(_: Query) -> Any:
+    """What is on the page."""
+    return frame(
+        "overview",
+        ["cost", "others"],
+        dcc.Store(id="overview-shown"),
+        dmc.SimpleGrid(id="tiles", cols={"base": 2, "sm": 3, "lg": 5}, spacing="sm"),
+        html.Div(
+            [
+                card(
+                    "Findings",
+                    dmc.Stack(id="findings", gap=10),
+                    about="What stands out in this run; each leads to its evidence.",
+                ),
+                card("Runs and their health", dmc.Stack(id="health", gap=8), about="The newest runs of this store."),
+            ],
+            className="pair",
+        ),
+        html.Div(id="others", className="others"),
+        card(
+            "What measuring costs",
+            html.Div([graph("cost", 400), html.Div(id="cost-rows")], className="costs"),
+            about="Time that probes took, beside what they were planned to take and may take. The budget also pays "
+            "for copies of the agent and for writing, which are not in these numbers.",
+            defined="cost",
+        ),
+    )
+
+
+def register(app: Dash, records: Records) -> None:
+    """Gives the app this page's callbacks."""
+    names = ("tiles", "findings", "health")
+    verdicts: dict[str, Verdict] = {}
+
+    def verdict(run: RunInfo) -> Verdict:
+        # Of runs that measured nothing since, it is known.
+        mark = digest((records.epoch, run.id, [(n, p.last) for n, p in sorted(records.run(run.id).probes.items())]))
+        if mark not in verdicts:
+            if len(verdicts) > 4 * _RUNS:
+                verdicts.clear()
+            verdicts[mark] = said_of(records.series(run.id)).verdict
+        return verdicts[mark]
+
+    @app.callback(
+        *[Output(name, "children") for name in names],
+        Output("overview-shown", "data"),
+        Input("token", "data"),
+        Input("seen", "data"),
+        State("overview-shown", "data"),
+    )
+    def words(token: Any, _: Any, shown: Any) -> tuple[Any, ...]:
+        run, now = run_of(token), parts.now()
+        series, probes = records.series(run), dict(records.run(run).probes)
+        numbers, stands_out = tiles(series), findings(series, probes)
+        runs = [(one, parts.status(one, now), verdict(one)) for one in records.view().runs[:_RUNS]]
+        content: dict[str, tuple[Any, Callable[[], Any]]] = {
+            "tiles": (numbers, lambda: [parts.tile_card(tile) for tile in numbers]),
+            "findings": (stands_out, lambda: _findings(stands_out, run is not None)),
+            "health": (
+                [(one.id, one.name, one.step, word, said) for one, word, said in runs],
+                lambda: _health(runs),
+            ),
+        }
+        marks = {name: digest(facts) for name, (facts, _) in content.items()}
+        shown = shown or {}
+        made = [content[name][1]() if marks[name] != shown.get(name) else no_update for name in names]
+        return (*made, marks if marks != shown else no_update)
+
+    @app.callback(
+        Output("cost", "figure"),
+        Output("cost-rows", "children"),
+        Output("cost-shown", "data"),
+        Input("token", "data"),
+        Input("scheme", "data"),
+        State("cost-shown", "data"),
+    )
+    def cost(token: Any, scheme: Any, shown: Any) -> tuple[Any, Any, Any]:
+        run = info_of(records, token)
+        found = costs(run, dict(records.run(run.id).probes)) if run is not None else Costs()
+        drawn, seen = show(
+            shown,
+            [run_of(token), (token or {}).get("last"), scheme],
+            lambda: figures.cost(found, theme_of(scheme), f"cost {run.id if run else 0}"),
+        )
+        return drawn, cost_rows(found) if seen is not no_update else no_update, seen
+
+    register_others(app, records)
+    register_terms(app, records, "cost", {"": COST})
+
+
+def _findings(found: list[Finding], running: bool) -> list[Any]:
+    if not found:
+        text = "Nothing stands out so far." if running else "Nothing is measured yet."
+        return [dmc.Text(text, size="sm", c="dimmed")]
+    return [
+        dmc.Group(
+            [
+                parts.verdict_sign(one.verdict, "sm"),
+                dmc.Text(one.text, size="sm", flex=1, miw=0, lineClamp=4, className="trouble"),
+                html.A("look", href=f"/{one.page}", className="quiet-link", **{"data-open": one.page}),
+            ],
+            wrap="nowrap",
+            align="flex-start",
+            gap="sm",
+        )
+        for one in found
+    ]
+
+
+def _health(runs: list[tuple[RunInfo, str, Verdict]]) -> list[Any]:
+    if not runs:
+        return [dmc.Text("no run yet", size="sm", c="dimmed")]
+    return [
+        dmc.Group(
+            [
+                parts.verdict_sign(said, "sm"),
+                dmc.Text(run.name, size="sm", fw=600, flex=1, miw=0, truncate=True),
+                dmc.Text(f"step {run.step:,}", size="xs", c="dimmed", className="number"),
+                parts.status_badge(word),
+            ],
+            wrap="nowrap",
+            gap="sm",
+        )
+        for run, word, said in runs
+    ]
+
+
+PAGE = Page("", "Overview", answer, layout, register)

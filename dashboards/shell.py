@@ -1,0 +1,213 @@
+"""The shell: what is around every page. Everything that changes has an id and is filled by the callbacks."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from dashboards.pages import PAGES
+from dashboards.style import FONT
+
+_KEYS = (
+    ("1 … 7", "open a page"),
+    ("space", "pause, and go on"),
+    ("← →", "the measurement before, and after"),
+    ("/", "search runs"),
+    ("t", "light or dark"),
+    ("?", "this help"),
+)
+
+
+def shell(store: str, refresh: float) -> Any:
+    """The shell over a store, still without data and without a page.
+
+    Args:
+        store: name of the store, for people.
+        refresh: seconds between two looks.
+    """
+    return dmc.MantineProvider(
+        defaultColorScheme="auto",
+        theme={
+            "primaryColor": "indigo",
+            "fontFamily": FONT,
+            "defaultRadius": "md",
+            "headings": {"fontWeight": "650"},
+        },
+        children=dmc.AppShell(
+            [
+                dcc.Interval(id="pulse", interval=max(100, round(refresh * 1000))),
+                dcc.Store(id="seen", data={}),
+                dcc.Store(id="token", data=None),
+                dcc.Store(id="scheme", data=None),
+                # How many panels there is room for beside each other, which the browser says.
+                dcc.Store(id="room", data=None),
+                # The open page and what the address says of its controls; None until the browser has read it.
+                dcc.Store(id="page", data=None),
+                # The step that is looked at, its place and how many there are; and how far a key asks to go from it.
+                dcc.Store(id="at", data=None),
+                dcc.Store(id="go", data=None),
+                _header(store),
+                _sidebar(),
+                dmc.AppShellMain([_offline(store), _main()]),
+                _footer(),
+                _help(),
+            ],
+            header={"height": 96},
+            navbar={"width": 272, "breakpoint": "sm", "collapsed": {"mobile": True}},
+            footer={"height": 48},
+            padding="md",
+            id="shell",
+        ),
+    )
+
+
+def _header(store: str) -> Any:
+    tabs = [
+        html.A(
+            page.label,
+            href=f"/{page.path}",
+            className="tab",
+            title=f"{page.label} (key {number})",
+            **{"data-path": page.path, "data-choices": json.dumps(dict(page.choices))},
+        )
+        for number, page in enumerate(PAGES, 1)
+    ]
+    left = dmc.Group(
+        [
+            dmc.Burger(id="burger", size="sm", hiddenFrom="sm", opened=False, **{"aria-label": "Runs"}),
+            html.Div(className="mark", **{"aria-hidden": "true"}),
+            dmc.Text("gradlab", fw=750, size="lg", className="brand", visibleFrom="xs"),
+            dmc.Text(store, size="sm", c="dimmed", visibleFrom="md", truncate=True, maw=380),
+        ],
+        gap="sm",
+        wrap="nowrap",
+    )
+    right = dmc.Group(
+        [
+            html.Div(id="live", role="status"),
+            dmc.Switch(id="live-on", checked=True, size="sm", label="live", labelPosition="left", color="teal"),
+            dmc.ColorSchemeToggle(
+                id="theme",
+                variant="default",
+                size="lg",
+                lightIcon=html.Span(className="icon sun"),
+                darkIcon=html.Span(className="icon moon"),
+                **{"aria-label": "Light or dark"},
+            ),
+            dmc.ActionIcon(
+                "?", id="help-button", variant="default", size="lg", visibleFrom="xs", **{"aria-label": "Keyboard help"}
+            ),
+        ],
+        gap="sm",
+        wrap="nowrap",
+    )
+    return dmc.AppShellHeader(
+        [
+            dmc.Group([left, right], justify="space-between", h=54, px="md", wrap="nowrap"),
+            html.Nav(tabs, id="tabs", className="tabs", **{"aria-label": "Pages"}),
+        ]
+    )
+
+
+def _sidebar() -> Any:
+    return dmc.AppShellNavbar(
+        dmc.ScrollArea(
+            dmc.Stack(
+                [
+                    dmc.Group(
+                        [
+                            dmc.Text("Runs", size="xs", fw=700, c="dimmed", tt="uppercase"),
+                            dmc.Text("tick to compare", size="xs", c="dimmed"),
+                        ],
+                        justify="space-between",
+                    ),
+                    dmc.TextInput(
+                        id="search", placeholder="Search runs", size="xs", value="", debounce=150,
+                        rightSection=dmc.Kbd("/", size="xs"), **{"aria-label": "Search runs"},
+                    ),
+                    dmc.RadioGroup(
+                        id="run",
+                        children=dmc.CheckboxGroup(id="compare", value=[], children=dmc.Stack(id="runs", gap=6)),
+                        size="sm",
+                    ),
+                    html.Div(id="compared"),
+                ],
+                gap="sm",
+                p="md",
+            ),
+            h="100%",
+            type="auto",
+        )
+    )  # fmt: skip
+
+
+def _offline(store: str) -> Any:
+    """What assets/watch.js shows when the server behind the page is gone: it has to be there beforehand."""
+    command = ["gradlab dashboard ", shlex.quote(store), html.Span(id="offline-port")]
+    return html.Div(
+        dmc.Alert(
+            ["Start it again with ", dmc.Code(command), ". This page then goes on by itself; what it shows is old."],
+            title="The dashboard is not answering",
+            color="red.9",
+            variant="filled",
+        ),
+        id="offline",
+        role="alert",
+    )
+
+
+def _main() -> Any:
+    return dmc.Stack(
+        [html.Div(id="notice"), html.Div(id="answer", role="status"), html.Div(id="page-body")],
+        gap="sm",
+        maw=1720,
+        mx="auto",
+    )
+
+
+def _footer() -> Any:
+    """The one slider of all pages."""
+
+    def step(name: str, sign: str, label: str) -> Any:
+        return dmc.ActionIcon(sign, id=name, variant="subtle", color="gray", size="md", **{"aria-label": label})
+
+    return dmc.AppShellFooter(
+        dmc.Group(
+            [
+                dmc.Switch(id="follow", checked=True, label="follow", size="xs", color="teal"),
+                step("before", "‹", "The measurement before"),
+                dmc.Slider(
+                    id="slider", min=0, max=0, value=0, step=1, updatemode="drag", flex=1, size="sm", label=None,
+                    color="orange", thumbLabel="Training step",
+                ),
+                step("after", "›", "The measurement after"),
+                dmc.Text(id="slider-text", size="sm", fw=600, className="number", ta="right"),
+            ],
+            gap="sm",
+            wrap="nowrap",
+            h="100%",
+            px="md",
+        )
+    )  # fmt: skip
+
+
+def _help() -> Any:
+    rows = [
+        dmc.Group([dmc.Kbd(key, miw=64, ta="center"), dmc.Text(what, size="sm")], gap="md", wrap="nowrap")
+        for key, what in _KEYS
+    ]
+    about = (
+        "The address of this page says what you look at: page, run, compared runs, step and controls. Send it to "
+        "somebody who can reach this dashboard, or keep it. The dashboard only reads: training never waits for it."
+    )
+    return dmc.Modal(
+        dmc.Stack([*rows, dmc.Divider(), dmc.Text(about, size="sm", c="dimmed")], gap="xs"),
+        id="help",
+        title="Keyboard",
+        opened=False,
+        size="md",
+    )

@@ -1,0 +1,60 @@
+"""The training step that all pages look at: where the slider may stop, and which measurement is nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dashboards.records import Records
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+def stops(records: Records, run: int | None, probes: Collection[str] = ()) -> NDArray[np.int64]:
+    """Steps at which the slider stops, ascending, [n]: those of the number that was measured most often.
+
+    Args:
+        records: what is known of the store.
+        run: the run.
+        probes: whose measurements; those of every probe when empty.
+    """
+    fields = np.array([step for step, _ in records.fields(run)], dtype=np.int64)
+    if tuple(probes) == ("field",):
+        return fields
+    found = [one.step for key, one in records.series(run).items() if not probes or key.probe in probes]
+    most = max(found, key=len, default=_NONE)
+    return most if len(most) else fields
+
+
+def nearest(steps: NDArray[np.int64], at: Any) -> int:
+    """The place of the stop that is nearest to a step; the last one where none is given, −1 where there are none.
+
+    Example:
+        >>> nearest(np.array([1000, 2000, 3000]), 2400), nearest(np.array([1000]), None), nearest(np.array([]), 5)
+        (1, 0, -1)
+    """
+    if not len(steps) or not isinstance(at, int | float):
+        return len(steps) - 1
+    right = int(np.searchsorted(steps, at))
+    if right == len(steps):
+        return right - 1
+    if right == 0:
+        return 0
+    return right if steps[right] - at <= at - steps[right - 1] else right - 1
+
+
+def picture_at(records: Records, run: int | None, at: Any) -> tuple[int, int] | None:
+    """Step and measurement id of the picture of the field that is nearest to a step; None where there is none."""
+    fields = records.fields(run)
+    place = nearest(np.array([step for step, _ in fields], dtype=np.int64), at)
+    return fields[place] if fields else None
+
+
+def extent(records: Records, run: int | None) -> tuple[int, int] | None:
+    """The first and the last step of a run at which anything was measured; None while nothing was."""
+    ends = [(int(one.step[0]), int(one.step[-1])) for one in records.series(run).values() if len(one)]
+    ends += [(fields[0][0], fields[-1][0]) for fields in [records.fields(run)] if fields]
+    return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
