@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, Patch, State, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import parts
 from dashboards.pages import PAGES, Page, Query, Seen
 from dashboards.records import Records, View
 from dashboards.showing import digest, run_of
-from dashboards.timeline import extent, nearest, stops
+from dashboards.timeline import around, extent, nearest, stops
 from gradlab.store import RunInfo
 
 #: Runs that can be told apart in one figure.
@@ -41,6 +41,7 @@ def _clientside(app: Dash) -> None:
         ("gradlab", "unfollow", None, [Input("slider", "value"), State("slider", "max"), State("follow", "checked")]),
         ("gradlabWatch", "remember", None, [Input("token", "data")]),
         ("gradlabAddress", "keep", None, kept),
+        ("gradlabStep", "know", None, [Input("at", "data")]),
         ("gradlabCursor", "mark", None, [Input("at", "data"), Input("follow", "checked")]),
         *[
             ("gradlabAddress", "choose", None, [Input(name, "value") for name in page.choices])
@@ -85,7 +86,11 @@ def _pulse(app: Dash, records: Records) -> None:
         content = contents(records, view, run, now, page_of(place), beside, search or "")
         marks = {name: digest(facts) for name, (facts, _) in content.items()}
         seen = seen or {}
+        cards = [digest(one) for one in content["runs"][0]]
         made = [content[name][1]() if marks[name] != seen.get(name) else no_update for name in names]
+        if made[2] is not no_update:
+            made[2] = changed(made[2], cards, seen.get("cards"))
+        marks["cards"] = cards
         fresh = token_of(records, run, beside)
         value, kept = str(run.id) if run is not None else None, [str(one) for one in beside]
         # While there is no store there are no runs, but those that were chosen may be in the next one that is read.
@@ -121,12 +126,32 @@ def contents(
             lambda: parts.live(run, now),
         ),
         "runs": (
-            (records.epoch, len(found), [(one.id, one.name, one.step, word, one.message) for one, word in listed]),
+            [
+                *((one.id, one.name, one.step, word, one.message) for one, word in listed),
+                (records.epoch, len(found), "" if found else search),
+            ],
             lambda: parts.run_cards([one for one, _ in listed], now, len(found), search),
         ),
         "answer": (said, lambda: parts.answer_card(said)),
         "compared": ((number, list(beside)), lambda: parts.compared_note(number, beside, COMPARED)),
     }
+
+
+def changed(cards: list[Any], marks: list[str], before: list[str] | None) -> Any:
+    """The cards of the list that are not on screen, as a Patch; all of them where others are in the list.
+
+    Args:
+        cards: all of them; after those of runs there may be a line about the others.
+        marks: of each run's card, and of what the list as a whole is.
+        before: the marks of what is on screen.
+    """
+    if before is None or len(before) != len(marks) or before[-1] != marks[-1]:
+        return cards
+    patch = Patch()
+    for place, (mark, old) in enumerate(zip(marks[:-1], before[:-1], strict=True)):
+        if mark != old:
+            patch[place] = cards[place]
+    return patch
 
 
 def matches(run: RunInfo, search: str) -> bool:
@@ -196,23 +221,15 @@ def _step(app: Dash, records: Records) -> None:
         Output("slider", "value"),
         Input("token", "data"),
         Input("follow", "checked"),
-        Input("go", "data"),
-        State("page", "data"),
         State("slider", "min"),
         State("slider", "max"),
         State("slider", "value"),
     )
-    def extend(token: Any, follow: bool, go: Any, place: Any, low: int, top: int, value: int) -> tuple[Any, ...]:
-        run = run_of(token)
-        ends = extent(records, run)
+    def extend(token: Any, follow: bool, low: int, top: int, value: int) -> tuple[Any, ...]:
+        ends = extent(records, run_of(token))
         if ends is None:
             raise PreventUpdate
         moved = ends[1] if follow else min(max(value or 0, ends[0]), ends[1])
-        if ctx.triggered_id == "go" and go:
-            steps = stops(records, run, page.stops if (page := page_of(place)) else ())
-            if len(steps):
-                there = nearest(steps, moved)
-                moved = int(steps[min(max(there + int(go["by"]), 0), len(steps) - 1)])
         before, after = (low, top, value), (*ends, moved)
         if after == before:
             raise PreventUpdate
@@ -231,7 +248,8 @@ def _step(app: Dash, records: Records) -> None:
         steps = stops(records, run_of(token), opened.stops if opened is not None else ())
         there = nearest(steps, value)
         step = int(steps[there]) if there >= 0 else None
-        mark = [step, there, len(steps)]
+        # Keys go from stop to stop by themselves, without a question for each.
+        mark = [step, there, len(steps), around(steps, there)]
         if mark == at:
             return no_update, no_update
         if step is None:

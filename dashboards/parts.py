@@ -64,7 +64,7 @@ def live(run: RunInfo | None, now: float) -> Any:
     if run is None:
         return dmc.Badge("waiting", color="gray", variant="light", size="lg", tt="none")
     state = status(run, now)
-    color, word = _STATUS[state]
+    color, word = _STATUS.get(state, ("gray", state))
     text = f"last record {ago(now - run.last_seen)}" if state in ("running", "stale") else word
     return dmc.Badge(
         text, color=color, variant="light", size="lg", tt="none", className="number",
@@ -83,7 +83,8 @@ def run_cards(runs: Sequence[RunInfo], now: float, found: int, search: str) -> l
 
 def run_card(run: RunInfo, now: float) -> Any:
     """One run in the list."""
-    color, word = _STATUS[status(run, now)]
+    state = status(run, now)
+    color, word = _STATUS.get(state, ("gray", state))
     look = run_look(run.id)
     about = " · ".join(part for part in (run.algorithm, run.environment) if part)
     facts = [f"step {run.step:,}", *([f"seed {run.seed}"] if run.seed is not None else [])]
@@ -182,7 +183,7 @@ def verdict_sign(verdict: Verdict, size: str) -> Any:
 
 def status_badge(word: str) -> Any:
     """A run's status as ``status`` gives it."""
-    color, said = _STATUS[word]
+    color, said = _STATUS.get(word, ("gray", word))
     return dmc.Badge(said, color=color, variant="light", size="xs", tt="none", flex="none")
 
 
@@ -238,12 +239,21 @@ def tile_card(tile: Tile) -> Any:
 
 def notice(view: View, store: str, run: RunInfo | None, now: float) -> Any:
     """What is wrong and what to do about it; None when all is well."""
+    if view.condition == "missing" and view.runs:
+        text = "It was moved or deleted. Put it back, or start the next run; this page takes it up by itself."
+        return _alert(f"The store at {store} is gone", text, "orange", view)
     if view.condition == "missing":
         title, text = f"There is no store at {store} yet", (
             "Start a training run with probes attached and this page shows it at once: "
             "model.learn(..., callback=probes.attach(model, store=...)). Or check the path."
         )  # fmt: skip
         return _alert(title, text, "blue", view)
+    if view.condition == "unreadable" and "has schema" in view.message:
+        text = f"{view.message}. The page tries again by itself."
+        return _alert("The store was written by another version of gradlab", text, "orange", view)
+    if view.condition == "unreadable" and "damaged" in view.message:
+        text = f"{view.message}. Runs that go on are not affected; the page tries again by itself."
+        return _alert("The store is damaged", text, "red", view)
     if view.condition == "unreadable":
         return _alert("The store cannot be read", f"{view.message}. The page tries again by itself.", "red", view)
     if view.condition == "empty":

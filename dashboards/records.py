@@ -19,6 +19,8 @@ from gradlab.store import MeasurementInfo, RunInfo, Store, open_store
 from gradlab.store.url import parse
 
 Condition = Literal["ok", "missing", "empty", "unreadable"]
+#: What reading raises: the first three where the store cannot be reached, the others where a record is not what it was.
+_UNREADABLE = (GradlabError, SQLAlchemyError, OSError, ValueError, TypeError, KeyError)
 #: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
 _KEPT_ARRAYS = 64
 
@@ -120,13 +122,21 @@ class Records:
             return {}
         try:
             found = store.arrays(measurement_id)
-        except (GradlabError, SQLAlchemyError, OSError, ValueError):
+        except _UNREADABLE as error:
+            with self._lock:
+                self._damaged = {measurement_id: _in_a_line(error)}
             return {}
         with self._lock:
+            self._damaged.pop(measurement_id, None)
             self._arrays[epoch, measurement_id] = found
             while len(self._arrays) > _KEPT_ARRAYS:
                 self._arrays.popitem(last=False)
         return found
+
+    def damage(self, measurement_id: int) -> str:
+        """Why the arrays of a measurement could not be read when they last were asked for; empty when they could."""
+        with self._lock:
+            return self._damaged.get(measurement_id, "")
 
     def close(self) -> None:
         """Lets go of the store."""
@@ -142,19 +152,20 @@ class Records:
         self._infos: tuple[RunInfo, ...] = ()
         self._runs: dict[int, RunRecords] = {}
         self._arrays: OrderedDict[tuple[str, int], dict[str, xr.DataArray]] = OrderedDict()
+        self._damaged: dict[int, str] = {}
 
     def _look(self) -> View:
         try:
             if self._store is None:
                 self._store = open_store(self._where, readonly=True)
             self._tail(self._store)
-        except (GradlabError, SQLAlchemyError, OSError, ValueError) as error:
+        except _UNREADABLE as error:
             # What was read before stays on screen; the next look opens the store anew.
             self.close()
             self._version = None
             path = self.location.path
             condition: Condition = "missing" if path is not None and not path.exists() else "unreadable"
-            message = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            message = _in_a_line(error)
             return View(condition, message, self._infos, f"{condition}:{message}:{self._epoch}:{self._counted}")
         return View("ok" if self._infos else "empty", "", self._infos, repr(self._version))
 
@@ -190,3 +201,9 @@ class Records:
 
     def _run(self, run_id: int) -> RunRecords:
         return self._runs.setdefault(run_id, RunRecords())
+
+
+def _in_a_line(error: Exception) -> str:
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    known = isinstance(error, GradlabError | SQLAlchemyError | OSError)
+    return said if known else f"a record is damaged ({type(error).__name__}: {said})"

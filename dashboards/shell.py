@@ -47,9 +47,8 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="room", data=None),
                 # The open page and what the address says of its controls; None until the browser has read it.
                 dcc.Store(id="page", data=None),
-                # The step that is looked at, its place and how many there are; and how far a key asks to go from it.
+                # The step that is looked at, its place, how many there are, and those around it.
                 dcc.Store(id="at", data=None),
-                dcc.Store(id="go", data=None),
                 _header(store),
                 _sidebar(),
                 dmc.AppShellMain([_offline(store), _main()]),

@@ -78,8 +78,10 @@ class ProbeSummary:
 
     def count(self, info: MeasurementInfo) -> None:
         """Adds one measurement."""
-        self.entries.append(Entry(info.time, info.step, info.cost, info.where))
-        self.cost += info.cost
+        # Of a damaged record nothing is counted: it is tried again at every look.
+        cost = float(info.cost)
+        self.entries.append(Entry(info.time, info.step, cost, info.where))
+        self.cost += cost
         self.where = info.where
         self.last = info.id
         if info.status == "ok":

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from dashboards.records import Records
 
 _NONE = np.zeros(0, dtype=np.int64)
+#: Stops to either side that a page knows of.
+_AROUND = 20
 
 
 def stops(records: Records, run: int | None, probes: Collection[str] = ()) -> NDArray[np.int64]:
@@ -44,6 +46,16 @@ def nearest(steps: NDArray[np.int64], at: Any) -> int:
     if right == 0:
         return 0
     return right if steps[right] - at <= at - steps[right - 1] else right - 1
+
+
+def around(steps: NDArray[np.int64], place: int) -> list[int]:
+    """Stops before and after one, with it; enough for a key that is held while the next are on their way.
+
+    Example:
+        >>> around(np.arange(100), 50)[:2], len(around(np.arange(100), 50)), around(np.array([7, 8]), 1)
+        ([30, 31], 41, [7, 8])
+    """
+    return steps[max(0, place - _AROUND) : place + _AROUND + 1].tolist() if place >= 0 else []
 
 
 def picture_at(records: Records, run: int | None, at: Any) -> tuple[int, int] | None:

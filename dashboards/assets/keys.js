@@ -3,14 +3,36 @@
   const set = function (id, props) {
     if (window.dash_clientside.set_props) window.dash_clientside.set_props(id, props);
   };
+  // From stop to stop: the page is told those around the one it looks at. Where the last answer is still on its way, from
+  // the one that was asked for.
+  let at = null, wanted = null, asked = 0;
   const go = function (by) {
-    set("go", { data: { by: by, at: Date.now() } });
+    const stops = at ? at[3] : [];
+    if (!stops.length) return;
+    const from = wanted !== null && Date.now() - asked < 1500 ? wanted : at[0];
+    let place = stops.indexOf(from);
+    if (place < 0) place = from < stops[0] ? 0 : stops.length - 1;
+    wanted = stops[Math.min(Math.max(place + by, 0), stops.length - 1)];
+    asked = Date.now();
+    if (wanted !== from) set("slider", { value: wanted });
+  };
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.gradlabStep = {
+    go: go,
+    know: function (value) {
+      at = value;
+      if (!at || at[0] === wanted) wanted = null;
+    },
   };
   const search = function () {
     const field = document.getElementById("search");
     if (!field) return;
-    if (!field.offsetParent || field.getBoundingClientRect().right <= 0) document.getElementById("burger").click();
-    setTimeout(function () { field.focus(); field.select(); }, 50);
+    const focus = function () { field.focus(); field.select(); };
+    focus();
+    if (document.activeElement === field && field.getBoundingClientRect().right > 0) return;
+    // On a narrow screen it is in the menu, which takes a moment to open.
+    document.getElementById("burger").click();
+    setTimeout(focus, 250);
   };
   const live = function () {
     const box = document.getElementById("live-on");

@@ -17,6 +17,8 @@ from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, escape, estim
 
 #: Height of the gap between two panels, as a share of the figure.
 _GAP = 0.085
+#: Pixels of a line of the legend.
+_ENTRY = 20
 
 
 def gradient_error(
@@ -26,6 +28,8 @@ def gradient_error(
     theme: Theme = "light",
     uirevision: str = "gradient",
     absent: Absent = (),
+    *,
+    narrow: bool = False,
 ) -> go.Figure:
     """One panel a metric, one line an estimator, bands of 95 % intervals; hollow marks are not resolved from zero.
 
@@ -36,6 +40,7 @@ def gradient_error(
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
         absent: (step, reason) of measurements that were tried and gave no number, oldest first.
+        narrow: whether the legend has room for one name a line only.
 
     Example:
         >>> [len(gradient_error({}).data), gradient_error({}).layout.annotations[-1].text[:7]]
@@ -87,7 +92,7 @@ def gradient_error(
         uirevision=uirevision,
         annotations=notes,
         shapes=shapes,
-        margin={"l": 52, "r": 12, "t": 88, "b": 40},
+        margin={"l": 52, "r": 12, "t": 28 + _ENTRY * (len(names) if narrow else 2), "b": 40},
         xaxis=step_axis(theme, anchor=f"y{len(metrics)}" if len(metrics) > 1 else "y", domain=[0, 1]),
         **extra,
     )

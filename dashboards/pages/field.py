@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import figures
@@ -61,7 +61,11 @@ def layout(query: Query) -> Any:
         ["field"],
         card(
             "Q-gradient field",
-            [graph("field", 620), dmc.Text(id="state-text", size="xs", c="dimmed", truncate=True)],
+            [
+                html.Div(id="field-trouble"),
+                graph("field", 620),
+                dmc.Text(id="state-text", size="xs", c="dimmed", truncate=True),
+            ],
             controls,
             about="Q over the action plane; arrows follow the action gradient, length ∝ √‖∇Q‖.",
             name="field",
@@ -81,7 +85,8 @@ def register(app: Dash, records: Records) -> None:
         Output("state", "data"),
         Output("state", "value"),
         Input("token", "data"),
-        Input("slider", "value"),
+        # No Input: a picture would wait for this answer at every move of the slider.
+        State("slider", "value"),
         State("critic", "data"),
         State("critic", "value"),
         State("state", "data"),
@@ -107,6 +112,7 @@ def register(app: Dash, records: Records) -> None:
         Output("field", "figure"),
         Output("field-shown", "data"),
         Output("state-text", "children"),
+        Output("field-trouble", "children"),
         Input("slider", "value"),
         Input("critic", "value"),
         Input("state", "value"),
@@ -118,15 +124,21 @@ def register(app: Dash, records: Records) -> None:
         run = run_of(token)
         found = picture_at(records, run, at)
         measurement_id = found[1] if found is not None else 0
-        critic_number, state_number = int(critic or 0), int(state or 0)
-        key = [run, records.epoch, measurement_id, critic_number, state_number, theme]
         arrays = records.arrays(measurement_id) if found is not None else {}
+        sizes = arrays["q"].sizes if "q" in arrays else {"critic": 1, "state": 1}
+        critic_number = min(int(critic or 0), sizes["critic"] - 1)
+        state_number = min(int(state or 0), sizes["state"] - 1)
+        key = [run, records.epoch, measurement_id, critic_number, state_number, theme]
         drawn, seen = show(
             shown,
             key,
             lambda: figures.field(arrays, state_number, critic_number, theme_of(theme), f"field {run}"),
         )
-        return drawn, seen, state_text(arrays, state_number)
+        trouble = None
+        if found is not None and (why := records.damage(measurement_id)):
+            title = f"The picture of step {found[0]:,} cannot be read"
+            trouble = dmc.Alert(f"{why}. Other steps are not affected.", title=title, color="orange", variant="light")
+        return drawn, seen, state_text(arrays, state_number), trouble
 
 
 def choices(records: Records, measurement_id: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

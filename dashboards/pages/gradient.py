@@ -130,7 +130,7 @@ def register(app: Dash, records: Records) -> None:
             ]  # fmt: skip
             return show_compared(records, shown, f"gradient {probe}", several, probe, numbers, theme, room)
         run = run_of(token)
-        key = [run, last_of(records, run, probe), metrics, probe, theme]
+        key = [run, last_of(records, run, probe), metrics, probe, room == 1, theme]
         return show(
             shown,
             key,
@@ -141,6 +141,7 @@ def register(app: Dash, records: Records) -> None:
                 theme_of(theme),
                 f"gradient {run} {probe} {metrics}",
                 absent=absent_of(records, run, probe),
+                narrow=room == 1,
             ),
         )
 

@@ -298,3 +298,27 @@ def test_a_run_on_policy_has_panels_of_its_rollouts_and_none_that_stay_empty(sto
             one.scroll_into_view_if_needed()
             seen = page.pixels(**one.bounding_box())
             assert (seen[..., 2] > seen[..., 0] + 40).mean() > share
+
+
+def test_the_page_takes_up_a_store_that_vanished_and_one_in_its_place(store_path, recorder, open_page):
+    from gradlab.store import open_store
+
+    recorder.record(1000)
+    page = open_page("curvature?run=1")
+    page.drawn("curvature")
+    aside = store_path.with_name("aside")
+    aside.mkdir()
+    for file in store_path.parent.glob("gradlab.db*"):
+        file.rename(aside / file.name)
+    page.get_by_text("is gone").wait_for()
+    page.get_by_text("What was read before is still shown.").wait_for()
+    with open_store(store_path) as store:
+        run = store.start_run(name="the next")
+        page.get_by_text("Waiting for the first measurement of curvature.").wait_for()
+        page.get_by_text("is gone").wait_for(state="hidden")
+        for step, ratio in ((500, 3.0), (700, 7.5)):
+            run.record(step, "curvature", Measurement({"ratio": Estimate(ratio, 0.1, 9)}))
+        page.get_by_text("M/μ = 7.5").wait_for()
+        page.said("step 700 (2 of 2)")
+        page.until("document.querySelector('#curvature .js-plotly-plot')?._fullData?.[1]?.x?.length === 2")
+        page.close()

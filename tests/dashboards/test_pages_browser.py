@@ -46,7 +46,7 @@ def test_each_page_has_its_answer_figure_and_definitions_and_nothing_of_the_othe
         shown |= here
     assert {"gradient", "field", "landscape", "curvature", "wrong", "cost"} <= shown
     assert "learning_rate" in page.locator("#run-config").inner_text()
-    page.get_by_text("training waited").wait_for()
+    page.locator("#probes").get_by_text("training waited").wait_for()
 
 
 def test_pages_that_are_not_open_are_not_asked_for(open_runs):
@@ -87,19 +87,19 @@ def test_an_address_is_what_was_looked_at_and_back_goes_back(open_runs):
     page.get_by_text("state 3: s = (").wait_for()
     page.go_forward()
     page.drawn("gradient")
-    page.until("document.querySelector('#gradient .js-plotly-plot').layout.uirevision.includes('simulator')")
+    page.until("document.querySelector('#gradient .js-plotly-plot')?.layout?.uirevision?.includes('simulator')")
     before = page.url
     page.reload()
     page.drawn("gradient")
     page.said("step 4,000 (4 of 5)")
-    page.until("document.querySelector('#gradient .js-plotly-plot').layout.uirevision.includes('simulator')")
+    page.until("document.querySelector('#gradient .js-plotly-plot')?.layout?.uirevision?.includes('simulator')")
     assert page.url == before
     # Another run is another place to go back to.
     page.get_by_text("TD3 Reacher-v5 #1").first.click()
     page.until("location.search.includes('run=1')")
     page.go_back()
     page.until("location.search.includes('run=2')")
-    page.until("document.querySelector('#gradient .js-plotly-plot').layout.uirevision.includes('gradient 2')")
+    page.until("document.querySelector('#gradient .js-plotly-plot')?.layout?.uirevision?.includes('gradient 2')")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_keys_do_what_the_help_says(open_runs):
     before = page.evaluate(color)
     page.keyboard.press("t")
     page.until(f"{color} !== '{before}'")
-    page.until("document.querySelector('#landscape .js-plotly-plot').layout.font.color === '#ced4da'")
+    page.until("document.querySelector('#landscape .js-plotly-plot')?.layout.font.color === '#ced4da'")
 
 
 def test_a_page_without_use_for_a_run_says_why(open_runs):

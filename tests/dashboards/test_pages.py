@@ -1,0 +1,268 @@
+"""What pages say and hold without a browser: addresses, steps, findings, definitions, and runs beside each other."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dashboards import figures, parts
+from dashboards.callbacks import COMPARED, changed, chosen_run, compared, contents, page_of, token_of
+from dashboards.figures.compared import Number
+from dashboards.findings import findings
+from dashboards.pages import PAGES, Query, Seen
+from dashboards.records import Records, RunRecords
+from dashboards.said import share_of
+from dashboards.series import Key, Series
+from dashboards.showing import together
+from dashboards.style import PALETTE, run_look
+from dashboards.terms import counted_of, definitions
+from dashboards.timeline import extent, nearest, picture_at, stops
+from dashboards.words import CURVATURE, METRICS
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import open_store
+
+
+@pytest.fixture
+def records(store_path):
+    known = Records(str(store_path), patience=0.0)
+    yield known
+    known.close()
+
+
+def seen(records: Records) -> Seen:
+    run = records.view().runs[0] if records.view().runs else None
+    number = run.id if run is not None else None
+    return Seen(run, records.series(number), records.run(number))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path or "overview")
+def test_every_page_says_one_thing_in_every_state(page, records, recorder):
+    assert page.answer(Seen(None, {}, RunRecords())).verdict == "unknown"
+    before = page.answer(seen(records))
+    assert before.verdict in ("unknown", "fact")
+    recorder.record(1000)
+    records.view()
+    after = page.answer(seen(records))
+    assert after.text != before.text
+    assert after.verdict != "unknown"
+
+
+def test_paths_are_told_apart_and_keys_suffice_for_them():
+    paths = [page.path for page in PAGES]
+    assert len(set(paths)) == len(paths) <= 9
+    assert all(page_of({"path": path}) is page for path, page in zip(paths, PAGES, strict=True))
+    assert page_of({"path": "../etc"}) is None
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1e3", "９", "999999", "<b>"])
+def test_a_number_of_an_address_is_one_or_nothing(value):
+    assert Query({"state": value}).number("state") == "0"
+
+
+def test_choices_of_an_address_are_what_is_offered():
+    query = Query({"metrics": "mse,<b>,cosine", "reference": "evil"})
+    assert query.many("metrics", ["variance"], METRICS) == ["mse", "cosine"]
+    assert query.one("reference", "gradient", ["gradient", "simulator"]) == "gradient"
+
+
+def test_the_slider_stops_where_the_page_has_measurements(recorder, records):
+    for step in (1000, 2000, 3000):
+        recorder.record(step, simulator=step == 2000)
+    recorder.run.record(3500, "gradient", recorder.gradient(3500))
+    records.view()
+    assert extent(records, 1) == (1000, 3500)
+    assert extent(records, None) is None
+    assert stops(records, 1).tolist() == [1000, 2000, 3000, 3500]
+    assert stops(records, 1, ["field"]).tolist() == [1000, 2000, 3000]
+    assert stops(records, 1, ["simulator"]).tolist() == [2000]
+    assert picture_at(records, 1, 3500) == records.fields(1)[-1]
+    assert picture_at(records, 1, 1499)[0] == 1000
+    assert picture_at(records, 7, 10) is None
+
+
+@pytest.mark.parametrize(("at", "place"), [(0, 0), (1499, 0), (1500, 1), (9999, 2), (None, 2), ("3", 2)])
+def test_the_nearest_stop(at, place):
+    assert nearest(np.array([1000, 2000, 3000]), at) == place
+
+
+def test_at_most_eight_runs_that_are_there_are_compared(store_path, records):
+    with open_store(store_path) as store:
+        for _ in range(11):
+            store.start_run()
+    view = records.view()
+    ticked = [str(number) for number in (3, 77, 3, 1, 2, 4, 5, 6, 7, 8, 9, 10)]
+    found = compared(view, ticked)
+    assert found == [3, 1, 2, 4, 5, 6, 7, 8]
+    token = token_of(records, chosen_run(view, "11"), found)
+    assert len(together(token)) == COMPARED
+    assert 11 in together(token)
+    assert together(token_of(records, view.runs[0], [view.runs[0].id])) == [11]
+
+
+def test_a_token_changes_with_the_runs_beside(store_path, records, recorder):
+    with open_store(store_path) as store:
+        other = store.start_run(name="other")
+        first = token_of(records, chosen_run(records.view(), "1"), [2])
+        other.record(1, "curvature", Measurement({"ratio": Estimate(1.0, 0.1, 9)}))
+        assert token_of(records, chosen_run(records.view(), "1"), [2]) != first
+        alone = token_of(records, chosen_run(records.view(), "1"), [])
+        other.record(2, "curvature", Measurement({"ratio": Estimate(1.0, 0.1, 9)}))
+        assert token_of(records, chosen_run(records.view(), "1"), []) == alone
+
+
+def test_runs_look_alike_nowhere():
+    looks = [run_look(run) for run in range(1, 3 * len(PALETTE))]
+    assert len(set(looks)) == len(looks)
+    assert len({look.symbol for look in looks[: len(PALETTE)]}) == len(PALETTE)
+
+
+def runs_of(count: int, name: str = "ratio"):
+    step = np.arange(5) * 1000
+    value = np.linspace(1, 2, 5)
+    return {
+        (run, f"run <b>{run}</b>"): {
+            Key("curvature", name, ""): Series(
+                step, run * value, 0.1 * value, run * value - 0.2, run * value + 0.2, step
+            )
+        }
+        for run in range(1, count + 1)
+    }
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_compared_runs_have_their_colours_and_bands_that_can_be_seen_through(count):
+    figure = figures.compared(runs_of(count), "curvature", [Number("ratio", CURVATURE["ratio"])])
+    lines = [trace for trace in figure.data if trace.name]
+    assert [trace.line.color for trace in lines] == [run_look(run).light for run in range(1, count + 1)]
+    assert all("&lt;b&gt;" in trace.name for trace in lines)
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    alphas = {float(trace.fillcolor.rpartition(",")[2].rstrip(")")) for trace in bands}
+    assert len(bands) == count
+    # All over each other still let the grid through.
+    assert 0 < 1 - np.prod([1 - alpha for alpha in alphas] * count) < 0.4
+    assert max(len(trace.x) for trace in lines) == 5
+
+
+def test_compared_shows_what_one_of_the_runs_has():
+    numbers = [Number(name, CURVATURE[name]) for name in ("ratio", "mixed_partial", "curvature", "valid_share")]
+    figure = figures.compared(runs_of(3), "curvature", numbers)
+    assert len([name for name in figure.layout if name.startswith("yaxis")]) == 1
+    assert len([note for note in figure.layout.annotations if note.hovertext]) == 1
+
+
+def test_findings_tell_of_direction_alarms_and_troubles(recorder, records):
+    for step in range(1000, 16_000, 1000):
+        recorder.record(step)
+    huge = recorder.curvature(16_000).scalars | {"mixed_partial": Estimate(900.0, 0.3, 64)}
+    recorder.run.record(16_000, "curvature", Measurement(huge))
+    recorder.run.record(16_000, "landscape", status="failed", message="ValueError: <i>no</i>")
+    records.view()
+    found = findings(records.series(1), records.run(1).probes)
+    assert found[0].page == "critic"
+    assert "wrong way" in found[0].text
+    assert any(one.page == "curvature" and "M jumps up, step 16,000" in one.text for one in found)
+    assert found[-1].text == "landscape failed once, last at step 16,000: ValueError: <i>no</i>"
+    assert {one.page for one in found} <= {page.path for page in PAGES}
+
+
+def test_definitions_say_n_of_every_number(recorder, records):
+    recorder.record(1000)
+    recorder.record(2000)
+    records.view()
+    series = records.series(1)
+    assert counted_of(series, "curvature", "ratio") == "n = 64 states at step 2,000"
+    assert counted_of(series, "simulator", "cosine").endswith("episodes at step 2,000")
+    assert counted_of(series, "gradient", "cosine") == "n = 32 draws at step 2,000"
+    said = str(definitions(series, {"curvature": {"ratio": CURVATURE["ratio"], "hinge": CURVATURE["hinge"]}}))
+    assert CURVATURE["ratio"].meaning in said
+    assert "not measured yet" in said
+
+
+def test_a_share_in_a_sentence_ends_where_shares_end():
+    one = np.ones(1)
+    assert share_of(Series(one, 0.9 * one, one, 0.7 * one, 1.1 * one, one)) == "90 % (70 to 100 %)"
+
+
+def test_a_search_and_a_page_are_in_what_the_shell_says(recorder, records):
+    recorder.record(1000)
+    view = records.view()
+    run, now = view.runs[0], view.runs[0].last_seen
+    curvature = next(page for page in PAGES if page.path == "curvature")
+    content = contents(records, view, run, now, curvature, (), "nothing like it")
+    assert "no run is called" in str(content["runs"][1]())
+    assert "the best action moves at most" in content["answer"][0].text
+
+
+def damaged(path, *changes: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for change in changes:
+            connection.execute(change)
+        connection.commit()
+
+
+def test_a_damaged_picture_is_said_and_others_are_shown(store_path, recorder, records):
+    recorder.record(1000)
+    recorder.record(2000)
+    records.view()
+    (_, first), (_, second) = records.fields(1)
+    damaged(store_path, f"update arrays set data = x'00' where measurement_id = {second}")
+    assert "q" in records.arrays(first)
+    assert records.arrays(second) == {}
+    assert "damaged" in records.damage(second)
+    assert records.damage(first) == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["update measurements set notes = '{' where id = 2", "update measurements set cost = 'x' where id = 2"],
+    ids=["notes", "cost"],
+)
+def test_a_damaged_record_is_a_state_that_ends(change, store_path, recorder, records):
+    recorder.record(1000)
+    damaged(store_path, change)
+    view = records.view()
+    assert view.condition == "unreadable"
+    assert "a record is damaged" in view.message
+    assert "The store is damaged" in str(parts.notice(view, "store", None, 0.0))
+    damaged(store_path, "update measurements set notes = '[]', cost = 0.5 where id = 2")
+    assert records.view().condition == "ok"
+    assert [probe.ok for probe in records.run(1).probes.values()] == [1] * 5
+    assert [len(probe.entries) for probe in records.run(1).probes.values()] == [1] * 5
+
+
+def test_each_trouble_of_a_store_has_a_title_of_its_own(store_path, recorder, records):
+    recorder.record(1000)
+    view = records.view()
+    run = view.runs[0]
+
+    def title(**change) -> str:
+        return parts.notice(replace(view, **change), "store", run, run.last_seen).children.title
+
+    assert title(condition="missing") == "The store at store is gone"
+    assert title(condition="missing", runs=()) == "There is no store at store yet"
+    assert title(condition="unreadable", message="store x: has schema 9, newer") == (
+        "The store was written by another version of gradlab"
+    )
+    assert title(condition="unreadable", message="it is damaged") == "The store is damaged"
+    assert title(condition="unreadable", message="locked") == "The store cannot be read"
+    assert title(condition="empty", runs=()) == "The store is empty"
+
+
+def test_a_status_of_a_later_version_is_shown_as_it_is(recorder, records):
+    run = replace(records.view().runs[0], status="migrating")
+    assert "migrating" in str(parts.run_card(run, 0.0))
+    assert "migrating" in str(parts.live(run, 0.0))
+
+
+def test_of_the_list_of_runs_only_changed_cards_travel():
+    cards = ["a", "b", "c", "and 3 older ones"]
+    assert changed(cards, ["1", "2", "3", "all"], None) is cards
+    assert changed(cards, ["1", "2", "3", "all"], ["1", "2", "all"]) is cards
+    assert changed(cards, ["1", "2", "3", "all"], ["1", "2", "3", "others"]) is cards
+    patch = changed(cards, ["1", "9", "3", "all"], ["1", "2", "3", "all"]).to_plotly_json()
+    assert [(step["location"], step["params"]["value"]) for step in patch["operations"]] == [([1], "b")]
