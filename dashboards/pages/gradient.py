@@ -24,6 +24,11 @@ from dashboards.terms import register_terms
 from dashboards.words import DEFAULT_METRICS, METRICS, ON_POLICY, REFERENCES, estimator_label
 
 _ROLLOUT = {name: word for name, word in ON_POLICY.items() if name.startswith("score-function/")}
+_LEDGER = {name: word for name, word in ON_POLICY.items() if name.startswith(("ledger/", "clipping/", "policy/kl"))}
+
+
+#: The cards of this page, by the id of their figures.
+_CARDS = ("gradient", "rollout-gradient", "rollout-ledger")
 
 
 def answer(seen: Seen) -> Answer:
@@ -39,7 +44,7 @@ def layout(query: Query) -> Any:
     """What is on the page."""
     return frame(
         "gradient",
-        ["gradient", "rollout-gradient"],
+        list(_CARDS),
         _errors(query),
         card(
             "Policy gradient of a rollout",
@@ -47,6 +52,14 @@ def layout(query: Query) -> Any:
             about="How much of it is signal; dotted and hollow where that is not resolved from zero.",
             name="rollout-gradient",
             defined="rollout-gradient",
+        ),
+        card(
+            "Bias and clipping of a rollout's gradient",
+            graph("rollout-ledger", 480, "over-training"),
+            about="What is in its mean that is not the return's gradient; what the last update's clipping took off, "
+            "and how far it went.",
+            name="rollout-ledger",
+            defined="rollout-ledger",
         ),
     )
 
@@ -149,9 +162,18 @@ def register(app: Dash, records: Records) -> None:
     register_over_time(
         app, records, "rollout-gradient", "on-policy", figures.rollout_gradient, numbers, says_absent=True
     )
-    register_presence(app, records, "gradient", ["gradient", "rollout-gradient"])
+    register_over_time(
+        app,
+        records,
+        "rollout-ledger",
+        "on-policy",
+        figures.rollout_ledger,
+        [Number(name, word) for name, word in _LEDGER.items()],
+    )
+    register_presence(app, records, "gradient", list(_CARDS))
     register_terms(app, records, "gradient", {"gradient": METRICS, "simulator": METRICS})
     register_terms(app, records, "rollout-gradient", {"on-policy": _ROLLOUT})
+    register_terms(app, records, "rollout-ledger", {"on-policy": _LEDGER})
 
 
 def _estimators(records: Records, run: int, probe: str) -> list[str]:
