@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from gradlab.arguments import shown, whole
+from gradlab.errors import GradlabError
 from gradlab.rollout import Rollout
 from gradlab.store import RunWriter, Store
 from gradlab.store.records import RunStatus
@@ -105,6 +107,7 @@ class Monitor:
         # One that nobody holds any more is never asked to close.
         self._discarded = when_discarded(self, close_discarded)
         self._faults = 0
+        self._said: set[str] = set()
         self._updates = 0
         optimizer = self._source.optimizer
         # A compiled function that steps the optimizer leaves its compiled code to call the hook.
@@ -122,6 +125,11 @@ class Monitor:
                 fewer takes the first, so they should be in random order.
             rollout: what an on-policy loop is about to train on, for probes that measure rollouts.
         """
+        if type(step) is not int or step < self._step:
+            checked = self._checked(step)
+            if checked is None:
+                return
+            step = checked
         if step < self._wake_step and time.perf_counter() < self._wake_time:
             self._step = step
             return
@@ -135,7 +143,10 @@ class Monitor:
         Args:
             step: environment steps so far; non-decreasing.
         """
-        self._step = step
+        checked = self._checked(step)
+        if checked is None:
+            return
+        self._step = checked
         if not self.closed and time.perf_counter() >= self._attend_time:
             self._guard(self._attend)
 
@@ -146,7 +157,12 @@ class Monitor:
             status: "finished", "stopped" or "failed".
             message: why, in one line.
             wait: seconds to wait for the background measurement.
+
+        Raises:
+            GradlabError: the status is none of these.
         """
+        if status not in ("finished", "stopped", "failed"):
+            raise GradlabError(f"close: status {shown(status)}; give 'finished', 'stopped' or 'failed'")
         if self.closed:
             return
         self.closed = True
@@ -203,6 +219,26 @@ class Monitor:
             self.step(self._updates)
         elif not self.closed:
             self._guard(lambda: self.step(clock()))
+
+    def _checked(self, step: Any) -> int | None:
+        """A step as a number; None, and said once, where it is none."""
+        if not whole(step, 0):
+            self._say_once("gradlab: step %s is no number of steps so far; nothing is measured there", shown(step))
+            return None
+        found = int(step)
+        if found < self._step:
+            self._say_once(
+                "gradlab: training went back from step %d to %d; nothing is measured until it has passed what was due "
+                "next before: give steps since the beginning of the run, or close() and attach() anew",
+                self._step,
+                found,
+            )
+        return found
+
+    def _say_once(self, text: str, *about: object) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning(text, *about)
 
     def _guard(self, action: Callable[[], None]) -> None:
         try:

@@ -14,7 +14,7 @@ import torch
 import gradlab
 from gradlab.agent import Agent
 from gradlab.arguments import shown
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, first_line
 from probes.callbacks import door_of
 from probes.monitor import Monitor
 from probes.quiet import quiet
@@ -57,7 +57,12 @@ def _door(model: Any, environment: str) -> tuple[type[Monitor], Source]:
         if door is not None:
             return door.MONITOR, door.source(model, environment)
     view = _view(model)
-    agent = view()
+    try:
+        agent = view()
+    except GradlabError:
+        raise
+    except Exception as error:
+        raise GradlabError(f"attach: the function that gives the agent raised {first_line(error)}") from error
     return Monitor, Source(view=view, environment=environment, algorithm=agent.algorithm, library=agent.library)
 
 

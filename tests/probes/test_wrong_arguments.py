@@ -93,3 +93,39 @@ def test_an_optimizer_without_a_sampler_leaves_out_what_needs_observations(tmp_p
 def test_a_checkpoint_that_is_no_path_is_refused(path):
     with pytest.raises(GradlabError, match="give the path of a file"):
         gradlab.load(path)
+
+
+@pytest.mark.parametrize("step", [None, "a", [1], float("nan"), float("inf"), -3, 2.5], ids=str)
+def test_a_step_that_is_none_is_said_once_and_passed_over(tmp_path, caplog, step):
+    obs = torch.randn(8, 3)
+    with probes.attach(made(), tmp_path / "run.db", probes=[probes.Gradient(every=10, states=8, draws=4)]) as monitor:
+        for _ in range(3):
+            monitor.step(step, obs=obs)
+            monitor.alive(step)
+        assert monitor.status.measured == {}
+        monitor.step(5, obs=obs)
+        monitor.step(step, obs=obs)
+    assert monitor.status.measured == {"gradient": 1}
+    assert monitor.status.step == 5
+    assert caplog.text.count("is no number of steps so far") == 1
+
+
+def test_a_clock_that_goes_back_is_said_once(tmp_path, caplog):
+    with probes.attach(made(), tmp_path / "run.db", probes=[probes.Gradient(every=10, states=8, draws=4)]) as monitor:
+        for step in (100, 0, 1, 2, 0):
+            monitor.step(step, obs=torch.randn(8, 3))
+    assert caplog.text.count("training went back from step 100 to 0") == 1
+    assert monitor.status.measured == {"gradient": 1}
+
+
+def test_an_end_that_is_none_is_refused_and_can_be_said_again(tmp_path):
+    monitor = probes.attach(made(), tmp_path / "run.db", probes=[probes.Gradient()])
+    with pytest.raises(GradlabError, match="close: status 'bogus'; give 'finished', 'stopped' or 'failed'"):
+        monitor.close("bogus")
+    assert not monitor.closed
+    monitor.close()
+
+
+def test_a_function_that_cannot_give_the_agent_is_told_in_a_line(tmp_path):
+    with pytest.raises(GradlabError, match="the function that gives the agent raised ZeroDivisionError"):
+        probes.attach(lambda: 1 / 0, tmp_path / "run.db")
