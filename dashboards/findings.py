@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dashboards import series as data
 from dashboards.alarms import marks
 from dashboards.answer import direction
-from dashboards.rollout_answer import rollout_answer
+from dashboards.rollout_answer import signal
 from dashboards.said import Verdict
 from dashboards.summary import ProbeSummary
 from dashboards.words import CURVATURE
@@ -45,7 +45,7 @@ def findings(series: data.SeriesSet, probes: Mapping[str, ProbeSummary]) -> list
     """
     found = [
         Finding(said.verdict, said.text, page)
-        for said, page in ((direction(series), "critic"), (rollout_answer(series), "gradient"))
+        for said, page in ((direction(series), "critic"), (signal(series), "gradient"))
         if said is not None
     ]
     alarms = []

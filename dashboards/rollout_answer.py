@@ -15,16 +15,16 @@ from dashboards.words import counted
 _PROBE = "on-policy"
 
 
-def rollout_answer(series: data.SeriesSet) -> Answer | None:
-    """What the newest rollout says; None where none was measured.
+def signal(series: data.SeriesSet) -> Answer | None:
+    """Whether signal or noise is larger in the newest rollout's gradient; None where none was measured.
 
-    Signal and noise are compared by the SNR's interval: where it holds 1, which of them is larger is not known.
+    They are compared by the SNR's interval: where it holds 1, which of them is larger is not known.
 
     Args:
         series: the scalars of one run, from ``dashboards.series.collect``.
 
     Example:
-        >>> rollout_answer({}) is None
+        >>> signal({}) is None
         True
     """
     snr = last(data.select(series, _PROBE, "score-function/snr"))
@@ -40,8 +40,24 @@ def rollout_answer(series: data.SeriesSet) -> Answer | None:
     if verdict == "doubtful" and not bool(snr.resolved[0]):
         what = "a rollout's gradient cannot be told from noise"
     facts = f"SNR {number(value)}, {interval(low, high)}; n = {counted(snr, _PROBE)}"
-    parts = [f"Step {step:,}: {what} ({facts}).", *_scale(series, step), *_fit(series, step)]
-    return Answer(" ".join(parts), verdict)
+    return Answer(f"Step {step:,}: {what} ({facts}).", verdict)
+
+
+def rollout_answer(series: data.SeriesSet) -> Answer | None:
+    """What the newest rollout says of signal and noise, of batch sizes and of V; None where none was measured.
+
+    Args:
+        series: the scalars of one run, from ``dashboards.series.collect``.
+
+    Example:
+        >>> rollout_answer({}) is None
+        True
+    """
+    said, snr = signal(series), last(data.select(series, _PROBE, "score-function/snr"))
+    if said is None or snr is None:
+        return None
+    step = int(snr.step[0])
+    return Answer(" ".join([said.text, *_scale(series, step), *_fit(series, step)]), said.verdict)
 
 
 def fit(series: data.SeriesSet) -> list[str]:

@@ -11,13 +11,15 @@ import plotly.graph_objects as go
 from dashboards import series as data
 from dashboards.figures.lines import caption, defined, emptied, line, message, rule, shortened
 from dashboards.scale import Scale
-from dashboards.style import Theme, axis, drawing, layout, rgba, run_look, step_axis
+from dashboards.style import RunLook, Theme, axis, drawing, layout, rgba, run_look, step_axis
 from dashboards.words import Word, escape, samples
 
 #: Between two columns, in columns, and two rows, as a share of the figure.
 _GAP, _ROW_GAP = 0.1, 0.1
 #: Up to so many panels lie under each other.
 _WIDE = 3
+#: Pixels of a line of the legend.
+_ENTRY = 20
 
 
 class Number(NamedTuple):
@@ -47,7 +49,7 @@ def compared(
         numbers: which.
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
-        columns: panels beside each other where there are many.
+        columns: panels beside each other where there are many; with one, the legend has a line for each run.
 
     Example:
         >>> compared({}, "curvature", []).layout.annotations[0].text
@@ -57,6 +59,7 @@ def compared(
         one for one in numbers if any(data.select(series, probe, one.name) is not None for series in runs.values())
     ]
     # Few panels are better wide: what is compared lies beside each other along the steps.
+    lines = math.ceil(len(runs) / (4 if columns > 1 else 1))
     columns = columns if len(numbers) > _WIDE else 1
     rows = max(1, math.ceil(len(numbers) / columns))
     width = 1 / (columns + _GAP * (columns - 1))
@@ -105,16 +108,33 @@ def compared(
             )
             traces += [{**band, "fillcolor": rgba(look.color(theme), alpha)}, curve]
             told.add(run)
-    if not traces:
+    if traces:
+        traces += [_missing(name, run_look(run), theme) for run, name in runs if run not in told]
+    else:
         notes = [message("none of these runs has a number to compare", theme)]
     whole = layout(
         theme,
         uirevision=uirevision,
         annotations=notes,
         shapes=shapes,
-        margin={"l": 52, "r": 12, "t": 64, "b": 40},
+        margin={"l": 52, "r": 12, "t": 30 + _ENTRY * lines, "b": 40},
         **extra,
     )
     place = {"xref": "container", "yref": "container", "y": 1, "yanchor": "top", "tracegroupgap": 0}
     whole["legend"] = {**whole["legend"], **place}
     return drawing({"data": traces, "layout": whole if traces else emptied({**whole, "xaxis": {}, "yaxis": {}})})
+
+
+def _missing(name: str, look: RunLook, theme: Theme) -> dict[str, Any]:
+    """In the legend of what is drawn, a run that has none of it: it is not to vanish unseen."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": f"{escape(shortened(name, 28))}: not measured",
+        "x": [None],
+        "y": [None],
+        "line": {"color": look.color(theme), "dash": look.dash},
+        "marker": {"color": look.color(theme), "symbol": f"{look.symbol}-open", "size": 6},
+        "showlegend": True,
+        "hoverinfo": "skip",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -114,10 +115,11 @@ def register(app: Dash, records: Records) -> None:
     )
     def offered(token: Any, probe: str, known: Any, value: str | None, display: str) -> tuple[Any, ...]:
         several = compared_runs(token)
-        names = sorted({name for run in several for name in _estimators(records, run, probe)})
+        runs = Counter(name for run in several for name in _estimators(records, run, probe))
+        names = sorted(runs)
         after = (
             [{"label": estimator_label(name), "value": name} for name in names],
-            value if value in names or not names else _usual(names),
+            value if value in names or not names else _usual(runs),
             "block" if several else "none",
         )
         before = (known, value, display)
@@ -180,9 +182,9 @@ def _estimators(records: Records, run: int, probe: str) -> list[str]:
     return data.estimators(records.series(run), probe, METRICS)
 
 
-def _usual(names: list[str]) -> str:
-    """The deterministic one has no variance to compare against its own critic."""
-    return next((name for name in names if name.startswith("zeroth-order")), names[0])
+def _usual(runs: Counter[str]) -> str:
+    """The one that most of the runs have; the deterministic one has no variance to compare against its own critic."""
+    return max(sorted(runs), key=lambda name: (runs[name], name != "deterministic", name.startswith("zeroth-order")))
 
 
 PAGE = Page(

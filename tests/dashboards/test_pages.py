@@ -148,11 +148,24 @@ def test_compared_runs_have_their_colours_and_bands_that_can_be_seen_through(cou
     assert max(len(trace.x) for trace in lines) == 5
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(1, 8), (2, 2)])
+def test_the_legend_of_compared_runs_has_room(columns, lines):
+    figure = figures.compared(runs_of(8), "curvature", [Number("ratio", CURVATURE["ratio"])], columns=columns)
+    assert figure.layout.margin.t >= 20 * lines + 20
+
+
 def test_compared_shows_what_one_of_the_runs_has():
     numbers = [Number(name, CURVATURE[name]) for name in ("ratio", "mixed_partial", "curvature", "valid_share")]
     figure = figures.compared(runs_of(3), "curvature", numbers)
     assert len([name for name in figure.layout if name.startswith("yaxis")]) == 1
     assert len([note for note in figure.layout.annotations if note.hovertext]) == 1
+
+
+def test_a_compared_run_without_a_number_is_said():
+    runs = {**runs_of(2), (3, "third <i>"): runs_of(3, "other")[3, "run <b>3</b>"]}
+    figure = figures.compared(runs, "curvature", [Number("ratio", CURVATURE["ratio"])])
+    assert figure.data[-1].name == "third &lt;i&gt;: not measured"
+    assert len([trace for trace in figure.data if trace.name]) == 3
 
 
 def test_findings_tell_of_direction_alarms_and_troubles(recorder, records):

@@ -21,6 +21,40 @@ PAGES = {
 NAMES = ["Overview", "Gradient", "Field", "Landscape", "Curvature", "Critic", "Run"]
 
 
+#: Text whose contrast with what is behind it is below 4.5 (WCAG 2.2, 1.4.3), plots apart: class and text → contrast.
+FAINT = r"""() => {
+  const parse = (text) => {
+    const numbers = text.match(/[\d.]+/g).map(Number);
+    const color = numbers.slice(0, 3).map((one) => text.startsWith("color(") ? 255 * one : one);
+    return [...color, numbers.length > 3 ? numbers[3] : 1];
+  };
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const ground = (node) => {
+    const layers = [];
+    for (let one = node; one; one = one.parentElement) layers.push(parse(getComputedStyle(one).backgroundColor));
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const linear = (one) => one <= 0.03928 * 255 ? one / 255 / 12.92 : ((one / 255 + 0.055) / 1.055) ** 2.4;
+  const light = (color) => {
+    const [red, green, blue] = color.map(linear);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const faint = {}, walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let count = 0;
+  while (walk.nextNode()) {
+    const text = walk.currentNode.textContent.trim(), node = walk.currentNode.parentElement;
+    if (!text || !node.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (node.closest("svg, .js-plotly-plot, script, style")) continue;
+    const under = ground(node), ink = over(parse(getComputedStyle(node).color), under);
+    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
+    const contrast = (high + 0.05) / (low + 0.05);
+    count += 1;
+    if (contrast < 4.5) faint[`${node.className}: ${text}`] = contrast;
+  }
+  return [count, faint];
+}"""
+
+
 def graphs(page) -> list[str]:
     return page.evaluate("Array.from(document.querySelectorAll('.dash-graph')).map(e => e.id)")
 
@@ -208,3 +242,16 @@ def test_all_pages_fit_a_narrow_screen(open_runs, scheme):
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
     ground = page.pixels(2, 110, 8, 300).mean()
     assert ground < 60 if scheme == "dark" else ground > 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_in_either_scheme(open_runs, scheme):
+    page = open_runs("?run=3", scheme)
+    page.drawn("cost")
+    for number in (1, 2, 7):
+        page.keyboard.press(str(number))
+        page.until(f"document.querySelectorAll('#tabs a')[{number - 1}].hasAttribute('aria-current')")
+        page.wait_for_timeout(1500)
+        count, faint = page.evaluate(FAINT)
+        assert count > 30
+        assert faint == {}
