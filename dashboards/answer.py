@@ -198,8 +198,9 @@ def printed_cosine(point: Series, form: str = ".3g") -> str:
 
 
 def _verdict(wrong: Series) -> Verdict:
-    value, high = float(wrong.value[0]), float(wrong.high[0])
-    if value >= _BAD:
+    value, low, high = (float(column[0]) for column in (wrong.value, wrong.low, wrong.high))
+    # Of an interval that holds good ones, too, nothing is known yet.
+    if value >= _BAD and low >= _DOUBTFUL:
         return "bad"
     if value >= _DOUBTFUL or not math.isfinite(high) or high >= _BAD:
         return "doubtful"

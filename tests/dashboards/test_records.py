@@ -161,9 +161,18 @@ def test_the_answer_is_the_newest_simulator_measurement(recorder, records):
     assert (first.value, first.interval, first.detail) == ("31 %", "25 to 37 %", "n = 32 episodes · step 12,000")
 
 
-@pytest.mark.parametrize(("share", "verdict"), [(0.02, "good"), (0.15, "doubtful"), (0.5, "bad")])
-def test_verdicts(recorder, records, share, verdict):
-    wrong = Estimate(share, 0.01, 64, "simulator")
+@pytest.mark.parametrize(
+    ("share", "stderr", "verdict"),
+    [
+        (0.02, 0.01, "good"),
+        (0.15, 0.01, "doubtful"),
+        (0.5, 0.01, "bad"),
+        (0.5, 0.25, "doubtful"),
+        (0.02, 0.2, "doubtful"),
+    ],
+)
+def test_verdicts(recorder, records, share, stderr, verdict):
+    wrong = Estimate(share, stderr, 64, "simulator")
     recorder.run.record(1, "simulator", Measurement({"deterministic/wrong_direction": wrong}))
     records.view()
     assert answer(records.series(1)).verdict == verdict
