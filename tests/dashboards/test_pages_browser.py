@@ -80,7 +80,7 @@ def test_each_page_has_its_answer_figure_and_definitions_and_nothing_of_the_othe
         shown |= here
     assert {"gradient", "field", "landscape", "curvature", "wrong", "cost"} <= shown
     assert "learning_rate" in page.locator("#run-config").inner_text()
-    page.locator("#probes").get_by_text("training waited").wait_for()
+    page.locator("#probes").get_by_text("5 measured").first.wait_for()
 
 
 def test_pages_that_are_not_open_are_not_asked_for(open_runs):
