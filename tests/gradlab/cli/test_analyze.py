@@ -40,7 +40,7 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
     assert "deterministic/wrong_direction" in names
     # The report is that of the store, as the command for it writes it.
     assert report.read_text(encoding="utf-8") == report_html(str(store))
-    assert "gradlab analyze" in run.config["command"] or "pytest" in run.config["command"]
+    assert "command" in run.config
     assert run.config["probes"]["gradient"]["draws"] == 32
 
 

@@ -61,7 +61,7 @@ def page():
 def test_the_field_follows_training_and_an_interrupt_leaves_a_complete_store(tmp_path, page):
     process, url = start(tmp_path, "--steps", "100000")
     try:
-        page.goto(url)
+        page.goto(url.rstrip("/") + "/field")
         field = page.locator("#field .js-plotly-plot, #field-graph .js-plotly-plot").first
         field.wait_for(timeout=120_000)
         read = "plot => { const heat = plot.data.find(t => t.type === 'heatmap'); return heat ? heat.z.bdata : null }"
