@@ -25,8 +25,8 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
     """The probes of a preset and those of installed packages, in the order they are measured when several are due.
 
     ``light`` has no process of its own and measures the gradient and its curvature now and then; ``standard``
-    measures everything, what is dear in a process of its own; ``full`` measures everything at every 1,000 steps in the
-    training process, so that nothing is skipped, whatever that takes.
+    measures everything, what is dear in a process of its own; ``full`` measures everything at every 1,000 steps, all
+    but the simulator's reference in the training process, so that nothing of it is skipped, whatever that takes.
 
     No agent suits all: ``attach`` leaves out those that cannot measure it.
 
@@ -64,5 +64,6 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             OnPolicy(every=every),
         ]
         for probe in own:
-            probe.background = False
+            # Simulation takes longer than the steps it is between.
+            probe.background = isinstance(probe, Simulator)
     return [*own, *installed_probes()]
