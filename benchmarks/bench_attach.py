@@ -1,48 +1,58 @@
 """What attaching costs a training run, with over without: TD3 on HalfCheetah-v5 and SAC on Hopper-v5.
 
-Each way is a whole run from one seed in this process; the ways follow one another in rounds, every second round
-backwards, so that a machine that slows down slows all. The ratio of a round is a way's wall time over that of the run
-without; given are the medians over rounds and their extremes. ``tracker`` is what people attach today: Weights & Biases
+All ways run side by side from one seed, one at a time in turns of 250 steps (``lanes``). Given are the ratios of their
+training's wall times with the standard error over blocks of 1,000 steps, apart from it the seconds that attaching and
+closing take, and what the monitor itself says it has cost. ``tracker`` is what people attach today: Weights & Biases
 watching the networks' gradients, offline, as its documentation says to.
 
 Beside it, in milliseconds: what a background measurement takes in the training thread, and what ``step`` takes where
 nothing is due.
 
-    python benchmarks/bench_attach.py [--steps 5000] [--rounds 5] [--tasks HalfCheetah-v5 Hopper-v5]
+    python benchmarks/bench_attach.py [--steps 10000] [--tasks HalfCheetah-v5 Hopper-v5]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import harness
-import numpy as np
-import torch
-import wandb
-from stable_baselines3 import SAC, TD3
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import NormalActionNoise
+import lanes
 
-import gradlab
-import probes
-from probes.frozen import freeze
-from probes.worker import Job
+#: A run in a lane: its clocks stand still while the others move, and what keeps a clock is imported after.
+_GATE = lanes.Gate() if "--way" in sys.argv else None
+
+import gymnasium  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import wandb  # noqa: E402
+from stable_baselines3 import SAC, TD3  # noqa: E402
+from stable_baselines3.common.base_class import BaseAlgorithm  # noqa: E402
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList  # noqa: E402
+from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
+
+import gradlab  # noqa: E402
+import probes  # noqa: E402
+from probes.frozen import freeze  # noqa: E402
+from probes.worker import Job  # noqa: E402
 
 TARGETS = {"light": 1.01, "standard": 1.03, "full": 1.25}
 WAYS = ("without", "light", "standard", "full", "tracker")
+#: Steps of a turn, and of a block of turns: the period of ``full``.
+TURN, BLOCK = 250, 1_000
+#: Steps before there is training.
+BEGINNING = 500
 
 
 def made(task: str) -> BaseAlgorithm:
     """A model as people train it: two layers of 256, a gradient step an environment step."""
     env = gymnasium.make(task)
-    options: dict[str, Any] = {"seed": 0, "learning_starts": 500, "device": "cpu"}
+    options: dict[str, Any] = {"seed": 0, "learning_starts": BEGINNING, "device": "cpu"}
     options["policy_kwargs"] = {"net_arch": [256, 256]}
     if task == "Hopper-v5":
         return SAC("MlpPolicy", env, **options)
@@ -63,39 +73,60 @@ class Tracker(BaseCallback):
         return True
 
 
-def train(task: str, steps: int, way: str) -> dict[str, Any]:
-    """One run; its wall time, attaching and closing included."""
+class Turns(BaseCallback):
+    """Lets the other runs go on after every turn."""
+
+    def __init__(self, gate: lanes.Gate) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % TURN == 0:
+            self._gate.turn()
+        return True
+
+
+def train(gate: lanes.Gate, task: str, steps: int, way: str) -> None:
+    """One run in its lane: a turn for attaching, the steps', and one for closing."""
+    torch.set_num_threads(1)
     model = made(task)
+    turns = Turns(gate)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        # Importing and making the model is not what is compared.
+        gate.turn(part="start")
         if way == "tracker":
             with wandb.init(mode="offline", dir=folder, project="benchmark") as run:
                 run.watch((model.actor, model.critic), log="gradients", log_freq=100)
-                model.learn(steps, callback=Tracker(run))
-            return {"wall": time.perf_counter() - started}
+                gate.turn(part="attach")
+                model.learn(steps, callback=CallbackList([Tracker(run), turns]))
+            gate.end(part="close")
+            return
         monitor = None if way == "without" else probes.attach(model, f"{folder}/run.db", probes=way)
-        model.learn(steps, callback=monitor)
-        record: dict[str, Any] = {"wall": time.perf_counter() - started}
-    if monitor is not None:
-        status = monitor.status
-        record |= {"measured": status.measured, "skipped": status.skipped, "failed": status.failed, "cost": status.cost}
-    return record
+        gate.turn(part="attach")
+        model.learn(steps, callback=CallbackList([*([monitor] if monitor else []), turns]))
+        more: dict[str, Any] = {"part": "close"}
+        if monitor is not None:
+            monitor.close()
+            status = monitor.status
+            more |= {"measured": status.measured, "skipped": status.skipped, "failed": status.failed}
+            more |= {"own account": status.cost}
+        gate.end(**more)
 
 
-def rounds_of(task: str, steps: int, rounds: int) -> dict[str, Any]:
-    """The ways in turns, and their ratios."""
-    runs: list[dict[str, dict[str, Any]]] = []
-    for number in range(rounds):
-        ways = WAYS if number % 2 == 0 else WAYS[::-1]
-        runs.append({way: train(task, steps, way) for way in ways})
-        print(task, {way: round(run["wall"], 2) for way, run in runs[-1].items()}, flush=True)
-    found: dict[str, Any] = {"task": task, "runs": runs}
+def side_by_side(task: str, steps: int) -> dict[str, Any]:
+    """All ways, and what each takes over the run without."""
+    command = [sys.executable, __file__, "--steps", str(steps), "--tasks", task, "--way"]
+    turns = lanes.run({way: [*command, way] for way in WAYS}, steps // TURN + 1, lambda line: print(task, line, flush=True))
+    # The start, attaching and the end are not training, nor are the first steps.
+    seconds = {way: [turn["seconds"] for turn in turns[way][2 + BEGINNING // TURN : -1]] for way in WAYS}
+    found: dict[str, Any] = {"task": task, "seconds": seconds}
     for way in WAYS[1:]:
-        ratios = [run[way]["wall"] / run["without"]["wall"] for run in runs]
-        found[way] = {
-            "ratio": statistics.median(ratios),
-            "range": [min(ratios), max(ratios)],
+        last = turns[way][-1]
+        found[way] = lanes.ratio(seconds[way], seconds["without"], BLOCK // TURN) | {
             "target": TARGETS.get(way),
+            "attach, s": turns[way][1]["seconds"],
+            "close, s": last["seconds"] - turns["without"][-1]["seconds"],
+            **{name: value for name, value in last.items() if name not in ("seconds", "part")},
         }
     return found
 
@@ -130,18 +161,20 @@ def parts(task: str) -> dict[str, float]:
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--tasks", nargs="+", default=["HalfCheetah-v5", "Hopper-v5"])
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if _GATE is not None:
+        train(_GATE, given.tasks[0], given.steps, given.way)
+        return
     torch.set_num_threads(1)
-    found = []
-    for task in given.tasks:
-        train(task, 1_000, "standard")
-        found.append(rounds_of(task, given.steps, given.rounds) | {"parts": parts(task)})
+    found = [side_by_side(task, given.steps) | {"parts": parts(task)} for task in given.tasks]
     for one in found:
-        print(one["task"], {way: one[way] for way in WAYS[1:]}, one["parts"])
-    harness.write("attach", [], steps=given.steps, rounds=given.rounds, tasks=found)
+        for way in WAYS[1:]:
+            print(one["task"], way, one[way])
+        print(one["task"], one["parts"])
+    harness.write("attach", [], steps=given.steps, tasks=found)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import threading
+from collections import OrderedDict
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,9 @@ class _Freezer(cloudpickle.Pickler):  # type: ignore[misc]
         self.tensors: list[Tensor] = []
 
     def reducer_override(self, value: Any) -> Any:
+        if type(value) is OrderedDict and not value and not vars(value):
+            # Eight of ten objects are a module's dictionaries of hooks that it does not have: the short way for them.
+            return OrderedDict, ()
         if (inner := uncompiled(value)) is not value:
             return _itself, (inner,)
         if type(value) in _PLAIN and value.layout is torch.strided:
