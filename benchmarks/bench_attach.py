@@ -17,7 +17,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +115,9 @@ def train(gate: lanes.Gate, task: str, steps: int, way: str) -> None:
 def side_by_side(task: str, steps: int) -> dict[str, Any]:
     """All ways, and what each takes over the run without."""
     command = [sys.executable, __file__, "--steps", str(steps), "--tasks", task, "--way"]
-    turns = lanes.run({way: [*command, way] for way in WAYS}, steps // TURN + 1, lambda line: print(task, line, flush=True))
+    turns = lanes.run(
+        {way: [*command, way] for way in WAYS}, steps // TURN + 1, lambda line: print(task, line, flush=True)
+    )
     # The start, attaching and the end are not training, nor are the first steps.
     seconds = {way: [turn["seconds"] for turn in turns[way][2 + BEGINNING // TURN : -1]] for way in WAYS}
     found: dict[str, Any] = {"task": task, "seconds": seconds}

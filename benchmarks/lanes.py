@@ -1,4 +1,4 @@
-"""Several training runs side by side, of which one moves at a time: what one costs over another, whatever the machine does.
+"""Several training runs side by side, of which one moves at a time: what one costs over another on a noisy machine.
 
 Two whole runs one after the other differ by more than what is to be seen of an instrument's cost, since a shared
 machine is faster in one minute than in the next. Here each run is a process that stops after every so many steps and
@@ -119,7 +119,8 @@ def run(commands: dict[str, Sequence[str]], turns: int, say: Callable[[str], obj
             shift = number % len(names)
             for name in names[shift:] + names[:shift]:
                 found[name].append(lanes[name].next(first=number == 0))
-            say(f"{number}/{turns + 1} " + " ".join(f"{name} {turn[-1]['seconds']:.2f}" for name, turn in found.items()))
+            took = " ".join(f"{name} {turn[-1]['seconds']:.2f}" for name, turn in found.items())
+            say(f"{number}/{turns + 1} {took}")
     finally:
         for lane in lanes.values():
             lane.end()
