@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.adapters import skrl
+from gradlab.adapters.rollout_ages import ages, continued
 from gradlab.agent import Agent
 from gradlab.evaluation_mode import in_evaluation
+from gradlab.on_policy_loss import OnPolicyLoss
 from gradlab.rollout import Rollout
 
 #: How far log π of an action may be from what it was when the policy acted before that is said.
@@ -59,6 +62,9 @@ class Rollouts:
         self._count = int(getattr(model, "_rollout", 0))
         #: The trainer's steps so far, as of the last update; they go on where a second trainer begins again.
         self.timesteps = self._count
+        #: Which environments ended an episode with the last rollout; of those before the first nothing is known.
+        self._ended: Any = False
+        self._before: Rollout | None = None
         self._keep()
 
     def stepping(self) -> bool:
@@ -74,6 +80,9 @@ class Rollouts:
     def stepped(self) -> None:
         """To be called after ``stepping``, once the rollout has been read."""
         self._keep()
+        memory = self._model.memory
+        if memory is not None and "terminated" in memory.tensors:
+            self._ended = (memory.tensors["terminated"][-1] | memory.tensors["truncated"][-1])[:, 0].clone()
 
     def _keep(self) -> None:
         self._observation = _frozen(self._model._observation_preprocessor)
@@ -109,10 +118,13 @@ class Rollouts:
             if self._value is not None:
                 value = agent.v(obs)[:, None]
                 target = model._value_preprocessor(target, inverse=True)
-        starts = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)
-        starts[1:] = (parts["terminated"] | parts["truncated"])[:-1, 0]
+        ends = (parts["terminated"] | parts["truncated"])[:, 0]
+        starts = torch.zeros_like(ends)
+        starts[1:] = ends[:-1]
+        starts[:: memory.memory_size] = self._ended
+        begun = starts.clone()
         starts[:: memory.memory_size] = True
-        return Rollout(
+        rollout = Rollout(
             obs=obs,
             act=act,
             advantage=parts["advantages"][:, 0],
@@ -120,6 +132,51 @@ class Rollouts:
             value=value[:, 0],
             trajectory=starts.cumsum(0) - 1,
             notes=self._notes(bool(parts["truncated"].any()), changed),
+            # Standardised targets have been cut to a few standard deviations.
+            raw_advantage=target[:, 0] - value[:, 0] if self._value is None else None,
+            log_prob=parts["log_prob"][:, 0],
+            age=ages(begun.cpu().numpy(), starts.cpu().numpy()).to(obs.device),
+            **self._made_from(agent, parts, ends, starts),
+        )
+        if self._before is not None:
+            rollout = continued(rollout, self._before, len(obs) // memory.memory_size)
+        return replace(rollout, previous=self._before)
+
+    def keep(self) -> None:
+        """Keep the rollout until the next one has been measured: its update will have ended then."""
+        found = self.read()
+        self._before = None if found is None else replace(found, previous=None)
+
+    def _made_from(self, agent: Agent, parts: dict[str, Tensor], ends: Tensor, starts: Tensor) -> dict[str, Any]:
+        """Rewards, bootstraps and loss, which the advantages are made from; none where these run over an episode's end.
+
+        The library adds γV(s_T) to the last reward before a time limit when told to, and keeps V(s_T) nowhere.
+        """
+        cfg, following = self._model.cfg, self._model._current_next_observations
+        if following is None or (not cfg.time_limit_bootstrap and bool(parts["truncated"].any())):
+            return {}
+        reward = parts["rewards"][:, 0].double()
+        with torch.no_grad():
+            after = cfg.discount_factor * agent.v(_through(self._observation, following)).double()
+        length = self._model.memory.memory_size
+        last = torch.arange(length - 1, len(ends), length, device=ends.device)
+        bootstrap = reward.new_zeros(int(starts.sum()))
+        bootstrap[(starts.cumsum(0) - 1)[last]] = torch.where(ends[last], 0.0, after)
+        return {"reward": reward, "bootstrap": bootstrap, "loss": self._loss()}
+
+    def _loss(self) -> OnPolicyLoss:
+        """What the update makes of the rollout; where V is standardised, in units of return."""
+        cfg = self._model.cfg
+        preprocessor = skrl.own_value_preprocessor(self._model)
+        scale = 1.0 if preprocessor is None else float(preprocessor.running_variance.sqrt())
+        clip = getattr(cfg, "value_clip", 0.0)
+        return OnPolicyLoss(
+            discount=float(cfg.discount_factor),
+            gae_lambda=float(cfg.gae_lambda),
+            clip=getattr(cfg, "ratio_clip", None),
+            entropy=float(getattr(cfg, "entropy_loss_scale", 0.0)),
+            value=float(getattr(cfg, "value_loss_scale", 1.0)) / scale**2,
+            value_clip=clip * scale if clip > 0 else None,
         )
 
     def _notes(self, truncated: bool, changed: float) -> tuple[str, ...]:
@@ -129,6 +186,8 @@ class Rollouts:
                 "advantages before a time limit run on into the next episode, as skrl makes them with "
                 "time_limit_bootstrap=False"
             )
+        elif truncated:
+            notes.append("where a time limit cut off an episode, γV(s_T) is part of its last reward")
         if self._model._observation_preprocessor != self._model._empty_preprocessor:
             notes.append(
                 "observations are standardised as the policy acted on them; skrl does so anew while it trains, so that "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradlab.adapters.rollout_ages import ages
 from gradlab.adapters.stable_baselines3 import view
 from gradlab.on_policy_loss import OnPolicyLoss
 from gradlab.rollout import Rollout
@@ -96,7 +96,7 @@ def stored_rollout(model: Any, cut_off: Sequence[CutOff] | None = None) -> Rollo
         bootstrap=bootstrap,
         raw_advantage=raw,
         log_prob=_copy(buffer.log_probs),
-        age=_ages(begun, starts),
+        age=ages(begun, starts),
         loss=loss_of(model),
     )
 
@@ -135,30 +135,6 @@ def _bootstrap(model: Any, trajectory: Tensor) -> Tensor:
     out = torch.zeros(int(trajectory[-1]) + 1, dtype=torch.float64)
     out[last] = torch.from_numpy(after)
     return out
-
-
-def _ages(begun: NDArray[Any], starts: NDArray[Any]) -> Tensor:
-    """The step of its episode that each row is, [N]; −1 in the episodes that had begun before the rollout."""
-    row = np.arange(len(starts))
-    first = np.maximum.accumulate(np.where(starts, row, 0))
-    return torch.from_numpy(np.where(begun[first], row - first, -1))
-
-
-def continued(rollout: Rollout, before: Rollout, environments: int) -> Rollout:
-    """The rollout with the ages of episodes that began in the rollout just before it, or earlier where that knew.
-
-    Args:
-        rollout: of some environments, one after the other, as ``stored_rollout`` gives it.
-        before: the rollout that training went through last, of the same environments.
-        environments: how many.
-    """
-    if rollout.age is None or before.age is None or len(rollout) != len(before):
-        return rollout
-    age, last = (part.reshape(environments, -1) for part in (rollout.age, before.age))
-    # The rows of an episode that had begun come first, and no later one has.
-    known = (age < 0) & (last[:, -1:] >= 0)
-    row = torch.arange(age.shape[1])
-    return replace(rollout, age=torch.where(known, last[:, -1:] + 1 + row, age).flatten())
 
 
 def _by_environment(array: NDArray[Any]) -> NDArray[Any]:

@@ -125,6 +125,9 @@ class HookedMonitor(Monitor):
         assert source.clock is not None
         look = self.step if source.rollouts.stepping() else self.alive
         look(source.clock())
+        # A2C steps once only, which goes nowhere that would be worth a copy of every rollout.
+        if look == self.step and source.algorithm != "A2C" and self.measures_rollouts:
+            source.rollouts.keep()
         source.rollouts.stepped()
 
 

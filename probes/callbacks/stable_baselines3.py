@@ -11,8 +11,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 import gradlab
+from gradlab.adapters.rollout_ages import continued
 from gradlab.adapters.stable_baselines3 import stored_observations
-from gradlab.adapters.stable_baselines3_rollout import CutOff, continued, stored_rollout
+from gradlab.adapters.stable_baselines3_rollout import CutOff, stored_rollout
 from gradlab.rollout import Rollout
 from probes.monitor import Monitor
 from probes.source import Source

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 import probes
 from gradlab.adapters.skrl_memory import Rollouts, observations, stored_observations
+from gradlab.rollout_advantages import can_be_made_anew, parity, with_raw_advantages
 from gradlab.statistics.rollout import rollout_gradient, value_fit
 from gradlab.store import open_store
 from gradlab.testing.conformance import differences, digest
@@ -271,10 +273,74 @@ def test_the_gradient_of_a_rollout_is_the_librarys_own(skrl_runs):
     assert max(found) < 1e-5
 
 
-def test_time_limits_that_are_bootstrapped_are_not_remarked_on(skrl_runs):
+def test_what_time_limits_that_are_bootstrapped_put_into_rewards_is_said(skrl_runs):
     read = lambda agent, reader: reader.read().notes  # noqa: E731
     found = rollouts_of(skrl_runs, "PPO", read, steps=64, time_limit_bootstrap=True)
-    assert found == [()]
+    assert found == [("where a time limit cut off an episode, γV(s_T) is part of its last reward",)]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("algorithm", ON_POLICY)
+def test_its_advantages_can_be_made_anew(algorithm, scaled, skrl_runs):
+    def at_first_step(agent, reader):
+        rollout = reader.read()
+        # Of standardised targets there are none before normalisation: those made anew must be normalised to the used.
+        fits = lambda one: parity(one) < 1e-6 if one.raw_advantage is not None else False  # noqa: E731
+        assert fits(with_raw_advantages(rollout))
+        assert (rollout.raw_advantage is None) == scaled
+        for wrong in ({"gae_lambda": 0.85}, {"discount": 0.9}):
+            assert not fits(with_raw_advantages(replace(rollout, loss=replace(rollout.loss, **wrong))))
+        assert not fits(with_raw_advantages(replace(rollout, reward=-rollout.reward)))
+        return rollout
+
+    options = {"envs": 3, "steps": 128, "rollouts": 64, "scaled": scaled, "time_limit_bootstrap": True}
+    for rollout in rollouts_of(skrl_runs, algorithm, at_first_step, **options):
+        ends = torch.ones(len(rollout), dtype=torch.bool)
+        ends[:-1] = rollout.trajectory.diff().bool()
+        # What was cut off by the rollout's own end is to be continued, what an episode's end has cut off is not.
+        assert bool((rollout.bootstrap != 0).any())
+        assert int((rollout.bootstrap != 0).sum()) <= 3
+
+
+def test_without_the_bootstrap_of_time_limits_advantages_are_not_made_anew(skrl_runs):
+    """They run on into the next episode: no rewards of one trajectory make them."""
+    read = lambda agent, reader: reader.read()  # noqa: E731
+    (rollout,) = rollouts_of(skrl_runs, "PPO", read, steps=64)
+    assert can_be_made_anew(rollout) == "reward, bootstrap, loss"
+
+
+def test_steps_know_their_age_across_rollouts(skrl_runs):
+    """Drift's episodes have 25 steps at most, and one that ends tells of the next one's beginning.
+
+    Gymnasium's vector environments take a step to reset, which the library keeps and learns from as an episode's first.
+    """
+
+    def at_first_step(agent, reader):
+        found = reader.read()
+        reader.keep()
+        return found
+
+    first, second = rollouts_of(skrl_runs, "PPO", at_first_step, envs=2, steps=80, rollouts=40)
+    assert first.previous is None
+    assert torch.equal(second.previous.obs, first.obs)
+    # The first episode of each environment began nobody knows when; of the second rollout all is known.
+    assert int((first.age == -1).sum()) > 0
+    assert bool((second.age >= 0).all())
+    assert int(second.age.max()) == 25
+    for rollout in (first, second):
+        same = ~rollout.trajectory.diff().bool() & (rollout.age[:-1] >= 0)
+        assert bool((rollout.age.diff()[same] == 1).all())
+
+
+def test_a_rollouts_ledger_and_the_updates_clipping_are_measured(skrl_runs, tmp_path):
+    agent, trainer = skrl_runs.prepared("PPO", envs=4, steps=192, rollouts=64, time_limit_bootstrap=True)
+    probe = probes.OnPolicy(every=1, trajectories=3)
+    monitor = probes.attach(agent, store=tmp_path / "run.db", probes=[probe], budget=None)
+    trainer.train()
+    monitor.close()
+    with open_store(tmp_path / "run.db") as store:
+        names = set(store.scalars(probe="on-policy").name)
+    assert {"ledger/gae_bias", "policy/kl", "clipping/share", "clipping/removed"} <= names
 
 
 def test_actions_that_were_not_the_policys_are_remarked_on(skrl_runs):
