@@ -10,7 +10,8 @@ from dash import ClientsideFunction, Dash, Input, Output, Patch, State, html, no
 from dash.exceptions import PreventUpdate
 
 from dashboards import parts
-from dashboards.pages import PAGES, Page, Query, Seen
+from dashboards.answering import register_answer
+from dashboards.pages import PAGES, Page, Query
 from dashboards.records import Records, View
 from dashboards.showing import digest, run_of
 from dashboards.timeline import around, extent, nearest, stops
@@ -26,6 +27,7 @@ def register(app: Dash, records: Records) -> None:
     """Gives an app its callbacks over these records."""
     _clientside(app)
     _pulse(app, records)
+    register_answer(app, records)
     _body(app)
     _step(app, records)
     for page in PAGES:
@@ -58,7 +60,7 @@ def _clientside(app: Dash) -> None:
 
 
 def _pulse(app: Dash, records: Records) -> None:
-    names = ("notice", "live", "runs", "answer", "compared")
+    names = ("notice", "live", "runs", "compared")
 
     @app.callback(
         *[Output(name, "children") for name in names],
@@ -83,7 +85,7 @@ def _pulse(app: Dash, records: Records) -> None:
         view, now = records.view(), parts.now()
         run = chosen_run(view, chosen)
         beside = compared(view, ticked or [])
-        content = contents(records, view, run, now, page_of(place), beside, search or "")
+        content = contents(records, view, run, now, beside, search or "")
         marks = {name: digest(facts) for name, (facts, _) in content.items()}
         seen = seen or {}
         cards = [digest(one) for one in content["runs"][0]]
@@ -109,13 +111,11 @@ def contents(
     view: View,
     run: RunInfo | None,
     now: float,
-    page: Page | None = None,
     beside: Sequence[int] = (),
     search: str = "",
 ) -> dict[str, tuple[Any, Callable[[], Any]]]:
     """For each part of the shell in words: the facts it says, and what makes it from them."""
     number = run.id if run is not None else None
-    said = (page or PAGES[0]).answer(Seen(run, records.series(number), records.run(number)))
     found = [one for one in view.runs if matches(one, search)]
     listed = [(one, parts.status(one, now)) for one in found[:_LISTED]]
     trouble = parts.notice(view, records.name, run, now)
@@ -132,7 +132,6 @@ def contents(
             ],
             lambda: parts.run_cards([one for one, _ in listed], now, len(found), search),
         ),
-        "answer": (said, lambda: parts.answer_card(said)),
         "compared": ((number, list(beside)), lambda: parts.compared_note(number, beside, COMPARED)),
     }
 

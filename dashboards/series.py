@@ -102,6 +102,21 @@ def select(series: SeriesSet, probe: str, name: str) -> Series | None:
     return max(found, key=len, default=None)
 
 
+def until(series: SeriesSet, step: int | None) -> SeriesSet:
+    """What had been measured at a step: each series up to it, without those that begin later; all where it is None.
+
+    Example:
+        >>> zero = np.zeros(2)
+        >>> one = {Key("mine", "a", ""): Series(np.array([1000, 2000]), *[zero] * 4, np.ones(2, dtype=np.int64))}
+        >>> [len(cut) for at in (500, 1500, 2000, None) for cut in until(one, at).values()]
+        [1, 2, 2]
+    """
+    if step is None:
+        return series
+    ends = {key: int(np.searchsorted(one.step, step, side="right")) for key, one in series.items()}
+    return {key: series[key].pick(slice(end)) for key, end in ends.items() if end}
+
+
 def last(series: Series | None) -> Series | None:
     """The newest finite point as a series of one; None when there is none."""
     if series is None:

@@ -49,6 +49,7 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="page", data=None),
                 # The step that is looked at, its place, how many there are, and those around it.
                 dcc.Store(id="at", data=None),
+                dcc.Store(id="answer-shown", data=None),
                 _header(store),
                 _sidebar(),
                 dmc.AppShellMain([_offline(store), _main()]),

@@ -58,6 +58,20 @@ def around(steps: NDArray[np.int64], place: int) -> list[int]:
     return steps[max(0, place - _AROUND) : place + _AROUND + 1].tolist() if place >= 0 else []
 
 
+def looked_at(at: Any, follow: Any) -> int | None:
+    """The step that a page looks at, of what the browser says; None where it follows the newest.
+
+    Args:
+        at: data of the store ``at``: the step first.
+        follow: whether the slider follows.
+
+    Example:
+        >>> looked_at([2000, 1, 5, []], False), looked_at([2000, 1, 5, []], True), looked_at(None, False)
+        (2000, None, None)
+    """
+    return at[0] if at and not follow else None
+
+
 def picture_at(records: Records, run: int | None, at: Any) -> tuple[int, int] | None:
     """Step and measurement id of the picture of the field that is nearest to a step; None where there is none."""
     fields = records.fields(run)

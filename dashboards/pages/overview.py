@@ -20,8 +20,10 @@ from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame
 from dashboards.records import Records
 from dashboards.said import Answer, Verdict
+from dashboards.series import until
 from dashboards.showing import digest, info_of, run_of, show, theme_of
 from dashboards.terms import register_terms
+from dashboards.timeline import looked_at
 from dashboards.words import COST
 from gradlab.store import RunInfo
 
@@ -82,12 +84,14 @@ def register(app: Dash, records: Records) -> None:
         Output("overview-shown", "data"),
         Input("token", "data"),
         Input("seen", "data"),
+        Input("at", "data"),
+        Input("follow", "checked"),
         State("overview-shown", "data"),
     )
-    def words(token: Any, _: Any, shown: Any) -> tuple[Any, ...]:
+    def words(token: Any, _: Any, at: Any, follow: bool, shown: Any) -> tuple[Any, ...]:
         run, now = run_of(token), parts.now()
         series, probes = records.series(run), dict(records.run(run).probes)
-        numbers, stands_out = tiles(series), findings(series, probes)
+        numbers, stands_out = tiles(until(series, looked_at(at, follow))), findings(series, probes)
         runs = [(one, parts.status(one, now), verdict(one)) for one in records.view().runs[:_RUNS]]
         content: dict[str, tuple[Any, Callable[[], Any]]] = {
             "tiles": (numbers, lambda: [parts.tile_card(tile) for tile in numbers]),

@@ -59,13 +59,15 @@ class Seen:
 
     Attributes:
         run: the run that is looked at; None while there is none.
-        series: its scalars.
-        records: what else is known of it.
+        series: its scalars, up to the step that is looked at: the newest of them are what an answer speaks of.
+        records: what else is known of it, of all steps.
+        at: the step that is looked at; None where that is the newest.
     """
 
     run: RunInfo | None
     series: SeriesSet
     records: RunRecords
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

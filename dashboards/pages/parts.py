@@ -35,6 +35,9 @@ def of_page(seen: Seen, probe: str, what: str) -> Answer:
         >>> of_page(Seen(None, {}, RunRecords()), "curvature", "curvature").text
         'Waiting for the first measurement of curvature.'
     """
+    first = min((int(one.step[0]) for key, one in seen.records.series.items() if key.probe == probe), default=None)
+    if seen.at is not None and first is not None and first > seen.at:
+        return Answer(f"Step {seen.at:,} is before the first measurement of {what}, at step {first:,}.", "unknown")
     summary = seen.records.probes.get(probe)
     if summary is not None and summary.ok == 0 and (summary.failure or summary.skip):
         step, message = max(one for one in (summary.failure, summary.skip) if one is not None)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dashboards import figures, parts
+from dashboards.answering import said_of
 from dashboards.callbacks import COMPARED, changed, chosen_run, compared, contents, page_of, token_of
 from dashboards.figures.compared import Number
 from dashboards.findings import findings
@@ -201,14 +202,33 @@ def test_a_share_in_a_sentence_ends_where_shares_end():
     assert share_of(Series(one, 0.9 * one, one, 0.7 * one, 1.1 * one, one)) == "90 % (70 to 100 %)"
 
 
-def test_a_search_and_a_page_are_in_what_the_shell_says(recorder, records):
+def test_a_search_is_in_what_the_shell_says(recorder, records):
     recorder.record(1000)
     view = records.view()
     run, now = view.runs[0], view.runs[0].last_seen
-    curvature = next(page for page in PAGES if page.path == "curvature")
-    content = contents(records, view, run, now, curvature, (), "nothing like it")
+    content = contents(records, view, run, now, (), "nothing like it")
     assert "no run is called" in str(content["runs"][1]())
-    assert "the best action moves at most" in content["answer"][0].text
+
+
+@pytest.mark.parametrize("path", ["", "gradient", "field", "landscape", "curvature", "critic"])
+def test_a_page_speaks_of_the_step_that_is_looked_at(path, recorder, records):
+    recorder.record(1000)
+    run = records.view().runs[0]
+    then = said_of(records, run, path)
+    for step in (2000, 3000):
+        recorder.record(step)
+    run = records.view().runs[0]
+    assert said_of(records, run, path, 1000) == then == said_of(records, run, path, 1999)
+    assert said_of(records, run, path) == said_of(records, run, path, 3000) != then
+    before = said_of(records, run, path, 999)
+    assert before.verdict in ("unknown", "fact")
+    assert before.text != then.text
+
+
+def test_before_the_first_measurement_a_page_says_when_that_is(recorder, records):
+    recorder.record(1000)
+    said = said_of(records, records.view().runs[0], "curvature", 400)
+    assert said.text == "Step 400 is before the first measurement of curvature, at step 1,000."
 
 
 def damaged(path, *changes: str) -> None:

@@ -219,6 +219,20 @@ def test_keys_do_what_the_help_says(open_runs):
     page.until("document.querySelector('#landscape .js-plotly-plot')?.layout.font.color === '#ced4da'")
 
 
+def test_answers_and_tiles_speak_of_the_step_that_the_slider_shows(open_runs):
+    page = open_runs("landscape?run=1&step=2000")
+    page.locator("#answer").get_by_text("Step 2,000: Q(s, ·) has").wait_for()
+    page.keyboard.press("ArrowRight")
+    page.locator("#answer").get_by_text("Step 3,000: Q(s, ·) has").wait_for()
+    page.keyboard.press("1")
+    page.locator("#answer").get_by_text("Step 3,000: the critic's action gradient").wait_for()
+    page.locator("#tiles").get_by_text("step 3,000").first.wait_for()
+    assert "step 5,000" not in page.locator("#tiles").inner_text()
+    page.locator("#follow").check()
+    page.locator("#answer").get_by_text("Step 5,000: the critic's action gradient").wait_for()
+    page.locator("#tiles").get_by_text("step 5,000").first.wait_for()
+
+
 def test_a_page_without_use_for_a_run_says_why(open_runs):
     page = open_runs("field?run=3")
     page.get_by_text("Nothing is measured for this page").wait_for()
