@@ -85,6 +85,7 @@ def _pulse(app: Dash, records: Records) -> None:
         view, now = records.view(), parts.now()
         run = chosen_run(view, chosen)
         beside = compared(view, ticked or [])
+        view = records.looking_at([*([run.id] if run is not None else []), *beside])
         content = contents(records, view, run, now, beside, search or "")
         marks = {name: digest(facts) for name, (facts, _) in content.items()}
         seen = seen or {}

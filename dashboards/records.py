@@ -1,11 +1,11 @@
-"""What the dashboard knows of a store: read by its tail, kept in memory, shared by all open pages."""
+"""What the dashboard knows of a store: of the runs that are looked at, read by their tail and shared by all pages."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dashboards.series import Key, Series, collect
 from dashboards.summary import ProbeSummary
 from gradlab.errors import GradlabError
-from gradlab.store import MeasurementInfo, RunInfo, Store, open_store
+from gradlab.store import MeasurementInfo, RunInfo, ScalarTable, Store, open_store
 from gradlab.store.url import parse
 
 Condition = Literal["ok", "missing", "empty", "unreadable"]
@@ -34,6 +34,28 @@ class RunRecords:
     #: (step, id) of every picture of the field, by step.
     fields: list[tuple[int, int]] = field(default_factory=list)
     last_time: float = 0.0
+    #: Ids of the last measurement that is counted, and of the last whose scalars are known.
+    counted: int = 0
+    measured: int = 0
+    #: Whether it was read from its beginning.
+    complete: bool = False
+
+    def count(self, info: MeasurementInfo) -> None:
+        """Adds one measurement without its numbers."""
+        self.probes.setdefault(info.probe, ProbeSummary()).count(info)
+        if info.probe == "field" and info.status == "ok":
+            self.fields.append((info.step, info.id))
+            self.fields.sort()
+        self.last_time = max(self.last_time, info.time)
+        self.counted = info.id
+
+    def add(self, table: ScalarTable) -> None:
+        """Adds scalars of this run."""
+        if not len(table):
+            return
+        for key, fresh in collect(table).items():
+            self.series[key] = self.series[key].extended(fresh) if key in self.series else fresh
+        self.measured = int(table.id.max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,9 @@ class View:
 
 class Records:
     """An incremental, thread-safe copy of a store's scalars; opens the store for reading only.
+
+    A run is read when it is first asked for, and from then on by what is added to it: the first page of a store of many
+    long runs waits for one of them only.
 
     Args:
         where: path or URL of the store; it need not exist yet.
@@ -92,14 +117,29 @@ class Records:
         """The store as it is now, or was less than ``patience`` seconds ago."""
         with self._lock:
             if time.monotonic() - self._looked >= self._patience:
-                self._view = self._look()
+                self._view = self._reading(self._tail)
                 self._looked = time.monotonic()
             return self._view
 
-    def run(self, run_id: int | None) -> RunRecords:
-        """What is known of a run; empty for one that is not known."""
+    def looking_at(self, runs: Collection[int]) -> View:
+        """The store as it is once these runs are read, or could not be."""
         with self._lock:
-            return self._runs.get(run_id or -1, RunRecords())
+            self.view()
+            for run_id in runs:
+                self.run(run_id)
+            return self.view()
+
+    def run(self, run_id: int | None) -> RunRecords:
+        """What is known of a run, which is read now if it was not before; empty for one that is not known."""
+        with self._lock:
+            if run_id is None or all(one.id != run_id for one in self._infos):
+                return RunRecords()
+            if run_id not in self._runs:
+                # A whole look, which notices another store in this one's place.
+                self._runs[run_id] = RunRecords()
+                self._version = None
+                self._view = self._reading(self._tail)
+            return self._runs.get(run_id, RunRecords())
 
     def series(self, run_id: int | None) -> Mapping[Key, Series]:
         """The scalars of a run as series."""
@@ -148,17 +188,18 @@ class Records:
     def _forget(self) -> None:
         self._epoch = ""
         self._version: tuple[Any, ...] | None = None
-        self._measured = self._counted = 0
+        # Of runs that are complete, everything up to this measurement is known.
+        self._tailed = 0
         self._infos: tuple[RunInfo, ...] = ()
         self._runs: dict[int, RunRecords] = {}
         self._arrays: OrderedDict[tuple[str, int], dict[str, xr.DataArray]] = OrderedDict()
         self._damaged: dict[int, str] = {}
 
-    def _look(self) -> View:
+    def _reading(self, read: Callable[[Store], None]) -> View:
         try:
             if self._store is None:
                 self._store = open_store(self._where, readonly=True)
-            self._tail(self._store)
+            read(self._store)
         except _UNREADABLE as error:
             # What was read before stays on screen; the next look opens the store anew.
             self.close()
@@ -166,7 +207,8 @@ class Records:
             path = self.location.path
             condition: Condition = "missing" if path is not None and not path.exists() else "unreadable"
             message = _in_a_line(error)
-            return View(condition, message, self._infos, f"{condition}:{message}:{self._epoch}:{self._counted}")
+            counted = max((run.counted for run in self._runs.values()), default=0)
+            return View(condition, message, self._infos, f"{condition}:{message}:{self._epoch}:{counted}")
         return View("ok" if self._infos else "empty", "", self._infos, repr(self._version))
 
     def _tail(self, store: Store) -> None:
@@ -177,30 +219,29 @@ class Records:
             # Another store in this one's place: its ids mean other things.
             self._forget()
             self._epoch = str(version[0])
-        infos = store.runs()
-        for info in store.measurements(after=self._counted):
-            self._count(info)
-        table = store.scalars(after=self._measured)
-        for run in dict.fromkeys(table.run.tolist()):
-            known = self._run(run).series
-            for key, fresh in collect(table[table.run == run]).items():
-                known[key] = known[key].extended(fresh) if key in known else fresh
-        if len(table):
-            self._measured = int(table.id.max())
-        self._infos = tuple(sorted(infos, key=lambda run: run.id, reverse=True))
+        # Runs after the version: one that is in neither is found at the next look.
+        self._infos = tuple(sorted(store.runs(), key=lambda run: run.id, reverse=True))
+        for run_id in [run_id for run_id, known in self._runs.items() if not known.complete]:
+            self._take(store.measurements(run=run_id), store.scalars(run=run_id))
+            self._runs[run_id].complete = True
+        newest = int(version[1])
+        if self._runs and newest > self._tailed:
+            infos = store.measurements(after=self._tailed)
+            self._take(infos, store.scalars(after=self._tailed))
+            newest = infos[-1].id if infos else newest
+        self._tailed = newest
         self._version = version
 
-    def _count(self, info: MeasurementInfo) -> None:
-        run = self._run(info.run)
-        run.probes.setdefault(info.probe, ProbeSummary()).count(info)
-        if info.probe == "field" and info.status == "ok":
-            run.fields.append((info.step, info.id))
-            run.fields.sort()
-        run.last_time = max(run.last_time, info.time)
-        self._counted = info.id
-
-    def _run(self, run_id: int) -> RunRecords:
-        return self._runs.setdefault(run_id, RunRecords())
+    def _take(self, infos: Sequence[MeasurementInfo], table: ScalarTable) -> None:
+        """Adds what is new of the runs that are known; of a measurement that was not read yet no scalar is taken."""
+        for info in infos:
+            known = self._runs.get(info.run)
+            if known is not None and info.id > known.counted:
+                known.count(info)
+        for run_id in dict.fromkeys(table.run.tolist()):
+            known = self._runs.get(run_id)
+            if known is not None:
+                known.add(table[(table.run == run_id) & (table.id > known.measured) & (table.id <= known.counted)])
 
 
 def _in_a_line(error: Exception) -> str:

@@ -258,7 +258,7 @@ def test_a_damaged_picture_is_said_and_others_are_shown(store_path, recorder, re
 def test_a_damaged_record_is_a_state_that_ends(change, store_path, recorder, records):
     recorder.record(1000)
     damaged(store_path, change)
-    view = records.view()
+    view = records.looking_at([1])
     assert view.condition == "unreadable"
     assert "a record is damaged" in view.message
     assert "The store is damaged" in str(parts.notice(view, "store", None, 0.0))

@@ -13,12 +13,12 @@ from dashboards.answer import answer, printed_cosine, tiles
 from dashboards.callbacks import chosen_run, token_of
 from dashboards.pages.field import choices, state_text
 from dashboards.records import Records
-from dashboards.series import Key, Series, collect
+from dashboards.series import COLUMNS, Key, Series, collect
 from dashboards.showing import absent_of
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
-from gradlab.store import open_store
+from gradlab.store import Store, open_store
 
 
 @pytest.fixture
@@ -41,6 +41,76 @@ def test_the_copy_grows_with_the_store_and_equals_it(store_path, recorder, recor
         assert copy[key].step.tolist() == [1000, 2000, 3000]
         assert copy[key].value.tolist() == one.value.tolist()
     assert [step for step, _ in records.fields(1)] == [1000, 2000, 3000]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_copy_that_grew_equals_one_read_at_once(store_path, records, seed):
+    """Runs that are opened early, late and never, records out of order, several writers in turns."""
+    rng = np.random.default_rng(seed)
+    with open_store(store_path) as store:
+        runs = [store.start_run(name=str(i)) for i in range(3)]
+        records.view()
+        for _ in range(60):
+            run = runs[rng.integers(3)]
+            noise = Estimate(float(rng.normal()), 0.1, 8, reference=str(rng.integers(2)))
+            made = Measurement({f"x{rng.integers(3)}": noise})
+            status = "ok" if rng.random() < 0.8 else "skipped"
+            run.record(int(rng.integers(50)), "abc"[rng.integers(3)], made, status=status)
+            if rng.random() < 0.5:
+                records.view()
+            if rng.random() < 0.2:
+                records.run(runs[rng.integers(2)].id)
+        records.view()
+        fresh = Records(str(store_path), patience=0.0)
+        fresh.view()
+        for run in runs:
+            grown, whole = records.run(run.id), fresh.run(run.id)
+            assert repr(grown.probes) == repr(whole.probes)
+            assert grown.series.keys() == whole.series.keys()
+            for key, one in whole.series.items():
+                for column in COLUMNS:
+                    np.testing.assert_array_equal(getattr(grown.series[key], column), getattr(one, column))
+        fresh.close()
+
+
+def test_a_run_is_read_when_it_is_looked_at(store_path, recorder, records, monkeypatch):
+    recorder.record(1000)
+    with open_store(store_path) as store:
+        other = store.start_run(name="other")
+        other.record(1, "gradient", recorder.gradient(1))
+        read = []
+        scalars = Store.scalars
+        monkeypatch.setattr(
+            Store, "scalars", lambda self, **more: read.append(more.get("run", "all")) or scalars(self, **more)
+        )
+        assert len(records.view().runs) == 2
+        assert read == []
+        assert records.series(1)
+        assert read == [1]
+        other.record(2, "gradient", recorder.gradient(2))
+        records.view()
+        records.view()
+        assert read == [1, "all"]
+        assert {one.step.tolist() == [1, 2] for one in records.series(other.id).values()} == {True}
+
+
+def test_a_damaged_run_leaves_the_others_readable(store_path, recorder, records):
+    recorder.record(1000)
+    with open_store(store_path) as store:
+        store.start_run(name="damaged").record(1, "gradient", recorder.gradient(1))
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("update measurements set notes = '{' where run_id = 2")
+        connection.commit()
+    assert records.view().condition == "ok"
+    assert records.looking_at([1]).condition == "ok"
+    assert records.series(1)
+    assert records.looking_at([1, 2]).condition == "unreadable"
+    assert records.series(1)
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("update measurements set notes = '[]'")
+        connection.commit()
+    assert records.looking_at([1, 2]).condition == "ok"
+    assert records.series(2)
 
 
 def test_nothing_new_changes_nothing(recorder, records):
@@ -102,7 +172,8 @@ def test_a_replaced_store_is_read_anew(store_path, recorder, records, tmp_path):
 
 def test_a_vanished_store_keeps_what_was_read(store_path, recorder, records):
     recorder.record(1000)
-    records.view()
+    assert records.view().runs
+    assert records.series(1)
     for ending in ("", "-wal", "-shm"):
         store_path.with_name(store_path.name + ending).unlink(missing_ok=True)
     view = records.view()
