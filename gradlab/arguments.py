@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gradlab.errors import GradlabError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Told = TypeVar("Told", bound=Callable[..., Any] | None)
 
@@ -56,6 +57,7 @@ def whole_number(name: str, value: Any, least: int, why: str = "") -> int:
         GradlabError: it is less, not whole, or no number.
 
     Example:
+        >>> import torch
         >>> whole_number("horizon", torch.tensor(3), 1), whole_number("horizon", 3.0, 1)
         (3, 3)
         >>> whole_number("horizon", 2.5, 1)
@@ -170,11 +172,15 @@ def real_tensor(name: str, value: Any) -> Tensor:
         GradlabError: they are complex, or no numbers.
 
     Example:
+        >>> import torch
         >>> real_tensor("actions", [[0, 1]]), real_tensor("actions", torch.ones(1)).dtype
         (tensor([[0., 1.]], dtype=torch.float64), torch.float32)
     """
+    # Checks of other arguments serve the store and the dashboard, too, which have no use for torch.
+    import torch
+
     advice = "give real numbers: a tensor, an array, or lists of one length"
-    if isinstance(value, Tensor):
+    if isinstance(value, torch.Tensor):
         found = value
     else:
         try:
