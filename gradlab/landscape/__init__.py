@@ -19,6 +19,7 @@ from gradlab.landscape.searching.certificates import Certificate
 from gradlab.landscape.standing.means import GapMeans
 from gradlab.landscape.standing.standing import Gap, gap, gap_by_critic
 from gradlab.landscape.training.following import Followed, follow
+from gradlab.landscape.truncated.from_search import surrogates_of_search
 from gradlab.landscape.truncated.learned_surrogates import SurrogateQuality, surrogate_quality
 from gradlab.landscape.truncated.successive import SurrogateMeans, Surrogates, surrogates
 from gradlab.landscape.truncated.surrogate_agents import function_agent, learned_agent, surrogate_agent
@@ -77,6 +78,7 @@ __all__ = [
     "surrogate_agent",
     "surrogate_quality",
     "surrogates",
+    "surrogates_of_search",
     "trend",
     "unseen",
     "unseen_share",
