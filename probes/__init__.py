@@ -10,7 +10,9 @@ from probes.landscape import Landscape
 from probes.monitor import Monitor
 from probes.on_policy import OnPolicy
 from probes.probe import GateClosedError, Probe, RolloutProbe
+from probes.returns import Returns
 from probes.simulator import Simulator
+from probes.smoothness import Smoothness
 from probes.status import Status
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "Monitor",
     "OnPolicy",
     "Probe",
+    "Returns",
     "RolloutProbe",
     "Simulator",
+    "Smoothness",
     "Status",
     "attach",
     "default_probes",

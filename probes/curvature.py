@@ -15,11 +15,14 @@ from gradlab.estimate import Estimate
 from gradlab.evaluation_mode import in_evaluation
 from gradlab.hessians import piecewise_linear
 from gradlab.measurement import Measurement
+from gradlab.statistics.medians import median
 from probes.probe import Probe
 from probes.schedule import Every
 
 #: Disturbances of each state that the mixed regulariser is a mean of.
 _DRAWS = 8
+#: Eigenvalues that are stored, less one.
+_RANKS = 7
 _EXACT = ("mixed_partial", "curvature", "ratio")
 
 
@@ -32,6 +35,8 @@ class Curvature(Probe):
     ``gradlab.curvature.field_regularity``. Where there is no derivative by the state, what needs one is left out, and
     a note says why. The supremum of M in PAVE's bound is not given: the largest of these states is a lower bound that
     grows with their number, and a series of such would be read as an estimate.
+
+    ``eigenvalue/k`` are medians of the spectrum of ∂²Q/∂a², which cost nothing beyond μ, the highest's negative.
 
     Args:
         every: training steps between two measurements.
@@ -75,6 +80,7 @@ class Curvature(Probe):
         exact, note = _exact(agent, obs, refused=bool(found.refused))
         scalars |= exact
         notes += [note] if note else []
+        scalars |= spectrum(found)
         objective = str(agent.objective)
         scalars = {name: replace(each, objective=objective) for name, each in scalars.items()}
         return Measurement(scalars, notes=tuple(notes))
@@ -85,6 +91,20 @@ class Curvature(Probe):
         seed = int(torch.randint(2**31, (1,), generator=generator))
         means = field_regularity(agent, obs, geometry=found, draws=_DRAWS, seed=seed).means()
         return {"mixed_regulariser": means["mixed_partial"], "hinge": means["curvature_hinge"]}
+
+
+def spectrum(found: Sensitivity) -> dict[str, Estimate]:
+    """Medians over states of the eigenvalues of ∇²_aa Q, ``eigenvalue/1`` the highest; of many, at most eight of them.
+
+    Those are evenly spread by rank, the highest and the lowest among them. Of so many actions that no matrices are
+    formed the highest and the lowest alone are known.
+    """
+    descending = found.eigenvalues.flip(-1)
+    known = descending.shape[-1]
+    size = found.actions.shape[-1]
+    ranks = [1, size] if known < size else sorted({round(1 + i * (size - 1) / _RANKS) for i in range(_RANKS + 1)})
+    places = [0, known - 1] if known < size else [rank - 1 for rank in ranks]
+    return {f"eigenvalue/{rank}": median(descending[:, at]) for rank, at in zip(ranks, places, strict=True)}
 
 
 def _exact(agent: Agent, obs: Tensor, *, refused: bool) -> tuple[dict[str, Estimate], str]:

@@ -13,7 +13,9 @@ from probes.landscape import Landscape
 from probes.on_policy import OnPolicy
 from probes.plugins import installed_probes
 from probes.probe import Probe
+from probes.returns import Returns
 from probes.simulator import Simulator
+from probes.smoothness import Smoothness
 
 Preset = Literal["light", "standard", "full"]
 
@@ -26,7 +28,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
 
     ``light`` has no process of its own and measures the gradient and its curvature now and then; ``standard``
     measures everything, what is dear in a process of its own; ``full`` measures everything at every 1,000 steps, all
-    but the simulator's reference in the training process, so that nothing of it is skipped, whatever that takes.
+    but what simulates returns in the training process, so that nothing of it is skipped, whatever that takes.
 
     No agent suits all: ``attach`` leaves out those that cannot measure it.
 
@@ -39,7 +41,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
 
     Example:
         >>> [probe.name for probe in default_probes("Reacher-v5")]
-        ['field', 'gradient', 'curvature', 'landscape', 'simulator', 'on-policy']
+        ['field', 'gradient', 'curvature', 'landscape', 'simulator', 'smoothness', 'returns', 'on-policy']
         >>> [probe.name for probe in default_probes(preset="light")]
         ['gradient', 'curvature', 'on-policy']
     """
@@ -52,7 +54,16 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             OnPolicy(every=10_000, states=2048),
         ]
     elif preset == "standard":
-        own = [Field(), Gradient(), Curvature(), Landscape(), Simulator(environment), OnPolicy()]
+        own = [
+            Field(),
+            Gradient(),
+            Curvature(),
+            Landscape(),
+            Simulator(environment),
+            Smoothness(environment),
+            Returns(environment),
+            OnPolicy(),
+        ]
     else:
         every = 1000
         own = [
@@ -61,9 +72,11 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             Curvature(every=every),
             Landscape(every=every),
             Simulator(environment, every=every),
+            Smoothness(environment, every=every),
+            Returns(environment, every=every),
             OnPolicy(every=every),
         ]
         for probe in own:
             # Simulation takes longer than the steps it is between.
-            probe.background = isinstance(probe, Simulator)
+            probe.background = isinstance(probe, Simulator | Returns)
     return [*own, *installed_probes()]
