@@ -6,10 +6,11 @@ from probes.defaults import default_probes
 from probes.field import Field
 from probes.function import FunctionProbe
 from probes.gradient import Gradient
+from probes.health import Health
 from probes.landscape import Landscape
 from probes.monitor import Monitor
 from probes.on_policy import OnPolicy
-from probes.probe import GateClosedError, Probe, RolloutProbe
+from probes.probe import ExperienceProbe, GateClosedError, Probe, RolloutProbe
 from probes.returns import Returns
 from probes.simulator import Simulator
 from probes.smoothness import Smoothness
@@ -17,10 +18,12 @@ from probes.status import Status
 
 __all__ = [
     "Curvature",
+    "ExperienceProbe",
     "Field",
     "FunctionProbe",
     "GateClosedError",
     "Gradient",
+    "Health",
     "Landscape",
     "Monitor",
     "OnPolicy",

@@ -13,10 +13,11 @@ import torch
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
+from gradlab.experience import Experience
 from gradlab.measurement import Measurement
 from gradlab.rollout import Rollout
 from gradlab.store.records import MeasurementStatus
-from probes.probe import GateClosedError, Probe, RolloutProbe
+from probes.probe import ExperienceProbe, GateClosedError, Probe, RolloutProbe
 
 #: Characters of a traceback that are kept, and names of numbers that a note lists.
 _TRACE, _NAMES = 16_000, 8
@@ -49,8 +50,8 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
     Args:
         probe: what to measure.
         agent: a snapshot; networks in half precision are measured in float32, which the measurement notes.
-        obs: observations [states, n] as the run has them, or the ``Rollout`` of a ``RolloutProbe``; None for a probe
-            that finds its own states.
+        obs: observations [states, n] as the run has them, the ``Rollout`` of a ``RolloutProbe`` or the
+            ``Experience`` of an ``ExperienceProbe``; None for a probe that finds its own states.
         generator: the probe's only source of randomness.
 
     Example:
@@ -71,6 +72,8 @@ def attempt(probe: Probe, agent: Agent, obs: Any, generator: torch.Generator) ->
             agent = agent.single()
         if isinstance(probe, RolloutProbe) and isinstance(obs, Rollout):
             measurement = probe.measure_rollout(agent, obs, generator)
+        elif isinstance(probe, ExperienceProbe) and isinstance(obs, Experience):
+            measurement = probe.measure_experience(agent, obs.to(agent.dtype, agent.device), generator)
         else:
             at = torch.empty(0) if obs is None else _own(agent.observations(obs))
             measurement = probe.measure(agent, at, generator)

@@ -9,6 +9,7 @@ from gradlab.errors import GradlabError
 from probes.curvature import Curvature
 from probes.field import Field
 from probes.gradient import Gradient
+from probes.health import Health
 from probes.landscape import Landscape
 from probes.on_policy import OnPolicy
 from probes.plugins import installed_probes
@@ -41,7 +42,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
 
     Example:
         >>> [probe.name for probe in default_probes("Reacher-v5")]
-        ['field', 'gradient', 'curvature', 'landscape', 'simulator', 'smoothness', 'returns', 'on-policy']
+        ['field', 'gradient', 'curvature', 'landscape', 'simulator', 'smoothness', 'returns', 'on-policy', 'health']
         >>> [probe.name for probe in default_probes(preset="light")]
         ['gradient', 'curvature', 'on-policy']
     """
@@ -63,6 +64,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             Smoothness(environment),
             Returns(environment),
             OnPolicy(),
+            Health(),
         ]
     else:
         every = 1000
@@ -75,6 +77,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             Smoothness(environment, every=every),
             Returns(environment, every=every),
             OnPolicy(every=every),
+            Health(every=every),
         ]
         for probe in own:
             # Simulation takes longer than the steps it is between.

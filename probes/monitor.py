@@ -209,6 +209,11 @@ class Monitor:
         """Whether a probe that has not been stopped wants rollouts."""
         return self._rota.wants_rollouts and not self.closed
 
+    @property
+    def measures_experience(self) -> bool:
+        """Whether a probe that has not been stopped wants the run's latest steps."""
+        return self._rota.wants_experience and not self.closed
+
     # Inside -------------------------------------------------------------------------------------------------
 
     def _updated(self, *_: object) -> None:

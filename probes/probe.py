@@ -12,6 +12,7 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
+from gradlab.experience import Experience
 from gradlab.measurement import Measurement
 from gradlab.rollout import Rollout
 from probes.schedule import Every, checked_every, words
@@ -134,6 +135,20 @@ class RolloutProbe(Probe):
             GateClosedError: always.
         """
         raise GateClosedError(f"probe {self.name}: needs the rollout of an on-policy algorithm, and there is none here")
+
+
+class ExperienceProbe(Probe):
+    """A probe that is handed steps of the replay and of the run where these are known, and observations elsewhere."""
+
+    @abstractmethod
+    def measure_experience(self, agent: Agent, experience: Experience, generator: torch.Generator) -> Measurement:
+        """Measure once.
+
+        Args:
+            agent: a snapshot, the probe's to do with as it likes.
+            experience: steps of the replay and of the run, in the agent's dtype.
+            generator: the only source of randomness a probe may use.
+        """
 
 
 def generator_for(seed: int, probe: str, step: int) -> torch.Generator:

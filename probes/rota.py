@@ -21,7 +21,7 @@ from probes.background import Background
 from probes.book import Book
 from probes.budget import Budget
 from probes.entries import new_token
-from probes.probe import Probe, RolloutProbe, generator_for
+from probes.probe import ExperienceProbe, Probe, RolloutProbe, generator_for
 from probes.quiet import quiet
 from probes.slot import Slot
 from probes.source import Source
@@ -71,6 +71,11 @@ class Rota:
     def wants_rollouts(self) -> bool:
         """Whether a probe that has not been stopped wants rollouts."""
         return any(isinstance(slot.probe, RolloutProbe) and not slot.stopped for slot in self._slots)
+
+    @property
+    def wants_experience(self) -> bool:
+        """Whether a probe that has not been stopped wants the run's latest steps."""
+        return any(isinstance(slot.probe, ExperienceProbe) and not slot.stopped for slot in self._slots)
 
     def take(self, step: int, obs: Any, rollout: Rollout | None) -> float:
         """Measure what is due at this step.
@@ -177,6 +182,9 @@ class Rota:
             return rollout, _NO_ROLLOUT if rollout is None else ""
         if not probe.needs_observations:
             return None, ""
+        if isinstance(probe, ExperienceProbe) and self._source.experience is not None and obs is None:
+            experience = self._source.experience(probe.states, self._random)
+            return experience, _TOO_FEW if experience is None else ""
         batch = self._observations(probe, obs)
         return batch, _TOO_FEW if batch is None else ""
 

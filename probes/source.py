@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gradlab.agent import Agent
+from gradlab.experience import Experience
 from gradlab.rollout import Rollout
 
 #: Draws ``count`` observations [count, n] the run has seen, or None while there are too few; uses only the
@@ -26,6 +27,8 @@ class Source:
         sample: observations from the run's own data; None when ``monitor.step(t, obs=...)`` brings them.
         rollout: gives a copy of the rollout that training is about to use, or None while there is no whole one; None
             where the algorithm has no rollouts.
+        experience: gives so many steps of the replay, drawn by a generator, beside the run's latest ones, or None while
+            there are too few; None where the replay is not read.
         optimizer: the actor's optimizer; the monitor looks at the run after each of its steps. None where something
             else calls ``monitor.step``.
         clock: which training step the run is at, asked after a step of ``optimizer``; its steps are counted when None.
@@ -41,6 +44,7 @@ class Source:
     view: Callable[[], Agent]
     sample: Sampler | None = None
     rollout: Callable[[], Rollout | None] | None = None
+    experience: Callable[[int, np.random.Generator], Experience | None] | None = None
     optimizer: torch.optim.Optimizer | None = None
     clock: Callable[[], int] | None = None
     logger: Callable[[], Any] | None = None

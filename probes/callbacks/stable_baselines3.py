@@ -15,6 +15,7 @@ from gradlab.adapters.rollout_ages import continued
 from gradlab.adapters.stable_baselines3 import stored_observations
 from gradlab.adapters.stable_baselines3_rollout import CutOff, stored_rollout
 from gradlab.rollout import Rollout
+from probes.callbacks.visited import Visited
 from probes.monitor import Monitor
 from probes.source import Source
 
@@ -48,6 +49,7 @@ def source(model: BaseAlgorithm, environment: str = "") -> Source:
         view=lambda: gradlab.view(model),
         sample=sample,
         rollout=Rollouts(model) if _on_policy(model) else None,
+        experience=None if _on_policy(model) else Visited(model),
         apart=_apart(model),
         logger=lambda: model.logger,
         environment=environment or environment_id(model),
@@ -140,8 +142,9 @@ class CallbackMonitor(Monitor, BaseCallback):
 
     def _on_training_start(self) -> None:
         # Every learn() is a run of its own, since its steps may begin again at zero.
-        if isinstance(self._source.rollout, Rollouts):
-            self._source.rollout.forget()
+        for kept in (self._source.rollout, self._source.experience):
+            if isinstance(kept, Rollouts | Visited):
+                kept.forget()
         if not self.closed and self._step > 0:
             # An exception, or Ctrl-C, ends learn() without a word to its callbacks.
             self.close("stopped", "learn() was left before its end")
@@ -169,6 +172,9 @@ class CallbackMonitor(Monitor, BaseCallback):
                 self._guard(lambda: rollouts.stepped(seen["n_steps"], seen["dones"], seen["infos"]))
             self.alive(self.num_timesteps)
         else:
+            visited = self._source.experience
+            if isinstance(visited, Visited) and self.measures_experience:
+                self._guard(lambda: visited.stepped(self.locals))
             self.step(self.num_timesteps)
         return True
 
