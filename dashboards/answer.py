@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboards import series as data
+from dashboards.finding import Facts
 from dashboards.own import has_figure
 from dashboards.rollout_answer import rollout_answer
 from dashboards.said import Answer, Verdict, interval, percent
 from dashboards.series import Series, last
+from dashboards.sickness import sickness
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY, WRONG_DIRECTION, counted, estimator_label
 
 #: Shares of states pointing the wrong way from which the answer is doubtful, and bad.
@@ -40,6 +42,7 @@ class Tile:
         meaning: its definition.
         raw: the number and its interval as estimated, where what is printed is cut to what is possible.
         course: its values so far, thinned.
+        band: the ends of their intervals, NaN where there is none.
     """
 
     label: str
@@ -49,10 +52,11 @@ class Tile:
     meaning: str
     raw: str = ""
     course: tuple[float, ...] = ()
+    band: tuple[tuple[float, float], ...] = ()
 
 
 def answer(series: data.SeriesSet) -> Answer:
-    """The answer from the newest measurements of a run.
+    """The answer from the newest measurements of a run: what is broken, or whether the critic points the right way.
 
     Example:
         >>> answer({}).text
@@ -65,6 +69,10 @@ def answer(series: data.SeriesSet) -> Answer:
         return rollout or _of_others(series)
     unknown = Answer("No simulator measurement yet: whether the critic points the right way is not known.", "unknown")
     pointing = direction(series) or unknown
+    broken = [one.text for one in sickness(Facts(series)) if one.verdict == "bad"]
+    if broken:
+        # Which estimator is best is of no interest then.
+        return Answer(" ".join([*broken, *([pointing.text] if pointing is not unknown else [])]), "bad")
     parts = [pointing.text, *least_error(series), *([rollout.text] if rollout is not None else [])]
     return Answer(" ".join(parts), pointing.verdict)
 
@@ -235,11 +243,12 @@ def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, 
         text, raw = printed_cosine(point), f"estimate {value:.4g}, interval {low:.3g} to {high:.3g}"
         ends = (ends[0] if low >= -1 else "-1.00", ends[1] if high <= 1 else "1.00")
     text, between, raw = (part.replace("-", "−") for part in (text, interval(low, high, *ends), raw))
-    return Tile(label, text, between, detail, meaning, raw, _course(whole))
+    return Tile(label, text, between, detail, meaning, raw, *_course(whole))
 
 
-def _course(whole: Series | None) -> tuple[float, ...]:
+def _course(whole: Series | None) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
     if whole is None:
-        return ()
-    values = data.thin(whole.pick(np.isfinite(whole.value)), _COURSE).value
-    return tuple(values.astype(np.float32).tolist())
+        return (), ()
+    thinned = data.thin(whole.pick(np.isfinite(whole.value)), _COURSE)
+    value, low, high = (column.astype(np.float32).tolist() for column in (thinned.value, thinned.low, thinned.high))
+    return tuple(value), tuple(zip(low, high, strict=True))

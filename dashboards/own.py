@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dashboards import series as data
+from dashboards.health_words import HEALTH
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY
 
 #: Probes that a figure is made for → names of the numbers that say it is that probe, whole or after the last slash.
@@ -16,12 +17,14 @@ _KNOWN: dict[str, Collection[str]] = {
     "landscape": LANDSCAPE,
     "curvature": CURVATURE,
     "on-policy": ON_POLICY,
+    "health": HEALTH,
 }
 #: Figures of the page → the probes whose numbers they draw.
 CARDS = {
     "field": ("field",),
     "gradient": ("gradient", "simulator"),
     "wrong": ("simulator",),
+    "health": ("health",),
     "landscape": ("landscape",),
     "curvature": ("curvature",),
     "rollout-gradient": ("on-policy",),

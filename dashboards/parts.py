@@ -218,7 +218,7 @@ def tile_card(tile: Tile) -> Any:
                 gap="0 8px",
                 align="baseline",
             ),
-            html.Div(sparkline(tile.course, tile.label), className="spark"),
+            html.Div(sparkline(tile.course, tile.label, tile.band), className="spark"),
             dmc.Text(tile.detail, size="xs", c="dimmed", truncate=True, className="number"),
         ],
         withBorder=True,

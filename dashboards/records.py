@@ -178,6 +178,17 @@ class Records:
         with self._lock:
             return self._damaged.get(measurement_id, "")
 
+    def traceback(self, measurement_id: int) -> str:
+        """Where a measurement failed, as text; empty when there is none, or it cannot be read."""
+        with self._lock:
+            store = self._store
+        if store is None:
+            return ""
+        try:
+            return store.traceback(measurement_id)
+        except _UNREADABLE:
+            return ""
+
     def close(self) -> None:
         """Lets go of the store."""
         with self._lock:

@@ -12,6 +12,7 @@ from dashboards.answer import Tile, answer, tiles
 from dashboards.costs import Costs, costs
 from dashboards.figures.absent import Absent
 from dashboards.figures.any_probe import height
+from dashboards.health_words import HEALTH
 from dashboards.one_run import OneRun, Where, opened, read_run
 from dashboards.said import Answer
 from dashboards.style import Theme
@@ -53,6 +54,7 @@ def _on_policy(*beginnings: str) -> dict[str, Word]:
 #: Figures by the names that the command line and reports use, in the order to read them.
 KINDS = {
     "wrong-direction": Kind("Critic against the simulator", "simulator", {"wrong_direction": WRONG_DIRECTION}, 270),
+    "health": Kind("Actor, critics and replay", "health", HEALTH, 640),
     "field": Kind("Q-gradient field", "field", height=430),
     "gradient-error": Kind("Gradient error of each estimator, the critic taken at its word", "gradient", METRICS, 680),
     "simulator-error": Kind("Gradient error of each estimator against the simulator", "simulator", METRICS, 680),
@@ -129,6 +131,7 @@ class RunFigures:
         made: dict[str, Callable[[], go.Figure]] = {
             "simulator-error": lambda: self.gradient_error(probe="simulator", theme=theme),
             "wrong-direction": lambda: self.wrong_direction(theme),
+            "health": lambda: self.health(theme),
             "gradient-error": lambda: self.gradient_error(theme=theme),
             "field": lambda: self.field(theme=theme),
             "landscape": lambda: self.landscape(theme),
@@ -199,6 +202,11 @@ class RunFigures:
         """Share of states where the critic's action gradient points the wrong way, by the simulator."""
         self._require("wrong-direction")
         return figures.wrong_direction(self.run.series, theme, absent=self._missing("simulator"))
+
+    def health(self, theme: Theme = "light") -> go.Figure:
+        """Saturation of the actor, how far actor and critics moved, and the replay beside what the run visits."""
+        self._require("health")
+        return figures.health(self.run.series, theme)
 
     def landscape(self, theme: Theme = "light") -> go.Figure:
         """Local optima of Q(s, ·), the actor's gap and its parts, and shares of states."""

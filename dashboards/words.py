@@ -231,6 +231,9 @@ _ESTIMATORS = {
 }
 
 
+#: What numbers are against that take the steps a run took of late: their n counts stretches of successive ones.
+STRETCHES = "the run's latest steps"
+
 #: What the samples of a probe are: what its n counts.
 _SAMPLES = {
     "gradient": "draws",
@@ -238,6 +241,7 @@ _SAMPLES = {
     "landscape": "states",
     "curvature": "states",
     "on-policy": "trajectories",
+    "health": "states",
 }
 
 
@@ -248,6 +252,8 @@ def samples(probe: str, reference: str) -> str:
         >>> samples("gradient", "critic"), samples("my-own", "simulator, H=50"), samples("landscape", "")
         ('draws', 'episodes', 'states')
     """
+    if reference == STRETCHES:
+        return "stretches"
     return "episodes" if "simulator" in reference else _SAMPLES.get(probe, "samples")
 
 

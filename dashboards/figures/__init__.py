@@ -10,6 +10,7 @@ from dashboards.figures.cost import cost
 from dashboards.figures.curvature import curvature
 from dashboards.figures.field import field
 from dashboards.figures.gradient_error import gradient_error
+from dashboards.figures.health import health
 from dashboards.figures.landscape import landscape
 from dashboards.figures.rollout_gradient import rollout_gradient
 from dashboards.figures.rollout_ledger import rollout_ledger
@@ -27,6 +28,7 @@ __all__ = [
     "field",
     "field_over_states",
     "gradient_error",
+    "health",
     "landscape",
     "rollout_gradient",
     "rollout_ledger",

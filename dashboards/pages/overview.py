@@ -14,10 +14,16 @@ from dashboards.answer import tiles
 from dashboards.cards import card, graph
 from dashboards.cost_rows import cost_rows
 from dashboards.costs import Costs, costs
-from dashboards.findings import Finding, findings
+from dashboards.figures.compared import Number
+from dashboards.finding import Facts
+from dashboards.finding_rows import finding_rows
+from dashboards.findings import findings
+from dashboards.health_words import HEALTH
 from dashboards.other_probes import register_others
+from dashboards.over_time import register_over_time
 from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame
+from dashboards.presence import register_presence
 from dashboards.records import Records
 from dashboards.said import Answer, Verdict
 from dashboards.series import until
@@ -29,6 +35,14 @@ from gradlab.store import RunInfo
 
 #: Runs whose health is told here; the sidebar has all.
 _RUNS = 6
+_COMPARED = (
+    "actor/saturated_share",
+    "actor/passed",
+    "critic/change",
+    "actor/change",
+    "replay/novel_share",
+    "replay/td_error",
+)
 
 
 def answer(seen: Seen) -> Answer:
@@ -40,19 +54,27 @@ def layout(_: Query) -> Any:
     """What is on the page."""
     return frame(
         "overview",
-        ["cost", "others"],
+        ["cost", "others", "health-course"],
         dcc.Store(id="overview-shown"),
         dmc.SimpleGrid(id="tiles", cols={"base": 2, "sm": 3, "lg": 5}, spacing="sm"),
         html.Div(
             [
                 card(
                     "Findings",
-                    dmc.Stack(id="findings", gap=10),
-                    about="What stands out in this run; each leads to its evidence.",
+                    html.Div(id="findings", className="findings", role="list"),
+                    about="What stands out in this run, worst first, with what was measured for it.",
                 ),
                 card("Runs and their health", dmc.Stack(id="health", gap=8), about="The newest runs of this store."),
             ],
             className="pair",
+        ),
+        card(
+            "Actor, critics and replay",
+            graph("health-course", 640, "over-training"),
+            about="Whether the actor can move, whether it and the critics do, and whether the replay is what the run "
+            "visits.",
+            name="health",
+            defined="health-course",
         ),
         html.Div(id="others", className="others"),
         card(
@@ -91,11 +113,12 @@ def register(app: Dash, records: Records) -> None:
     def words(token: Any, _: Any, at: Any, follow: bool, shown: Any) -> tuple[Any, ...]:
         run, now = run_of(token), parts.now()
         series, probes = records.series(run), dict(records.run(run).probes)
-        numbers, stands_out = tiles(until(series, looked_at(at, follow))), findings(series, probes)
+        there = until(series, looked_at(at, follow))
+        numbers, stands_out = tiles(there), findings(Facts(there, probes, info_of(records, token)))
         runs = [(one, parts.status(one, now), verdict(one)) for one in records.view().runs[:_RUNS]]
         content: dict[str, tuple[Any, Callable[[], Any]]] = {
             "tiles": (numbers, lambda: [parts.tile_card(tile) for tile in numbers]),
-            "findings": (stands_out, lambda: _findings(stands_out, run is not None)),
+            "findings": (stands_out, lambda: finding_rows(stands_out, run is not None)),
             "health": (
                 [(one.id, one.name, one.step, word, said) for one, word, said in runs],
                 lambda: _health(runs),
@@ -122,29 +145,20 @@ def register(app: Dash, records: Records) -> None:
             [run_of(token), (token or {}).get("last"), scheme],
             lambda: figures.cost(found, theme_of(scheme), f"cost {run.id if run else 0}"),
         )
-        return drawn, cost_rows(found) if seen is not no_update else no_update, seen
+        return drawn, cost_rows(found, _traces(records, found)) if seen is not no_update else no_update, seen
 
+    register_presence(app, records, "overview", ["health"])
+    compared = [Number(name, HEALTH[name]) for name in _COMPARED]
+    register_over_time(app, records, "health-course", "health", figures.health, compared)
+    register_terms(app, records, "health-course", {"health": HEALTH})
     register_others(app, records)
     register_terms(app, records, "cost", {"": COST})
 
 
-def _findings(found: list[Finding], running: bool) -> list[Any]:
-    if not found:
-        text = "Nothing stands out so far." if running else "Nothing is measured yet."
-        return [dmc.Text(text, size="sm", c="dimmed")]
-    return [
-        dmc.Group(
-            [
-                parts.verdict_sign(one.verdict, "sm"),
-                dmc.Text(one.text, size="sm", flex=1, miw=0, lineClamp=4, className="trouble"),
-                html.A("look", href=f"/{one.page}", className="quiet-link", **{"data-open": one.page}),
-            ],
-            wrap="nowrap",
-            align="flex-start",
-            gap="sm",
-        )
-        for one in found
-    ]
+def _traces(records: Records, found: Costs) -> dict[int, str]:
+    """Tracebacks of what is told of as failed."""
+    newest = [one.failures[-1].id for one in found.probes if one.failures]
+    return {one: trace for one in newest if (trace := records.traceback(one))}
 
 
 def _health(runs: list[tuple[RunInfo, str, Verdict]]) -> list[Any]:

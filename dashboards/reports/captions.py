@@ -8,6 +8,7 @@ import numpy as np
 
 from dashboards.figures.curvature import EXACT
 from dashboards.figures.curvature import ROWS as CURVATURE_ROWS
+from dashboards.figures.health import ROWS as HEALTH_ROWS
 from dashboards.figures.landscape import ROWS as LANDSCAPE_ROWS
 from dashboards.one_run import OneRun
 from dashboards.reports.markup import Markup, tag
@@ -22,6 +23,8 @@ _ABOUT = {
     "from its action leads.",
     "gradient-error": REFERENCES["gradient"].meaning,
     "simulator-error": REFERENCES["simulator"].meaning,
+    "health": "Whether the actor can move, whether it and the critics do, and whether the replay is what the run "
+    "visits.",
     "landscape": "Local optima of Q(s, ·) and the actor's distance from the best of them, over training.",
     "curvature": "What bounds how fast the policy's action moves with the state, beside how fast it does.",
     "rollout-gradient": "How much of a rollout's gradient is signal; dotted and hollow where that is not resolved from "
@@ -36,6 +39,7 @@ _BANDS = "Bands are 95 % intervals; hollow marks are not resolved from zero; a c
 _BANDS += "that gave no number."
 #: Numbers that a figure draws, of those that its probe has; all that are known where it is not here.
 _DRAWN = {
+    "health": tuple(name for row in HEALTH_ROWS for name in row),
     "landscape": tuple(name for row in LANDSCAPE_ROWS for name in row),
     "curvature": (*(name for row in CURVATURE_ROWS for name in row), EXACT),
 }

@@ -8,10 +8,11 @@ import shlex
 from datetime import UTC, datetime
 
 from dashboards.answer import Tile
+from dashboards.finding import Facts, Finding
+from dashboards.findings import findings
 from dashboards.reports.costing import cost_section
 from dashboards.reports.drawn import absent, drawn
-from dashboards.reports.findings import Finding, findings
-from dashboards.reports.markup import Markup, joined, table, tag
+from dashboards.reports.markup import Markup, table, tag
 from dashboards.run_figures import RunFigures
 from dashboards.said import Answer
 from dashboards.words import samples
@@ -36,7 +37,7 @@ def section(figures: RunFigures, place: str) -> Markup:
         answer_card(figures.answer),
         tag("div", *[_tile(one) for one in figures.tiles], class_="tiles") if figures.tiles else None,
         tag("h2", "Findings"),
-        _findings(findings(figures.run), figures, place),
+        _findings(findings(Facts(figures.run.series, figures.run.probes, figures.info)), figures, place),
         tag("h2", "Figures"),
         tag("div", *drawn(figures, place), class_="figures"),
         absent(figures),
@@ -102,9 +103,10 @@ def _findings(found: list[Finding], figures: RunFigures, place: str) -> Markup:
     items = []
     for one in found:
         link = tag("a", "figure", href=f"#{place}-{one.figure}") if one.figure in shown else None
-        said = one.text.replace(" %", NARROW)
-        text = joined(said, " ", link) if link is not None else joined(said)
-        items.append(tag("li", _sign(one.verdict), tag("div", text), class_=f"card {one.verdict}"))
+        said = [tag("div", one.text.replace(" %", NARROW), class_="diagnosis")]
+        said += [tag("div", one.evidence.replace(" %", NARROW), class_="more")] if one.evidence else []
+        said += [tag("div", f"Next: {one.remedy}".replace(" %", NARROW))] if one.remedy else []
+        items.append(tag("li", _sign(one.verdict), tag("div", *said, link), class_=f"card {one.verdict}"))
     return tag("ul", *items, class_="findings")
 
 

@@ -13,6 +13,8 @@ from dashboards import figures, parts
 from dashboards.answering import said_of
 from dashboards.callbacks import COMPARED, changed, chosen_run, compared, contents, page_of, token_of
 from dashboards.figures.compared import Number
+from dashboards.finding import Facts
+from dashboards.finding_rows import finding_rows
 from dashboards.findings import findings
 from dashboards.pages import PAGES, Query, Seen
 from dashboards.records import Records, RunRecords
@@ -176,11 +178,13 @@ def test_findings_tell_of_direction_alarms_and_troubles(recorder, records):
     recorder.run.record(16_000, "curvature", Measurement(huge))
     recorder.run.record(16_000, "landscape", status="failed", message="ValueError: <i>no</i>")
     records.view()
-    found = findings(records.series(1), records.run(1).probes)
-    assert found[0].page == "critic"
-    assert "wrong way" in found[0].text
+    found = findings(Facts(records.series(1), records.run(1).probes))
+    assert any(one.page == "critic" and "wrong way" in one.text for one in found)
     assert any(one.page == "curvature" and "M jumps up, step 16,000" in one.text for one in found)
-    assert found[-1].text == "landscape failed once, last at step 16,000: ValueError: <i>no</i>"
+    failed = next(one for one in found if one.text == "The probe landscape failed once.")
+    assert failed.evidence == "The last time at step 16,000: ValueError: <i>no</i>"
+    assert found[0].verdict == "bad"
+    assert "<i>no</i>" in str(finding_rows(found, running=True))
     assert {one.page for one in found} <= {page.path for page in PAGES}
 
 

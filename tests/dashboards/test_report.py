@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dashboards.finding import Facts
+from dashboards.findings import findings
 from dashboards.reports import report_html, write_report
 from dashboards.reports.embedded import changes, plotly_js, unpacked
-from dashboards.reports.findings import findings
 from dashboards.reports.markup import Markup, tag
 from dashboards.run_figures import of_run
 from gradlab.errors import GradlabError
@@ -191,21 +192,25 @@ def test_findings_hold_known_evidence(tmp_path):
         }
         run.record(1000, "landscape", Measurement(shares))
         run.record(1000, "curvature", None, cost=0.1, status="failed", message="ValueError: no")
-        found = {one.text: one for one in findings(of_run(store).run)}
-    said = "\n".join(found)
-    against_it = next(text for text in found if "goes against the simulator's" in text)
-    assert "cosine −0.50, −0.71 to −0.29; n = 16 episodes, step 1,000" in against_it
-    assert found[against_it].verdict == "bad"
+        run = of_run(store).run
+        found = findings(Facts(run.series, run.probes, run.info))
+    said = "\n".join(f"{one.text} {one.evidence}" for one in found)
+    against_it = next(one for one in found if "goes against the simulator's" in one.text)
+    assert "Cosine −0.50, −0.71 to −0.29; n = 16 episodes, step 1,000" in against_it.evidence
+    assert against_it.verdict == "bad"
     assert "score function 0.5 (0.3 to 0.7)" in said
     assert "zeroth order" not in said
     assert "deterministic" not in said
     assert "most of it by its choice of a basin (own fit 10 %, basin choice 30 %)" in said
-    assert "on only 10 %" in said
-    assert "1 of 2 measurements of the probe simulator gave no number, the last at step 2,000: no plateau" in said
-    assert "The probe curvature failed once, last at step 1,000: ValueError: no" in said
-    assert [one.verdict for one in found.values()] == sorted(
-        (one.verdict for one in found.values()), key=["bad", "doubtful", "unknown", "good"].index
-    )
+    assert "On only 10 %" in said
+    assert "1 of 2 measurements of the probe simulator gave no number. The last that gave none at step 2,000" in said
+    assert "The probe curvature failed once. The last time at step 1,000: ValueError: no" in said
+    verdicts = [one.verdict for one in found]
+    assert verdicts == sorted(verdicts, key=["bad", "doubtful", "unknown", "good"].index)
+    # The report says the same.
+    page = html.unescape(report_html(tmp_path / "gradlab.db"))
+    assert all(one.text.replace(" %", "\u00a0%") in page for one in found)
+    assert all(one.evidence.replace(" %", "\u00a0%") in page for one in found)
 
 
 def test_a_report_too_large_is_refused_and_says_how_many_runs_fit(known, tmp_path, monkeypatch):

@@ -1,0 +1,135 @@
+"""What is said of sick runs, and what is not said of healthy ones; numbers are those of examples/sick_runs.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dashboards.answer import answer
+from dashboards.finding import Facts
+from dashboards.finding_rows import finding_rows
+from dashboards.findings import findings
+from dashboards.series import collect
+from dashboards.sickness import sickness
+from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
+from gradlab.store import open_store
+
+LATEST = "the run's latest steps"
+
+
+def exact(value: float) -> Estimate:
+    return Estimate(value, 0.0, 1, ends=(value, value))
+
+
+def share(value: float, samples: int = 64, reference: str = "") -> Estimate:
+    return Estimate(value, (value * (1 - value) / samples) ** 0.5, samples, reference, scale="share")
+
+
+def healthy(step: int) -> dict[str, Estimate]:
+    """Of Reacher's TD3: at the first measurement after training begins many are saturated for a moment."""
+    early = step == 1000
+    return {
+        "actor/saturated_share": share(0.71 if early else 0.0),
+        "actor/stuck_share": share(0.5 if early else 0.0),
+        "actor/passed": share(0.02 if early else 0.99),
+        "actor/change": exact(0.2),
+        "critic/change": exact(0.17),
+        "replay/entered_share": exact(1.0),
+        "replay/novel_share": share(0.05, 8, LATEST),
+        "replay/td_error": Estimate(0.11, 0.01, 64, scale="log"),
+        "replay/action_distance": Estimate(0.3, 0.01, 64),
+        "visited/action_distance": Estimate(0.09, 0.01, 8, LATEST),
+        "visited/td_ratio": Estimate(1.0, 0.1, 8, LATEST, scale="log"),
+    }
+
+
+CHANGES = {
+    "healthy": {},
+    "frozen critic": {"critic/change": exact(0.0), "replay/td_error": Estimate(0.24, 0.01, 64, scale="log")},
+    "frozen actor": {"actor/change": exact(1e-6)},
+    "saturated": {
+        "actor/saturated_share": share(1.0),
+        "actor/stuck_share": share(1.0),
+        "actor/passed": share(0.0),
+        "actor/change": exact(0.0),
+    },
+    "not refreshed": {"replay/entered_share": exact(0.0), "replay/novel_share": share(0.42, 8, LATEST)},
+    "far off policy": {"replay/novel_share": share(0.6, 8, LATEST)},
+}
+
+
+def facts(sickness: str, steps=(500, 1000, 1500, 2000, 2500), onset: int = 1500) -> Facts:
+    with open_store(_PLACE[0]) as store:
+        run = store.start_run(sickness)
+        for step in steps:
+            numbers = healthy(step) | (CHANGES[sickness] if step >= onset else {})
+            run.record(step, "health", Measurement(numbers))
+        return Facts(collect(store.scalars(run=run.id)), {}, store.runs()[-1])
+
+
+_PLACE: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path):
+    _PLACE[:] = [str(tmp_path / "gradlab.db")]
+
+
+def test_nothing_is_said_of_a_healthy_run_at_any_time():
+    for end in range(1, 6):
+        found = list(sickness(facts("healthy", (500, 1000, 1500, 2000, 2500)[:end])))
+        # Right after training has begun many are saturated for a moment: that is no verdict yet.
+        assert [one.verdict for one in found] == (["doubtful"] if end == 2 else [])
+    assert answer(facts("healthy").series).verdict != "bad"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "evidence"),
+    [
+        ("frozen critic", "The critic is frozen: it has not learned since before step 1,500", "is exactly 0"),
+        ("frozen actor", "The actor is frozen", "3 times in a row"),
+        ("saturated", "The actor is saturated", "100 % (94 to 100 %; n = 64 states, step 2,500)"),
+        ("not refreshed", "The replay is far off policy: it is not refreshed", "0 % are in the replay"),
+        ("far off policy", "The replay is far off policy: states", "60 % ("),
+    ],
+)
+def test_each_sickness_is_said_first_with_its_evidence_and_what_to_do(name, text, evidence):
+    known = facts(name)
+    [one] = list(sickness(known))
+    assert one.verdict == "bad"
+    assert one.text.startswith(text)
+    assert evidence in one.evidence
+    assert "step 2,500" in one.evidence or "in a row" in one.evidence
+    assert "told" in one.evidence.lower() or "below" in one.evidence
+    assert one.remedy
+    said = answer(known.series)
+    assert said.text.startswith(text)
+    assert said.verdict == "bad"
+    assert findings(known)[0] == one
+    shown = str(finding_rows([one], running=True))
+    assert all(part.replace(" %", "\u00a0%") in shown for part in (one.text, one.remedy))
+
+
+def test_a_frozen_critic_is_told_with_how_its_error_went():
+    [one] = list(sickness(facts("frozen critic")))
+    assert "3 times in a row, from step 1,500 on" in one.evidence
+    assert "The TD error on the replay was 0.24 then and is 0.24" in one.evidence
+
+
+def test_what_both_do_not_do_is_no_sickness():
+    # Before training begins, or after it has ended, neither moves.
+    numbers = healthy(2000) | {"actor/change": exact(0.0), "critic/change": exact(0.0)}
+    with open_store(_PLACE[0]) as store:
+        run = store.start_run("still")
+        for step in (1, 2, 3):
+            run.record(step, "health", Measurement(numbers))
+        assert list(sickness(Facts(collect(store.scalars())))) == []
+
+
+def test_a_run_without_the_probe_is_no_sickness(recorder, store_path):
+    recorder.record(1000)
+    with open_store(store_path, readonly=True) as store:
+        series = collect(store.scalars())
+    assert list(sickness(Facts(series))) == []
+    assert np.isfinite(next(iter(series.values())).value).all()
