@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gradlab.statistics.improvement import Improvement, realised_improvement
     from gradlab.statistics.minibatch import NoiseScale, noise_scale
     from gradlab.statistics.policy_update import PolicyUpdate, policy_update
+    from gradlab.statistics.ranking import Ranking, rank
     from gradlab.statistics.sign import wrong_direction
     from gradlab.statistics.split import VarianceSplit, variance_split
     from gradlab.statistics.states import over_states
@@ -86,6 +87,7 @@ _HOMES = {
     "parameter_gradient": "gradlab.tangent",
     "policy_gradient": "gradlab.references",
     "policy_update": "gradlab.statistics.policy_update",
+    "rank": "gradlab.statistics.ranking",
     "realised_improvement": "gradlab.statistics.improvement",
     "rollout_ledger": "gradlab.ledger",
     "sensitivity": "gradlab.curvature",
@@ -115,6 +117,7 @@ __all__ = [
     "ParameterReference",
     "PolicyGradient",
     "PolicyUpdate",
+    "Ranking",
     "Rollout",
     "RolloutLedger",
     "Sweep",
@@ -137,6 +140,7 @@ __all__ = [
     "parameter_gradient",
     "policy_gradient",
     "policy_update",
+    "rank",
     "realised_improvement",
     "rollout_ledger",
     "sensitivity",

@@ -3,6 +3,7 @@
 from probes.attach import attach
 from probes.curvature import Curvature
 from probes.defaults import default_probes
+from probes.estimators import Estimators
 from probes.field import Field
 from probes.function import FunctionProbe
 from probes.gradient import Gradient
@@ -18,6 +19,7 @@ from probes.status import Status
 
 __all__ = [
     "Curvature",
+    "Estimators",
     "ExperienceProbe",
     "Field",
     "FunctionProbe",

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from gradlab.arguments import shown
 from gradlab.errors import GradlabError
 from probes.curvature import Curvature
+from probes.estimators import Estimators
 from probes.field import Field
 from probes.gradient import Gradient
 from probes.health import Health
@@ -42,7 +43,8 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
 
     Example:
         >>> [probe.name for probe in default_probes("Reacher-v5")]
-        ['field', 'gradient', 'curvature', 'landscape', 'simulator', 'smoothness', 'returns', 'on-policy', 'health']
+        ['field', 'gradient', 'curvature', 'landscape', 'estimators', 'simulator', 'smoothness', 'returns', 'on-policy',
+         'health']
         >>> [probe.name for probe in default_probes(preset="light")]
         ['gradient', 'curvature', 'on-policy']
     """
@@ -60,6 +62,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             Gradient(),
             Curvature(),
             Landscape(),
+            Estimators(),
             Simulator(environment),
             Smoothness(environment),
             Returns(environment),
@@ -73,6 +76,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             Gradient(every=every),
             Curvature(every=every),
             Landscape(every=every),
+            Estimators(every=every),
             Simulator(environment, every=every),
             Smoothness(environment, every=every),
             Returns(environment, every=every),

@@ -15,7 +15,6 @@ from gradlab.evaluation_mode import in_evaluation, mode_notes
 from gradlab.measurement import Measurement
 from gradlab.references import CriticReference
 from gradlab.references.base import ReferenceCotangent
-from gradlab.statistics.states import over_states
 from gradlab.tangent import tangent_kernel
 from probes.probe import Probe
 from probes.schedule import Every
@@ -62,7 +61,7 @@ class Gradient(Probe):
         reference = CriticReference().cotangent(agent, obs)
         estimators = self._estimators or default_estimators(agent)
         errors = estimator_errors(agent, obs, reference, estimators, self.draws, generator)
-        scalars = {name: value for estimator, error in errors for name, value in named(estimator, error)}
+        scalars = {name: value for estimator, error in errors for name, value in named(estimator, error).items()}
         return Measurement(scalars, notes=notes)
 
 
@@ -73,22 +72,14 @@ def estimator_errors(
     estimators: Sequence[Estimator],
     draws: int,
     generator: torch.Generator,
-    episode: Tensor | None = None,
 ) -> Iterator[tuple[Estimator, GradientError]]:
-    """The error of each estimator against one reference; the tangent kernel is made once.
-
-    With ``episode`` [B] the intervals hold for the distribution of states, without it for these states.
-    """
+    """The error of each estimator against one reference at these states; the tangent kernel is made once."""
     kernel = tangent_kernel(agent, obs)
     for estimator in estimators:
         v = estimator.draw(agent, obs, draws, generator)
-        error = gradient_error(agent, obs, v, reference, kernel=kernel)
-        if episode is not None:
-            error = over_states(error, agent, obs, v, reference, episode, kernel=kernel)
-        yield estimator, error
+        yield estimator, gradient_error(agent, obs, v, reference, kernel=kernel)
 
 
-def named(estimator: Estimator, error: GradientError) -> Iterator[tuple[str, Estimate]]:
+def named(estimator: Estimator, error: GradientError) -> dict[str, Estimate]:
     """The kept metrics of an error under their names in the store."""
-    for metric in METRICS:
-        yield f"{estimator.name}/{metric}", getattr(error, metric)
+    return {f"{estimator.name}/{metric}": getattr(error, metric) for metric in METRICS}

@@ -53,10 +53,10 @@ def offline_probes(environment: str, names: Sequence[str] | None = None, states:
     Example:
         >>> [probe.name for probe in offline_probes("Reacher-v5", ["landscape", "gradient"])]
         ['landscape', 'gradient']
-        >>> offline_probes("Reacher-v5", ["gradiant"])
+        >>> offline_probes("Reacher-v5", ["gradiant"])  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        gradlab.errors.GradlabError: probes: 'gradiant' is none of field, gradient, curvature, landscape, simulator
+        gradlab.errors.GradlabError: probes: 'gradiant' is none of field, gradient, curvature, ...
     """
     known = {probe.name: probe for probe in default_probes(environment) if not isinstance(probe, RolloutProbe)}
     wanted = list(known) if names is None else list(dict.fromkeys(names))

@@ -65,6 +65,8 @@ class Probe(ABC):
     time_limit: ClassVar[float] = 600.0
     #: Whether it measures at observations the run has seen; a probe that finds its own states says no.
     needs_observations: ClassVar[bool] = True
+    #: How many observations the run has seen are handed to a probe that can do without, where there are any.
+    welcome_observations: ClassVar[int] = 0
     #: Whether it has the agent act in an environment that it makes itself.
     acts: ClassVar[bool] = False
     #: Whether a measurement also says what changed since the last one, which the process keeps in mind.

@@ -181,7 +181,7 @@ class Rota:
                 rollout = self._source.rollout()
             return rollout, _NO_ROLLOUT if rollout is None else ""
         if not probe.needs_observations:
-            return None, ""
+            return self._welcome(probe), ""
         if isinstance(probe, ExperienceProbe) and self._source.experience is not None and obs is None:
             experience = self._source.experience(probe.states, self._random)
             return experience, _TOO_FEW if experience is None else ""
@@ -193,6 +193,12 @@ class Rota:
             return probe.choose(given if len(given) <= probe.states else given[: probe.states])
         sampled = None if self._source.sample is None else self._source.sample(probe.states, self._random)
         return None if sampled is None else probe.choose(sampled)
+
+    def _welcome(self, probe: Probe) -> Any:
+        """Observations for a probe that can do without; None while there are too few, or nothing gives any."""
+        if not probe.welcome_observations or self._source.sample is None:
+            return None
+        return self._source.sample(probe.welcome_observations, self._random)
 
     def _measure(self, slot: Slot, live: Agent, obs: Any, step: int) -> bool:
         """Measure, or hand over to the background; whether it was tried, rather than put off."""

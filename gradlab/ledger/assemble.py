@@ -107,7 +107,7 @@ def _unmeasured(agent: Agent, name: str, note: str, targets: Targets, statistics
         key: torch.zeros_like(parameter, dtype=torch.float64) for key, parameter in agent.named_parameters().items()
     }
     none = statistics.nothing()
-    return Term(name, zero, none, none, share=none, note=note)
+    return Term(name, zero, none, none, share=none, contribution=none, note=note)
 
 
 def _is_zero(name: str, targets: Targets) -> bool:

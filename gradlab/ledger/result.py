@@ -28,6 +28,7 @@ class Term:
         cosine_with_total: cosine with the total error; None for the total itself.
         cosine_with_truth: cosine with the gradient at the end of the chain.
         share: b·total/‖total‖², debiased; negative where the term undoes some of the others. Shares add up to one.
+        contribution: b·total, debiased; the terms' add up to ‖total‖², and it is there where that is not above zero.
         note: why there is no vector and what to give, why it is zero, or what else it holds.
     """
 
@@ -38,6 +39,7 @@ class Term:
     cosine_with_total: Estimate | None = None
     cosine_with_truth: Estimate | None = None
     share: Estimate | None = None
+    contribution: Estimate | None = None
     note: str = ""
 
     @property

@@ -229,7 +229,9 @@ def _assemble(
             terms.append(make_term(name, unflatten(agent, rows[c]), statistics, c, total, last, ""))
         elif name in waypoints.same:
             zero, none = unflatten(agent, torch.zeros_like(rows[0])), statistics.nothing()
-            terms.append(Term(name, zero, none, none, share=none, note=f"none: {waypoints.same[name]}"))
+            terms.append(
+                Term(name, zero, none, none, share=none, contribution=none, note=f"none: {waypoints.same[name]}")
+            )
         else:
             # What is left in the gradients to the end of the chain is in the last difference.
             rest = "remaining" in names and _TERMS.index(name) >= _TERMS.index("GAE bias")

@@ -118,6 +118,11 @@ class Statistics:
         one, two = self._unit(part), self._unit(whole)
         return self._estimate(lambda inner: inner(one, two) / _root(inner(two, two)).square(), (part, whole), "linear")
 
+    def inner(self, a: int, b: int) -> Estimate:
+        """The inner product of two vectors, without what their noise has in common; may be negative."""
+        one, two = self._unit(a), self._unit(b)
+        return self._estimate(lambda inner: inner(one, two), (a, b), "linear")
+
     def norm_ratio(self, a: int, b: int) -> Estimate:
         """‖a‖/‖b‖; NaN where a debiased squared norm is not positive."""
         one, two = self._unit(a), self._unit(b)

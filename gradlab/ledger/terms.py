@@ -32,6 +32,7 @@ def make_term(name: str, vector: Vector, statistics: Statistics, c: int, total: 
         cosine_with_total=None if name == "total" else statistics.cosine(c, total),
         cosine_with_truth=statistics.cosine(c, truth),
         share=statistics.share(c, total),
+        contribution=squared if c == total else statistics.inner(c, total),
         note=note,
     )
 

@@ -129,7 +129,7 @@ def compare(
         v = common_draws(estimator, agent, obs, draws, seed)
         given.append(check(agent, obs, v, ref, kernel=kernel, allow_mismatch=allow_mismatch))
         errors.append(gradient_error(agent, obs, v, ref, kernel=kernel, allow_mismatch=allow_mismatch))
-    return _Paired(*given).result(_name(a, b, 0), _name(a, b, 1), errors[0], errors[1])
+    return Paired(*given).result(_name(a, b, 0), _name(a, b, 1), errors[0], errors[1])
 
 
 def _name(a: Estimator, b: Estimator, which: int) -> str:
@@ -138,8 +138,12 @@ def _name(a: Estimator, b: Estimator, which: int) -> str:
     return name if a.name != b.name else f"{name} ({'ab'[which]})"
 
 
-class _Paired:
-    """θ = (Δ‖bias‖², ΔV), V per state, with each draw left out, and its covariance by the jackknife."""
+class Paired:
+    """θ = (Δ‖bias‖², ΔV), V per state, with each draw left out, and its covariance by the jackknife.
+
+    Attributes:
+        mse: of a and of b, ‖bias‖² + variance of one minibatch gradient: of all draws, and with each left out.
+    """
 
     def __init__(self, a: Checked, b: Checked) -> None:
         self.label, self.states = a.label, len(a.obs)
@@ -156,7 +160,6 @@ class _Paired:
         centred = one - one.mean(1, keepdim=True)
         self.centred = centred
         self.plain = (n - 1) / n * (centred @ centred.T)
-        # MSE = ‖bias‖² + variance of one minibatch gradient, of all draws and with each left out.
         self.mse = [(float(x[0].sum()), x[1].sum(0)) for x in left_out]
         # What the reference's noise does to the difference: 4 dᵀΩd, d = w̄_a − w̄_b, less what d's own noise adds.
         stderr = a.stderr.flatten()
@@ -189,6 +192,7 @@ class _Paired:
         return skewed_interval(float(x @ self.value), math.sqrt(self.variance(x)), -(x @ self.centred))
 
     def estimate(self, x: Tensor) -> Estimate:
+        """x·θ with its interval."""
         label = self.label
         return Estimate(
             float(x @ self.value),
@@ -200,9 +204,15 @@ class _Paired:
             caveat=label.caveat,
         )
 
+    @property
+    def difference(self) -> Estimate:
+        """MSE(a) − MSE(b) of one minibatch gradient of these states."""
+        return self.estimate(self._at(self.states, self.value))
+
     def result(self, first: str, second: str, a: GradientError, b: GradientError) -> Comparison:
+        """All that is said of the two."""
         unit = torch.eye(2, dtype=torch.float64, device=self.value.device)
-        difference = self.estimate(self._at(self.states, self.value))
+        difference = self.difference
         crossing, verdict = self.crossing(first, second)
         better = (first if difference.value < 0 else second) if difference.resolved else ""
         notes = dict.fromkeys((*a.notes, *b.notes))
@@ -221,6 +231,7 @@ class _Paired:
         )
 
     def ratio(self) -> Estimate:
+        """MSE(a)/MSE(b); NaN where that of b is not above zero."""
         n = self.draws
         (top, top_without), (bottom, bottom_without) = self.mse
         words = self.label

@@ -105,6 +105,40 @@ def over_states(
     return replace(error, **widened)
 
 
+def errors_without_episodes(kernel: TangentKernel, v: Tensor, ref: ReferenceCotangent, episode: Tensor) -> Tensor:
+    """The mean squared error of one minibatch gradient with each episode left out, [episodes], float64.
+
+    As ``over_states`` has it: biased by the draws' own noise, which is the same whichever episode is left out, so that
+    it is for the spread over episodes.
+
+    Args:
+        kernel: ``tangent_kernel(agent, obs)``, full.
+        v: cotangents [D, B, m].
+        ref: the reference; states where it is not valid are left out.
+        episode: which episode each state belongs to, [B] integers.
+
+    Raises:
+        GradlabError: the kernel is not full, or there is not one episode for each state.
+
+    Example:
+        >>> from gradlab.objective import Objective
+        >>> kernel = TangentKernel(torch.ones(2, 1, 1), torch.eye(2).double())
+        >>> ref = ReferenceCotangent(torch.zeros(2, 1), torch.zeros(2, 1), "none", Objective())
+        >>> errors_without_episodes(kernel, torch.tensor([[[1.0], [3.0]]]), ref, torch.arange(2)).tolist()
+        [9.0, 1.0]
+    """
+    if kernel.matrix is None or len(episode) != kernel.states:
+        raise GradlabError(
+            f"episodes: needs a full tangent kernel and one episode for each of its {kernel.states} states, "
+            f"there are {len(episode)}"
+        )
+    keep, truth, episode = (part.to(kernel.blocks.device) for part in (ref.valid, ref.mean, episode))
+    kernel = kernel if bool(keep.all()) else kernel.select(keep)
+    draws = v.detach().to(kernel.blocks)[:, keep]
+    sums, _ = _leave_out(kernel, draws, truth[keep].double(), episode[keep])
+    return sums.error + sums.variance
+
+
 def _leave_out(kernel: TangentKernel, v: Tensor, r: Tensor, episode: Tensor) -> tuple[_Sums, int]:
     """The sums with each episode left out, [episodes], and how many there are."""
     labels, member = episode.unique(return_inverse=True)

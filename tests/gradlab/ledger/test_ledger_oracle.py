@@ -221,7 +221,9 @@ def test_squared_norms_are_u_statistics(both: tuple[ErrorLedger, Oracle]) -> Non
     assert ledger["critic error"].norm_squared.value == pytest.approx(sum(pairs) / 20, rel=10 * tolerance)
 
 
-def test_cosines_and_shares_have_the_explicit_jackknifes_standard_error(both: tuple[ErrorLedger, Oracle]) -> None:
+def test_cosines_shares_and_contributions_have_the_explicit_jackknifes_standard_error(
+    both: tuple[ErrorLedger, Oracle],
+) -> None:
     ledger, oracle = both
     whole, values = pseudo(oracle)
 
@@ -229,12 +231,12 @@ def test_cosines_and_shares_have_the_explicit_jackknifes_standard_error(both: tu
         one, two = (debiased(at, units, x, x) for x in (name, "total"))
         between = debiased(at, units, name, "total")
         cosine = between / math.sqrt(one * two) if one > 0 and two > 0 else math.nan
-        return cosine, between / two if two > 0 else math.nan
+        return cosine, between / two if two > 0 else math.nan, between
 
     checked = 0
     for name in list(STEPS)[:-1]:
         found = statistics(name, whole, values)
-        variances = [0.0, 0.0]
+        variances = [0.0, 0.0, 0.0]
         for source, units in values.items():
             n = len(units)
             left_out = []
@@ -242,23 +244,30 @@ def test_cosines_and_shares_have_the_explicit_jackknifes_standard_error(both: tu
                 rest = [unit for i, unit in enumerate(units) if i != d]
                 at = dict(whole) | {k: sum(unit[k] for unit in rest) / (n - 1) for k in units[0]}
                 left_out.append(statistics(name, at, values | {source: rest}))
-            for i in range(2):
+            for i in range(3):
                 column = torch.tensor([row[i] for row in left_out], dtype=torch.float64)
                 variances[i] += (n - 1) / n * float((column - column.mean()).square().sum())
         term = ledger[name]
         tolerance = 1e-7 if oracle.agent.dtype == torch.float64 else 2e-3
-        for i, estimate in enumerate((term.cosine_with_total, term.share)):
+        for i, estimate in enumerate((term.cosine_with_total, term.share, term.contribution)):
             assert estimate is not None
             assert estimate.value == pytest.approx(found[i], rel=tolerance, abs=tolerance, nan_ok=True), (name, i)
             if math.isfinite(found[i]) and math.isfinite(variances[i]):
                 assert estimate.stderr == pytest.approx(math.sqrt(variances[i]), rel=10 * tolerance), (name, i)
                 checked += 1
-    assert checked >= 7
+    assert checked >= 14
 
 
 def test_shares_add_up_to_one(both: tuple[ErrorLedger, Oracle]) -> None:
     ledger, _ = both
     assert sum(term.share.value for term in ledger.terms if term.share) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_contributions_add_up_to_the_squared_total_whatever_its_sign(both: tuple[ErrorLedger, Oracle]) -> None:
+    ledger, _ = both
+    parts = [term.contribution.value for term in ledger.terms if term.contribution]
+    assert sum(parts) == pytest.approx(ledger.total.norm_squared.value, rel=1e-9)
+    assert ledger.total.contribution == ledger.total.norm_squared
 
 
 def test_closed_states_are_counted_and_on_neither_side(both: tuple[ErrorLedger, Oracle]) -> None:
