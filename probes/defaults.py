@@ -42,9 +42,8 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
         GradlabError: there is no such preset.
 
     Example:
-        >>> [probe.name for probe in default_probes("Reacher-v5")]
-        ['field', 'gradient', 'curvature', 'landscape', 'estimators', 'simulator', 'smoothness', 'returns', 'on-policy',
-         'health']
+        >>> " ".join(probe.name for probe in default_probes("Reacher-v5"))
+        'field gradient curvature landscape estimators simulator smoothness returns on-policy health'
         >>> [probe.name for probe in default_probes(preset="light")]
         ['gradient', 'curvature', 'on-policy']
     """
@@ -58,7 +57,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
         ]
     elif preset == "standard":
         own = [
-            Field(),
+            Field(environment=environment),
             Gradient(),
             Curvature(),
             Landscape(),
@@ -72,7 +71,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
     else:
         every = 1000
         own = [
-            Field(every=every),
+            Field(every=every, environment=environment),
             Gradient(every=every),
             Curvature(every=every),
             Landscape(every=every),

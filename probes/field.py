@@ -13,8 +13,17 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.landscape import LocalOptima, ascent_path, field, local_optima
 from gradlab.measurement import Measurement
+from probes.field_planes import more_planes
+from probes.field_simulation import looks, simulated
+from probes.field_states import over_states
 from probes.probe import Probe
 from probes.schedule import Every
+
+#: Points along each side of the field over states, and of the simulated field.
+_STATE_POINTS = 21
+_SIMULATED_POINTS = 11
+#: Seconds after which no further state is simulated.
+_SIMULATED_SECONDS = 4.0
 
 
 class Field(Probe):
@@ -31,6 +40,12 @@ class Field(Probe):
         starts: starts of the search for optima.
         search_steps: most steps of that search.
         ascent_steps: points of the drawn ascent path.
+        planes: most planes of two actions, of an agent with more than two; one through the optima is added to them.
+        seen: observations that the plane of states is laid through.
+        environment: gymnasium identifier of the task; without it states are shown by their coordinates alone.
+        simulated: at every so many pictures the true Q is simulated beside the first plane; 0 for never.
+        simulated_states: states at which it is.
+        horizon: number of rewards in it.
     """
 
     name = "field"
@@ -46,6 +61,12 @@ class Field(Probe):
         starts: int = 16,
         search_steps: int = 30,
         ascent_steps: int = 20,
+        planes: int = 3,
+        seen: int = 256,
+        environment: str = "",
+        simulated: int = 8,
+        simulated_states: int = 2,
+        horizon: int = 50,
     ) -> None:
         super().__init__(every=every, states=states)
         self.resolution = resolution
@@ -53,7 +74,23 @@ class Field(Probe):
         self.starts = starts
         self.search_steps = search_steps
         self.ascent_steps = ascent_steps
+        self.planes = planes
+        self.seen = seen
+        self.environment = environment
+        self.simulated = simulated
+        self.simulated_states = simulated_states
+        self.horizon = horizon
         self._kept: Any = None
+        self._pictures = 0
+
+    @property
+    def offered(self) -> int:
+        """Of these the first are looked at; the plane of states is laid through all of them."""
+        return max(self.states, self.seen)
+
+    def stay_apart(self) -> None:
+        """States are not the environment's own: they are neither simulated nor drawn."""
+        self.environment = ""
 
     def refusal(self, agent: Agent) -> str | None:
         """Needs a critic and continuous actions."""
@@ -62,13 +99,24 @@ class Field(Probe):
         return super().refusal(agent)
 
     def choose(self, obs: Any) -> Any:
-        """The states of the first measurement, ever after."""
+        """The states of the first measurement, ever after; and with them what else was seen."""
         if self._kept is None:
             self._kept = obs
+        elif len(self._kept) < self.offered and len(obs) > len(self._kept):
+            # There were hardly any at first: the states stay, and the plane is laid through more of them once.
+            join = torch.cat if isinstance(obs, Tensor) else np.concatenate
+            self._kept = join([self._kept[: self.states], obs])[: self.offered]
+        self._pictures += 1
         return self._kept
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
-        """Arrays ``q``, ``gradient``, ``actor``, ``optima``, ``optima_value``, ``ascent`` and ``obs``."""
+        """Arrays of the picture, in the order in which the modules beside this one and this method add them.
+
+        Always ``q``, ``gradient``, ``actor``, ``optima``, ``optima_value``, ``optima_persistence`` (a share of the
+        value range), ``ascent`` and ``obs``; where there are, further planes, the field over states, bodies and the
+        simulated field.
+        """
+        seen, obs = obs, obs[: self.states]
         plane = field(agent, obs, resolution=self.resolution, arrows=self.arrows)
         labels = [str(label) for label in plane["q"]["critic"].values]
         # A label names one critic by its number, or is the reduction that the actor follows.
@@ -80,13 +128,16 @@ class Field(Probe):
         paths = torch.stack(
             [ascent_path(agent, obs, steps=self.ascent_steps, critic=critic).transpose(0, 1) for critic in critics]
         )
-        actions, values = padded(optima)
+        actions, values, persistence = padded(optima)
         arrays = {
             "q": plane["q"].astype(np.float32),
             "gradient": plane["gradient"].astype(np.float32),
             "actor": plane["actor"].astype(np.float32),
             "optima": xr.DataArray(actions, dims=("critic", "state", "optimum", "action"), coords={"critic": labels}),
             "optima_value": xr.DataArray(values, dims=("critic", "state", "optimum"), coords={"critic": labels}),
+            "optima_persistence": xr.DataArray(
+                persistence, dims=("critic", "state", "optimum"), coords={"critic": labels}
+            ),
             "ascent": xr.DataArray(
                 paths.float().cpu().numpy(),
                 dims=("critic", "state", "ascent_step", "action"),
@@ -94,18 +145,46 @@ class Field(Probe):
             ),
             "obs": xr.DataArray(obs.float().cpu().numpy(), dims=("state", "feature")),
         }
-        arrays["q"].attrs["plane"] = list(plane.attrs["plane"])
-        return Measurement(arrays=arrays)
+        # The actor follows the first of several, or what is made of them all, which comes last.
+        followed = 0 if agent.reduction == "first" else -1
+        arrays["q"].attrs |= {"plane": list(plane.attrs["plane"]), "followed": labels[followed]}
+        arrays |= more_planes(
+            agent, obs, optima[followed], generator, most=self.planes, resolution=self.resolution, arrows=self.arrows
+        )
+        arrays |= over_states(agent, obs, seen, _STATE_POINTS)
+        pictures, note = looks(self.environment, obs)
+        arrays |= pictures
+        notes = [note]
+        # The first one is left to training, which has hardly begun.
+        if self.environment and self.simulated and self._pictures % self.simulated == 2 % self.simulated:
+            truth, note = simulated(
+                agent,
+                self.environment,
+                obs,
+                states=min(self.simulated_states, self.states),
+                resolution=_SIMULATED_POINTS,
+                horizon=self.horizon,
+                seconds=_SIMULATED_SECONDS,
+            )
+            arrays |= truth
+            notes.append(note)
+        return Measurement(arrays=arrays, notes=tuple(one for one in notes if one))
 
 
-def padded(optima: Sequence[LocalOptima]) -> tuple[np.ndarray, np.ndarray]:
-    """Ragged optima as arrays [critics, states, most, p] and [critics, states, most], NaN where there is none."""
+def padded(optima: Sequence[LocalOptima]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ragged optima as actions [critics, states, most, p], values and relative persistence [critics, states, most].
+
+    NaN where there is none.
+    """
     rows = [(c, s, found) for c, each in enumerate(optima) for s, found in enumerate(each.actions)]
     most = max(1, *(len(found) for _, _, found in rows))
     states, size = len(optima[0].actions), rows[0][2].shape[-1]
     actions = np.full((len(optima), states, most, size), np.nan, dtype=np.float32)
     values = np.full((len(optima), states, most), np.nan, dtype=np.float32)
+    persistence = values.copy()
     for c, s, found in rows:
         actions[c, s, : len(found)] = found.cpu().numpy()
         values[c, s, : len(found)] = optima[c].values[s].cpu().numpy()
-    return actions, values
+        share = optima[c].persistence[s].double() / optima[c].value_range[s].double().clamp_min(1e-300)
+        persistence[c, s, : len(found)] = share.cpu().numpy()
+    return actions, values, persistence

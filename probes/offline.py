@@ -77,7 +77,7 @@ def visited_observations(agent: Agent, probes: Sequence[Probe], simulator: Simul
     Raises:
         GradlabError: the agent does not fit the environment, or its actions are not finite.
     """
-    most = max(probe.states for probe in probes)
+    most = max(probe.offered for probe in probes)
     return agent.observations(simulator.visit(agent, most, seed=seed).obs)
 
 
@@ -103,7 +103,7 @@ def measure_all(
     Args:
         agent: the agent.
         probes: what to measure.
-        obs: observations [B, n]; a probe takes its first ``probe.states``, or keeps to those it was first offered.
+        obs: observations [B, n]; a probe takes its first ``probe.offered``, or keeps to those it was first offered.
         step: training step the agent is from.
         seed: seed of the measurements' own randomness.
         before: called with each probe before it starts, for a progress display.
@@ -115,7 +115,7 @@ def measure_all(
             results.append(Result(probe.name, "skipped", message=refusal))
             continue
         before(probe)
-        at = probe.choose(obs[: probe.states]) if probe.needs_observations else None
+        at = probe.choose(obs[: probe.offered]) if probe.needs_observations else None
         tried = attempt(probe, agent.snapshot(), at, generator_for(seed, probe.name, step))
         results.append(Result(probe.name, tried.status, tried.seconds, tried.measurement, tried.message))
     return results

@@ -80,6 +80,15 @@ class Probe(ABC):
         """Why this probe cannot measure this agent, in one line; None when it can."""
         return None if agent.critics else "the agent has no critic of (obs, act)"
 
+    @property
+    def offered(self) -> int:
+        """How many observations it is offered; those it measures at are among them."""
+        return self.states
+
+    def stay_apart(self) -> None:
+        """The agent cannot act in the bare environment: what the networks get is normalised on the way, for one."""
+        return
+
     def choose(self, obs: Any) -> Any:
         """The observations to measure at, out of those offered; asked in the training process, so it must be quick."""
         return obs

@@ -190,8 +190,12 @@ class Rota:
 
     def _observations(self, probe: Probe, given: Any) -> Any:
         if given is not None:
-            return probe.choose(given if len(given) <= probe.states else given[: probe.states])
-        sampled = None if self._source.sample is None else self._source.sample(probe.states, self._random)
+            return probe.choose(given if len(given) <= probe.offered else given[: probe.offered])
+        if self._source.sample is None:
+            return None
+        sampled = self._source.sample(probe.offered, self._random)
+        if sampled is None and probe.offered > probe.states:
+            sampled = self._source.sample(probe.states, self._random)
         return None if sampled is None else probe.choose(sampled)
 
     def _welcome(self, probe: Probe) -> Any:

@@ -39,6 +39,8 @@ def select(wanted: Iterable[Probe | Function], agent: Agent, source: Source) -> 
         if reason:
             left_out[probe.name] = reason
         else:
+            if source.apart:
+                probe.stay_apart()
             chosen.append(probe)
     if left_out and not chosen:
         reasons = "; ".join(f"{probe}: {reason}" for probe, reason in left_out.items())

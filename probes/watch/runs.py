@@ -78,7 +78,7 @@ class Run:
 def settle_on(probes: Sequence[Probe], states: Tensor) -> None:
     """Have probes that keep to the states of their first measurement keep to these."""
     for probe in probes:
-        probe.choose(states[: probe.states])
+        probe.choose(states[: probe.offered])
 
 
 class Runs:
