@@ -12,6 +12,7 @@ from dashboards import figures
 from dashboards.figures.compared import Numbers
 from dashboards.records import Records
 from dashboards.showing import absent_of, last_of, run_of, show, theme_of, together
+from dashboards.timeline import looked_at
 
 
 def register_over_time(
@@ -56,6 +57,49 @@ def register_over_time(
             [run, last_of(records, run, probe), theme],
             lambda: figure(records.series(run), theme_of(theme), f"{name} {run}", **more),
         )
+
+
+def register_at_step(
+    app: Dash, records: Records, name: str, probe: str, figure: Callable[..., go.Figure], *, arrays: bool = False
+) -> None:
+    """Gives an app a figure of one moment of training, that which the slider shows, of the run or of all compared.
+
+    The page has the graph ``name`` and the store ``{name}-shown``.
+
+    Args:
+        app: the app.
+        records: what is known of the store.
+        name: id of the graph.
+        probe: whose numbers they are.
+        figure: draws it: ``(runs, step, theme, uirevision, narrow=…)`` of scalars, ``(runs, theme, uirevision)`` of
+            arrays.
+        arrays: whether it is made of arrays: those of the newest measurement up to the step.
+    """
+
+    @app.callback(
+        Output(name, "figure"),
+        Output(f"{name}-shown", "data"),
+        Input("at", "data"),
+        Input("follow", "checked"),
+        Input("token", "data"),
+        Input("scheme", "data"),
+        Input("room", "data"),
+        State(f"{name}-shown", "data"),
+    )
+    def update(at: Any, follow: bool, token: Any, theme: Any, room: Any, shown: Any) -> tuple[Any, Any]:
+        step, known = looked_at(at, follow), {run.id: run.name for run in records.view().runs}
+        runs = [run for run in together(token) if run in known]
+        key = [runs, step, [last_of(records, run, probe) for run in runs], room == 1, theme]
+
+        def draw() -> go.Figure:
+            said = f"{name} {runs}"
+            if arrays:
+                tables = {(run, known[run]): records.table(run, probe, step) for run in runs}
+                return figure(tables, theme_of(theme), said)
+            found = {(run, known[run]): records.series(run) for run in runs}
+            return figure(found, step, theme_of(theme), said, narrow=room == 1)
+
+        return show(shown, key, draw)
 
 
 def compared_runs(token: Any) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dashboards import series as data
 from dashboards.health_words import HEALTH
+from dashboards.truth_words import PHANTOM, SMOOTHNESS, VALUE
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY
 
 #: Probes that a figure is made for → names of the numbers that say it is that probe, whole or after the last slash.
@@ -18,6 +19,8 @@ _KNOWN: dict[str, Collection[str]] = {
     "curvature": CURVATURE,
     "on-policy": ON_POLICY,
     "health": HEALTH,
+    "smoothness": SMOOTHNESS,
+    "returns": (*VALUE, *PHANTOM, "predicted", "realised"),
 }
 #: Figures of the page → the probes whose numbers they draw.
 CARDS = {
@@ -27,6 +30,17 @@ CARDS = {
     "health": ("health",),
     "landscape": ("landscape",),
     "curvature": ("curvature",),
+    # What later probes measure is beside what earlier ones do, and says where it is missing.
+    "persistence": ("landscape",),
+    "surrogates": ("landscape",),
+    "phantoms": ("landscape", "returns"),
+    "spectrum": ("curvature",),
+    "smoothness": ("curvature", "smoothness"),
+    "bound": ("curvature", "smoothness"),
+    "value-error": ("simulator", "returns"),
+    "calibration": ("simulator", "returns"),
+    "critic-gradient": ("simulator",),
+    "improvement": ("simulator", "returns"),
     "rollout-gradient": ("on-policy",),
     "rollout-value": ("on-policy",),
     "rollout-ledger": ("on-policy",),

@@ -21,6 +21,8 @@ from gradlab.store.url import parse
 Condition = Literal["ok", "missing", "empty", "unreadable"]
 #: What reading raises: the first three where the store cannot be reached, the others where a record is not what it was.
 _UNREADABLE = (GradlabError, SQLAlchemyError, OSError, ValueError, TypeError, KeyError)
+#: Probes whose arrays hold a row for each state.
+TABLES = ("returns", "smoothness")
 #: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
 _KEPT_ARRAYS = 64
 
@@ -33,6 +35,8 @@ class RunRecords:
     probes: dict[str, ProbeSummary] = field(default_factory=dict)
     #: (step, id) of every picture of the field, by step.
     fields: list[tuple[int, int]] = field(default_factory=list)
+    #: (step, id) of every measurement of the probes whose arrays are drawn beside the field's, by probe and step.
+    tables: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     last_time: float = 0.0
     #: Ids of the last measurement that is counted, and of the last whose scalars are known.
     counted: int = 0
@@ -46,6 +50,9 @@ class RunRecords:
         if info.probe == "field" and info.status == "ok":
             self.fields.append((info.step, info.id))
             self.fields.sort()
+        if info.probe in TABLES and info.status == "ok":
+            self.tables.setdefault(info.probe, []).append((info.step, info.id))
+            self.tables[info.probe].sort()
         self.last_time = max(self.last_time, info.time)
         self.counted = info.id
 
@@ -150,6 +157,12 @@ class Records:
         """(step, measurement id) of every picture of the field, by step."""
         with self._lock:
             return list(self.run(run_id).fields)
+
+    def table(self, run_id: int | None, probe: str, step: int | None = None) -> Mapping[str, xr.DataArray]:
+        """Arrays of a probe's newest measurement up to a step; of all steps when None. Empty where there is none."""
+        with self._lock:
+            known = [one for one in self.run(run_id).tables.get(probe, ()) if step is None or one[0] <= step]
+        return self.arrays(known[-1][1]) if known else {}
 
     def arrays(self, measurement_id: int) -> Mapping[str, xr.DataArray]:
         """Arrays of one measurement, kept for a while; empty when they cannot be read."""

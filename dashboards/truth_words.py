@@ -65,13 +65,15 @@ SMOOTHNESS = {
     ),
     "free_ratio": Word(
         "bound M/μ",
-        "Median of M/μ of the coordinates that are not at a face of the box, at steps of the agent's episodes where μ > 0.",
+        "Median of M/μ of coordinates that are not at a face of the box, at steps of the agent's episodes where μ > 0.",
         "log",
     ),
     "policy_jacobian": Word("‖∂π/∂s‖ there", "The actor's own sensitivity at the same steps.", "log"),
     "observed": Word("‖Δa‖/‖Δs‖", "How fast actions were seen to move with the state from step to step.", "log"),
     "violated_share": Word(
-        "bound violated", "Share of steps where the actor moves faster than M/μ: it is not at its critic's maximum.", "share"
+        "bound violated",
+        "Share of steps where the actor moves faster than M/μ: it is not at its critic's maximum.",
+        "share",
     ),
 }  # fmt: skip
 

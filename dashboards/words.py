@@ -240,6 +240,8 @@ _SAMPLES = {
     "simulator": "episodes",
     "landscape": "states",
     "curvature": "states",
+    "smoothness": "episodes",
+    "returns": "episodes",
     "on-policy": "trajectories",
     "health": "states",
 }

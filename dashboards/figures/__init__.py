@@ -5,33 +5,49 @@ In a notebook ``dashboards.of_run("gradlab.db").gradient_error()`` reads them it
 """
 
 from dashboards.figures.any_probe import any_probe
+from dashboards.figures.bound_and_observed import bound_and_observed
+from dashboards.figures.calibration import calibration
 from dashboards.figures.compared import compared
 from dashboards.figures.cost import cost
 from dashboards.figures.curvature import curvature
 from dashboards.figures.field import field
 from dashboards.figures.gradient_error import gradient_error
 from dashboards.figures.health import health
+from dashboards.figures.improvement import improvement
 from dashboards.figures.landscape import landscape
+from dashboards.figures.optima_over_persistence import optima_over_persistence
 from dashboards.figures.rollout_gradient import rollout_gradient
 from dashboards.figures.rollout_ledger import rollout_ledger
 from dashboards.figures.rollout_value import rollout_value
 from dashboards.figures.slices import action_slice
 from dashboards.figures.state_fields import field_over_states
+from dashboards.figures.surrogates import surrogates
+from dashboards.figures.truth_over_training import critic_gradient, phantoms, smoothness, spectrum, value_error
 from dashboards.figures.wrong_direction import wrong_direction
 
 __all__ = [
     "action_slice",
     "any_probe",
+    "bound_and_observed",
+    "calibration",
     "compared",
     "cost",
+    "critic_gradient",
     "curvature",
     "field",
     "field_over_states",
     "gradient_error",
     "health",
+    "improvement",
     "landscape",
+    "optima_over_persistence",
+    "phantoms",
     "rollout_gradient",
     "rollout_ledger",
     "rollout_value",
+    "smoothness",
+    "spectrum",
+    "surrogates",
+    "value_error",
     "wrong_direction",
 ]

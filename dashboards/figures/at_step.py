@@ -52,7 +52,7 @@ def newest_step(series: SeriesSet, probe: str, before: str, step: int | None = N
     return max((int(one.step[-1]) for one in known), default=None)
 
 
-def styled(runs: Runs, run: tuple[int, str], theme: Theme) -> tuple[str, str, str]:
+def styled(run: tuple[int, str], theme: Theme) -> tuple[str, str, str]:
     """Colour, mark and dash of a run among several."""
     look = run_look(run[0])
     return look.color(theme), look.symbol, look.dash

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboards.figures.lines import caption, emptied, message
+from dashboards.figures.lines import caption, emptied, message, rule
 from dashboards.style import Theme, axis, drawing, layout, muted, rgba
 
 #: Between two panels, in panels.
@@ -74,11 +74,7 @@ def curves(panels: Sequence[Panel], theme: Theme, uirevision: str, *, nothing: s
         )
         extra[f"yaxis{number}"] = axis(theme, domain=[max(0.0, top - height), top], anchor=f"x{number}", **panel.y)
         notes.append({**caption(panel.text, panel.meaning, y=top), "x": left})
-        for y in panel.rules:
-            shapes.append(
-                {"type": "line", "xref": f"x{number} domain", "x0": 0, "x1": 1, "yref": f"y{number}", "y0": y, "y1": y,
-                 "line": {"color": muted(theme), "width": 1, "dash": "dot"}, "layer": "below"}
-            )  # fmt: skip
+        shapes += [{**rule(y, theme, yref=f"y{number}"), "xref": f"x{number} domain"} for y in panel.rules]
         for line in panel.lines:
             traces += _drawn(line, number, legend=line.label not in told)
             told.add(line.label)

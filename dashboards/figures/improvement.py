@@ -49,7 +49,7 @@ def improvement(
         return [
             Line(
                 *(
-                    (escape(shortened(run[1], 28)), *styled(runs, run, theme))
+                    (escape(shortened(run[1], 28)), *styled(run, theme))
                     if len(runs) > 1
                     else (label, PALETTE[color][dark], symbol, dash)
                 ),

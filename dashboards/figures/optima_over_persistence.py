@@ -38,7 +38,7 @@ def optima_over_persistence(
         step: the newest measurement up to this training step; the newest of all when None.
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
-        narrow: no matter, for there is one panel.
+        narrow: whether there is room for one panel only, which is all there is.
 
     Example:
         >>> optima_over_persistence({}).layout.annotations[0].text
@@ -48,7 +48,7 @@ def optima_over_persistence(
     if len(runs) > 1:
         for run, series in runs.items():
             points = points_at(series, "landscape", "persistence/", step=step)
-            lines.append(Line(escape(shortened(run[1], 28)), *styled(runs, run, theme), points))
+            lines.append(Line(escape(shortened(run[1], 28)), *styled(run, theme), points))
     else:
         dark = theme == "dark"
         for series in runs.values():
@@ -63,4 +63,4 @@ def optima_over_persistence(
                 now = points_at(series, "landscape", "persistence/", step=step)
                 lines.append(Line(f"step {at:,}", PALETTE[0][dark], "circle", "solid", now))
     panel = Panel(PERSISTENCE.label, PERSISTENCE.meaning, _AXIS, {"rangemode": "tozero", "nticks": 6}, lines, (1.0,))
-    return curves([panel], theme, uirevision, nothing=NOTHING)
+    return curves([panel], theme, uirevision, nothing=NOTHING, narrow=narrow)

@@ -37,6 +37,7 @@ def panels(
     uirevision: str,
     watched: Collection[str] = (),
     gap: float = _GAP,
+    nothing: str = "waiting for the first measurement",
 ) -> go.Figure:
     """Panels from top to bottom; the numbers of one panel share its axis.
 
@@ -49,6 +50,7 @@ def panels(
         uirevision: zoom is kept while this stays the same.
         watched: names of numbers whose alarms are marked.
         gap: height between two panels, as a share of the figure.
+        nothing: what is said where there is no number.
     """
     height = (1 - gap * (len(rows) - 1)) / len(rows)
     traces: list[dict[str, Any]] = []
@@ -90,7 +92,7 @@ def panels(
         meaning = "<br>".join(defined(label, said) for label, said in meanings.items())
         notes.append(caption(_in_lines(parts), meaning, y=top))
     if not traces:
-        notes.append(message("waiting for the first measurement", theme))
+        notes.append(message(nothing, theme))
     anchor = f"y{len(rows)}" if len(rows) > 1 else "y"
     whole = layout(
         theme,

@@ -38,7 +38,7 @@ def surrogates(
         for run, series in runs.items():
             points = points_at(series, "landscape", "surrogate/", f"/{name}", step)
             alone = (word.label, PALETTE[index][theme == "dark"], ("circle", "square", "diamond")[index], "solid")
-            several = (escape(shortened(run[1], 28)), *styled(runs, run, theme))
+            several = (escape(shortened(run[1], 28)), *styled(run, theme))
             lines.append(Line(*(several if len(runs) > 1 else alone), points))
         share = {"tickformat": ".0%", "range": [-0.04, 1.04]}
         y = share if word.scale == "share" else {"rangemode": "tozero", "nticks": 6}
