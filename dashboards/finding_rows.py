@@ -28,7 +28,7 @@ def finding_rows(found: Sequence[Finding], running: bool) -> list[Any]:
 def _row(one: Finding) -> Any:
     words = [dmc.Text(_together(one.text), size="sm", fw=600 if one.verdict == "bad" else 500, className="trouble")]
     if one.evidence:
-        words.append(dmc.Text(_together(one.evidence), size="xs", c="dimmed", className="trouble number", lineClamp=5))
+        words.append(dmc.Text(_together(one.evidence), size="xs", c="dimmed", className="trouble number"))
     if one.remedy:
         words.append(dmc.Text([html.Strong("Next: "), _together(one.remedy)], size="xs", className="trouble"))
     return html.Div(

@@ -33,8 +33,10 @@ def opposed(facts: Facts) -> Iterator[Finding]:
     if cosine is None:
         return
     _, low, high = ends(cosine)
+    # No cosine passes 1, whatever its interval does.
+    between = interval(max(low, -1.0), min(high, 1.0))
     about = (
-        f"Cosine {printed_cosine(cosine, '.2f')}, {interval(low, high)}; n = {counted(cosine, 'simulator')}, "
+        f"Cosine {printed_cosine(cosine, '.2f')}, {between}; n = {counted(cosine, 'simulator')}, "
         f"step {int(cosine.step[0]):,}."
     ).replace("-", "−")
     place = ("critic", "simulator-error")

@@ -25,7 +25,7 @@ from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame
 from dashboards.presence import register_presence
 from dashboards.records import Records
-from dashboards.said import Answer, Verdict
+from dashboards.said import Answer
 from dashboards.series import until
 from dashboards.showing import digest, info_of, run_of, show, theme_of
 from dashboards.terms import register_terms
@@ -90,15 +90,15 @@ def layout(_: Query) -> Any:
 def register(app: Dash, records: Records) -> None:
     """Gives the app this page's callbacks."""
     names = ("tiles", "findings", "health")
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, Answer] = {}
 
-    def verdict(run: RunInfo) -> Verdict:
+    def verdict(run: RunInfo) -> Answer:
         # Of runs that measured nothing since, it is known.
         mark = digest((records.epoch, run.id, [(n, p.last) for n, p in sorted(records.run(run.id).probes.items())]))
         if mark not in verdicts:
             if len(verdicts) > 4 * _RUNS:
                 verdicts.clear()
-            verdicts[mark] = said_of(records.series(run.id)).verdict
+            verdicts[mark] = said_of(records.series(run.id))
         return verdicts[mark]
 
     @app.callback(
@@ -161,18 +161,27 @@ def _traces(records: Records, found: Costs) -> dict[int, str]:
     return {one: trace for one in newest if (trace := records.traceback(one))}
 
 
-def _health(runs: list[tuple[RunInfo, str, Verdict]]) -> list[Any]:
+def _health(runs: list[tuple[RunInfo, str, Answer]]) -> list[Any]:
     if not runs:
         return [dmc.Text("no run yet", size="sm", c="dimmed")]
     return [
         dmc.Group(
             [
-                parts.verdict_sign(said, "sm"),
-                dmc.Text(run.name, size="sm", fw=600, flex=1, miw=0, truncate=True),
+                parts.verdict_sign(said.verdict, "sm"),
+                dmc.Stack(
+                    [
+                        dmc.Text(run.name, size="sm", fw=600, truncate=True),
+                        dmc.Text(said.text.replace(" %", "\u00a0%"), size="xs", c="dimmed", lineClamp=2),
+                    ],
+                    gap=0,
+                    flex=1,
+                    miw=0,
+                ),
                 dmc.Text(f"step {run.step:,}", size="xs", c="dimmed", className="number"),
                 parts.status_badge(word),
             ],
             wrap="nowrap",
+            align="flex-start",
             gap="sm",
         )
         for run, word, said in runs
