@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, Patch, State, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import parts
 from dashboards.answering import register_answer
+from dashboards.moving import STEP, TEXT, moved
 from dashboards.pages import PAGES, Page, Query
 from dashboards.records import Records, View
 from dashboards.showing import digest, run_of
-from dashboards.timeline import around, extent, nearest, stops
 from gradlab.store import RunInfo
 
 #: Runs that can be told apart in one figure.
@@ -44,6 +44,7 @@ def _clientside(app: Dash) -> None:
         ("gradlabWatch", "remember", None, [Input("token", "data")]),
         ("gradlabAddress", "keep", None, kept),
         ("gradlabStep", "know", None, [Input("at", "data")]),
+        ("gradlabStep", "ask", Output("asked", "data"), [Input("slider", "value"), State("at", "data")]),
         ("gradlabCursor", "mark", None, [Input("at", "data"), Input("follow", "checked")]),
         *[
             ("gradlabAddress", "choose", None, [Input(name, "value") for name in page.choices])
@@ -68,6 +69,7 @@ def _pulse(app: Dash, records: Records) -> None:
         Output("compare", "value"),
         Output("token", "data"),
         Output("seen", "data"),
+        *[Output(*one) for one in STEP],
         Input("pulse", "n_intervals"),
         Input("run", "value"),
         Input("compare", "value"),
@@ -75,9 +77,19 @@ def _pulse(app: Dash, records: Records) -> None:
         Input("page", "data"),
         State("token", "data"),
         State("seen", "data"),
+        State("follow", "checked"),
+        *[State(*one) for one in STEP if one != TEXT],
     )
     def pulse(
-        _: int | None, chosen: str | None, ticked: list[str] | None, search: str, place: Any, token: Any, seen: Any
+        _: int | None,
+        chosen: str | None,
+        ticked: list[str] | None,
+        search: str,
+        place: Any,
+        token: Any,
+        seen: Any,
+        follow: bool,
+        *step: Any,
     ) -> tuple[Any, ...]:
         if place is None:
             # The address may name a run: what it says comes first.
@@ -104,6 +116,8 @@ def _pulse(app: Dash, records: Records) -> None:
             kept if known and kept != (ticked or []) else no_update,
             fresh if fresh != token else no_update,
             marks if marks != seen else no_update,
+            # In the same answer: a question of its own for it would cost as much as this one.
+            *moved(records, run.id if run is not None else None, page_of(place), follow, *step),
         )
 
 
@@ -137,20 +151,20 @@ def contents(
     }
 
 
-def changed(cards: list[Any], marks: list[str], before: list[str] | None) -> Any:
+def changed(cards: Sequence[Callable[[], Any]], marks: list[str], before: list[str] | None) -> Any:
     """The cards of the list that are not on screen, as a Patch; all of them where others are in the list.
 
     Args:
-        cards: all of them; after those of runs there may be a line about the others.
+        cards: what makes each of them; after those of runs there may be a line about the others.
         marks: of each run's card, and of what the list as a whole is.
         before: the marks of what is on screen.
     """
     if before is None or len(before) != len(marks) or before[-1] != marks[-1]:
-        return cards
+        return [card() for card in cards]
     patch = Patch()
     for place, (mark, old) in enumerate(zip(marks[:-1], before[:-1], strict=True)):
         if mark != old:
-            patch[place] = cards[place]
+            patch[place] = cards[place]()
     return patch
 
 
@@ -216,42 +230,14 @@ def _body(app: Dash) -> None:
 
 def _step(app: Dash, records: Records) -> None:
     @app.callback(
-        Output("slider", "min"),
-        Output("slider", "max"),
-        Output("slider", "value"),
-        Input("token", "data"),
+        *[Output(*one, allow_duplicate=True) for one in STEP],
+        # What the slider was moved to by hand; what it follows by itself comes with the pulse.
+        Input("asked", "data"),
         Input("follow", "checked"),
-        State("slider", "min"),
-        State("slider", "max"),
-        State("slider", "value"),
+        State("token", "data"),
+        State("page", "data"),
+        *[State(*one) for one in STEP if one != TEXT],
+        prevent_initial_call=True,
     )
-    def extend(token: Any, follow: bool, low: int, top: int, value: int) -> tuple[Any, ...]:
-        ends = extent(records, run_of(token))
-        if ends is None:
-            raise PreventUpdate
-        moved = ends[1] if follow else min(max(value or 0, ends[0]), ends[1])
-        before, after = (low, top, value), (*ends, moved)
-        if after == before:
-            raise PreventUpdate
-        return tuple(new if new != old else no_update for new, old in zip(after, before, strict=True))
-
-    @app.callback(
-        Output("slider-text", "children"),
-        Output("at", "data"),
-        Input("slider", "value"),
-        Input("token", "data"),
-        Input("page", "data"),
-        State("at", "data"),
-    )
-    def place(value: int, token: Any, page: Any, at: Any) -> tuple[Any, Any]:
-        opened = page_of(page)
-        steps = stops(records, run_of(token), opened.stops if opened is not None else ())
-        there = nearest(steps, value)
-        step = int(steps[there]) if there >= 0 else None
-        # Keys go from stop to stop by themselves, without a question for each.
-        mark = [step, there, len(steps), around(steps, there)]
-        if mark == at:
-            return no_update, no_update
-        if step is None:
-            return "", mark
-        return [f"step {step:,} ", html.Span(f"({there + 1:,} of {len(steps):,})", className="of")], mark
+    def place(_: Any, follow: bool, token: Any, page: Any, *step: Any) -> tuple[Any, ...]:
+        return moved(records, run_of(token), page_of(page), follow, *step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -10,9 +11,12 @@ import numpy as np
 import plotly.graph_objects as go
 from dash import Patch
 
-#: What a new measurement changes in a trace; everything else is the figure's form.
-_DATA = ("x", "y", "z", "u", "v", "customdata", "text", "zmin", "zmax")
-_MARKER = ("symbol", "size")
+from dashboards.drawn import plain, sent
+
+#: What a new measurement changes in a trace, beside its arrays; everything else is the figure's form.
+_NUMBERS = ("zmin", "zmax", "cmin", "cmax")
+#: Lists that are a trace's look.
+_LOOK = ("colorscale", "dimensions", "transforms")
 
 
 def increment(figure: go.Figure, shown: str | None) -> tuple[Any, str]:
@@ -23,8 +27,9 @@ def increment(figure: go.Figure, shown: str | None) -> tuple[Any, str]:
         shown: the form of what is on screen, from the last call; None when nothing is.
 
     Returns:
-        A ``dash.Patch`` of arrays (base64, as plotly encodes them) when only data changed, else the whole figure as
-        a dict; and the form to hand in next time.
+        A ``dash.Patch`` of arrays (base64, as plotly encodes them) and of the parts of the layout that changed, else,
+        where a trace has another look or there are others, the whole figure as a dict; and the form to hand in next
+        time.
 
     Example:
         >>> first, form = increment(go.Figure(go.Scatter(x=[0, 1], y=[1, 2])), None)
@@ -32,37 +37,51 @@ def increment(figure: go.Figure, shown: str | None) -> tuple[Any, str]:
         >>> type(first).__name__, type(later).__name__, form == same
         ('dict', 'Patch', True)
     """
-    whole = figure.to_dict()
-    changing = [_split(trace) for trace in whole["data"]]
-    form = _digest([_without(trace) for trace in whole["data"]], whole["layout"])
-    if form != shown:
-        return whole, form
+    whole = plain(figure)
+    layout = whole["layout"]
+    # A theme's template is the same for all of its figures, and they tell themes apart by their colours as well.
+    parts = {name: _digest(value, 4) for name, value in layout.items() if name != "template"}
+    traces = _digest([[_without(trace) for trace in whole["data"]], list(parts)], 9)
+    form = ";".join([traces, *parts.values()])
+    before = (shown or "").split(";")
+    if before[0] != traces:
+        return {**whole, "data": sent(whole["data"]), "layout": sent(layout)}, form
     patch = Patch()
-    for number, trace in enumerate(changing):
-        for path, value in trace:
-            target = patch["data"][number]
-            for step in path[:-1]:
-                target = target[step]
-            target[path[-1]] = value
+    for number, trace in enumerate(whole["data"]):
+        for name, value in trace.items():
+            if _is_data(name, value):
+                patch["data"][number][name] = sent(value)
+            elif isinstance(value, dict):
+                for inner, one in value.items():
+                    if _is_data(inner, one):
+                        patch["data"][number][name][inner] = sent(one)
+    for (name, mark), old in zip(parts.items(), before[1:], strict=True):
+        if mark != old:
+            patch["layout"][name] = sent(layout[name])
     return patch, form
 
 
-def _split(trace: dict[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
-    found = [((name,), trace[name]) for name in _DATA if name in trace]
-    marker = trace.get("marker", {})
-    return found + [(("marker", name), marker[name]) for name in _MARKER if _is_array(marker.get(name))]
+def _without(trace: Mapping[str, Any], depth: int = 1) -> dict[str, Any]:
+    # Which data there are is part of the form: a Patch takes nothing away.
+    return {
+        name: None
+        if _is_data(name, value)
+        else _without(value, depth - 1)
+        if depth and isinstance(value, dict)
+        else value
+        for name, value in trace.items()
+    }
 
 
-def _without(trace: dict[str, Any]) -> dict[str, Any]:
-    form = {name: value for name, value in trace.items() if name not in _DATA}
-    if "marker" in form:
-        form["marker"] = {n: v for n, v in form["marker"].items() if not (n in _MARKER and _is_array(v))}
-    return form
+def _is_data(name: str, value: Any) -> bool:
+    if isinstance(value, dict):
+        return "bdata" in value
+    return name in _NUMBERS or (isinstance(value, list | tuple | np.ndarray) and name not in _LOOK)
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (list, tuple, dict, np.ndarray))
+def _digest(part: Any, size: int) -> str:
+    return blake2b(json.dumps(part, sort_keys=True, default=_listed).encode(), digest_size=size).hexdigest()
 
 
-def _digest(*parts: Any) -> str:
-    return blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -72,13 +73,13 @@ def live(run: RunInfo | None, now: float) -> Any:
     )  # fmt: skip
 
 
-def run_cards(runs: Sequence[RunInfo], now: float, found: int, search: str) -> list[Any]:
-    """The list of runs: each to look at and, by its box, to lay beside others."""
+def run_cards(runs: Sequence[RunInfo], now: float, found: int, search: str) -> list[Callable[[], Any]]:
+    """What makes the list of runs: each to look at and, by its box, to lay beside others."""
+    said = f"and {found - len(runs):,} older ones; search for them" if found > len(runs) else ""
     if not runs:
-        return [dmc.Text(f"no run is called {search!r}" if search else "no run yet", size="xs", c="dimmed")]
-    more = found - len(runs)
-    rest = [dmc.Text(f"and {more:,} older ones; search for them", size="xs", c="dimmed")] if more > 0 else []
-    return [*(run_card(run, now) for run in runs), *rest]
+        said = f"no run is called {search!r}" if search else "no run yet"
+    rest = [lambda: dmc.Text(said, size="xs", c="dimmed")] if said else []
+    return [*(partial(run_card, run, now) for run in runs), *rest]
 
 
 def run_card(run: RunInfo, now: float) -> Any:

@@ -47,9 +47,11 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="room", data=None),
                 # The open page and what the address says of its controls; None until the browser has read it.
                 dcc.Store(id="page", data=None),
-                # The step that is looked at, its place, how many there are, and those around it.
+                # The step that is looked at, its place, how many there are, those around it, and where the slider is.
                 dcc.Store(id="at", data=None),
                 dcc.Store(id="answer-shown", data=None),
+                # Where the slider was moved to by hand.
+                dcc.Store(id="asked", data=None),
                 _header(store),
                 _sidebar(),
                 dmc.AppShellMain([_offline(store), _main()]),

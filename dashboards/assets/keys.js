@@ -19,6 +19,11 @@
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.gradlabStep = {
     go: go,
+    // The server is asked what is nearest to where the slider is, unless it moved the slider itself.
+    ask: function (value, at) {
+      if (!at || at[4] === value) return window.dash_clientside.no_update;
+      return [value, Date.now()];
+    },
     know: function (value) {
       at = value;
       if (!at || at[0] === wanted) wanted = null;

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dash import no_update
 
 from dashboards import figures, parts
 from dashboards.answering import said_of
@@ -16,6 +17,7 @@ from dashboards.figures.compared import Number
 from dashboards.finding import Facts
 from dashboards.finding_rows import finding_rows
 from dashboards.findings import findings
+from dashboards.moving import moved
 from dashboards.pages import PAGES, Query, Seen
 from dashboards.records import Records, RunRecords
 from dashboards.said import share_of
@@ -206,12 +208,28 @@ def test_a_share_in_a_sentence_ends_where_shares_end():
     assert share_of(Series(one, 0.9 * one, one, 0.7 * one, 1.1 * one, one)) == "90 % (70 to 100 %)"
 
 
+def test_the_step_follows_the_newest_and_says_only_what_changed(recorder, records):
+    recorder.record(1000)
+    recorder.record(3000)
+    records.view()
+    low, top, value, at, said = moved(records, 1, PAGES[0], True, 0, 0, 0, None)
+    assert (low, top, value, at) == (1000, 3000, 3000, [3000, 1, 2, [1000, 3000], 3000])
+    assert said[0] == "step 3,000 "
+    assert moved(records, 1, PAGES[0], True, low, top, value, at) == (no_update,) * 5
+    *_, at, said = moved(records, 1, PAGES[0], False, low, top, 1200, at)
+    assert (at[0], at[4], said[0]) == (1000, 1200, "step 1,000 ")
+    # Nearer to the same measurement: nothing else is said.
+    *_, at, said = moved(records, 1, PAGES[0], False, low, top, 1100, at)
+    assert (at[0], at[4], said) == (1000, 1100, no_update)
+    assert moved(records, None, None, True, 0, 0, 0, None) == (no_update,) * 3 + ([None, -1, 0, [], 0], "")
+
+
 def test_a_search_is_in_what_the_shell_says(recorder, records):
     recorder.record(1000)
     view = records.view()
     run, now = view.runs[0], view.runs[0].last_seen
     content = contents(records, view, run, now, (), "nothing like it")
-    assert "no run is called" in str(content["runs"][1]())
+    assert "no run is called" in str([card() for card in content["runs"][1]()])
 
 
 @pytest.mark.parametrize("path", ["", "gradient", "field", "landscape", "curvature", "critic"])
@@ -297,9 +315,13 @@ def test_a_status_of_a_later_version_is_shown_as_it_is(recorder, records):
 
 
 def test_of_the_list_of_runs_only_changed_cards_travel():
-    cards = ["a", "b", "c", "and 3 older ones"]
-    assert changed(cards, ["1", "2", "3", "all"], None) is cards
-    assert changed(cards, ["1", "2", "3", "all"], ["1", "2", "all"]) is cards
-    assert changed(cards, ["1", "2", "3", "all"], ["1", "2", "3", "others"]) is cards
+    whole = ["a", "b", "c", "and 3 older ones"]
+    made = []
+    cards = [lambda text=text: made.append(text) or text for text in whole]
+    assert changed(cards, ["1", "2", "3", "all"], None) == whole
+    assert changed(cards, ["1", "2", "3", "all"], ["1", "2", "all"]) == whole
+    assert changed(cards, ["1", "2", "3", "all"], ["1", "2", "3", "others"]) == whole
+    made.clear()
     patch = changed(cards, ["1", "9", "3", "all"], ["1", "2", "3", "all"]).to_plotly_json()
     assert [(step["location"], step["params"]["value"]) for step in patch["operations"]] == [([1], "b")]
+    assert made == ["b"]
