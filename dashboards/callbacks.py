@@ -14,7 +14,7 @@ from dashboards.answering import register_answer
 from dashboards.moving import STEP, TEXT, moved
 from dashboards.pages import PAGES, Page, Query
 from dashboards.records import Records, View
-from dashboards.showing import digest, run_of
+from dashboards.showing import KINDS, TOKENS, digest, part_of_token, run_of
 from gradlab.store import RunInfo
 
 #: Runs that can be told apart in one figure.
@@ -52,6 +52,11 @@ def _clientside(app: Dash) -> None:
             if page.choices
         ],
     ]
+    app.clientside_callback(
+        ClientsideFunction("gradlabTokens", "split"),
+        [Output(part_of_token(name), "data") for name in TOKENS],
+        Input("token", "data"),
+    )
     for space, name, output, rest in call:
         function = ClientsideFunction(space, name)
         if output is None:
@@ -198,7 +203,10 @@ def token_of(records: Records, run: RunInfo | None, beside: Sequence[int] = ()) 
         return None
 
     def last(number: int) -> dict[str, int]:
-        return {name: probe.last for name, probe in sorted(records.run(number).probes.items())}
+        known = records.run(number)
+        found = {name: probe.last for name, probe in sorted(known.probes.items())}
+        measured = sum(probe.ok > 0 for probe in known.probes.values())
+        return {**found, KINDS: len(known.probes) + len(known.series) + measured}
 
     others = [number for number in sorted(beside) if number != run.id][: COMPARED - 1]
     more = {"compared": {str(number): last(number) for number in others}} if others else {}

@@ -13,7 +13,7 @@ from dashboards.cards import card, graph
 from dashboards.figures.any_probe import height, keys, paged
 from dashboards.own import others
 from dashboards.records import Records
-from dashboards.showing import absent_of, info_of, show, theme_of
+from dashboards.showing import KINDS, absent_of, info_of, part_of_token, show, theme_of
 from gradlab.store import RunInfo
 
 
@@ -28,7 +28,7 @@ def register_others(app: Dash, records: Records) -> None:
     @app.callback(
         Output("others", "children"),
         Output("others-shown", "data"),
-        Input("token", "data"),
+        Input(part_of_token(KINDS), "data"),
         Input("room", "data"),
         State("others-shown", "data"),
     )

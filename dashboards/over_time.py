@@ -11,7 +11,7 @@ from dash import Dash, Input, Output, State
 from dashboards import figures
 from dashboards.figures.compared import Numbers
 from dashboards.records import Records
-from dashboards.showing import absent_of, last_of, run_of, show, theme_of, together
+from dashboards.showing import absent_of, last_of, part_of_token, run_of, show, theme_of, together
 from dashboards.timeline import looked_at
 
 
@@ -42,7 +42,7 @@ def register_over_time(
     @app.callback(
         Output(name, "figure"),
         Output(f"{name}-shown", "data"),
-        Input("token", "data"),
+        Input(part_of_token(probe), "data"),
         Input("scheme", "data"),
         Input("room", "data"),
         State(f"{name}-shown", "data"),

@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, State, no_update
 
 from dashboards.own import CARDS, needed
 from dashboards.records import Records
-from dashboards.showing import info_of, together
+from dashboards.showing import KINDS, info_of, part_of_token, together
 from gradlab.store import RunInfo
 
 
@@ -30,7 +30,7 @@ def register_presence(app: Dash, records: Records, page: str, cards: Sequence[st
         *[Output(f"card-{name}", "style") for name in cards],
         Output(f"{page}-none", "children"),
         Output(f"{page}-there", "data"),
-        Input("token", "data"),
+        Input(part_of_token(KINDS), "data"),
         State(f"{page}-there", "data"),
     )
     def presence(token: Any, shown: Any) -> tuple[Any, ...]:

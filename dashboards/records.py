@@ -16,6 +16,7 @@ from dashboards.series import Key, Series, collect
 from dashboards.summary import ProbeSummary
 from gradlab.errors import GradlabError
 from gradlab.store import MeasurementInfo, RunInfo, ScalarTable, Store, open_store
+from gradlab.store.filesystem import filesystem, is_network, state_of
 from gradlab.store.url import parse
 
 Condition = Literal["ok", "missing", "empty", "unreadable"]
@@ -23,6 +24,8 @@ Condition = Literal["ok", "missing", "empty", "unreadable"]
 _UNREADABLE = (GradlabError, SQLAlchemyError, OSError, ValueError, TypeError, KeyError)
 #: Probes whose arrays hold a row for each state.
 TABLES = ("returns", "smoothness")
+#: Nanoseconds by which the times of two changes of a file differ for sure.
+_RESTED = 2_000_000_000
 #: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
 _KEPT_ARRAYS = 64
 
@@ -103,10 +106,15 @@ class Records:
     def __init__(self, where: str, patience: float = 0.3) -> None:
         self.location = parse(where)
         self._where = where
+        # Another machine's changes are seen late where a file system is shared.
+        path = self.location.path
+        self._watched = path if path is not None and not is_network(filesystem(path.parent)) else None
         self._patience = patience
         self._lock = threading.RLock()
         self._store: Store | None = None
         self._looked = -1e9
+        self._files: tuple[tuple[int, ...], ...] = ()
+        self._read = 0
         self._forget()
         self._view = View("missing", "", (), "")
 
@@ -124,7 +132,8 @@ class Records:
         """The store as it is now, or was less than ``patience`` seconds ago."""
         with self._lock:
             if time.monotonic() - self._looked >= self._patience:
-                self._view = self._reading(self._tail)
+                if not self._unchanged():
+                    self._view = self._reading(self._tail)
                 self._looked = time.monotonic()
             return self._view
 
@@ -218,6 +227,20 @@ class Records:
         self._runs: dict[int, RunRecords] = {}
         self._arrays: OrderedDict[tuple[str, int], dict[str, xr.DataArray]] = OrderedDict()
         self._damaged: dict[int, str] = {}
+
+    def _unchanged(self) -> bool:
+        """Whether the files of the store are those of the last look, so that there is nothing to ask of it.
+
+        Times of files are coarse: a change is told by them only from what was read well after the one before.
+        """
+        if self._watched is None:
+            return False
+        before, self._files = self._files, state_of(self._watched)
+        changed = max((one[0] for one in self._files), default=0)
+        if changed and self._version is not None and self._files == before and self._read - changed > _RESTED:
+            return True
+        self._read = time.time_ns()
+        return False
 
     def _reading(self, read: Callable[[Store], None]) -> View:
         try:

@@ -10,6 +10,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dashboards.pages import PAGES
+from dashboards.showing import TOKENS, part_of_token
 from dashboards.style import FONT
 
 _KEYS = (
@@ -42,6 +43,8 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Interval(id="pulse", interval=max(100, round(refresh * 1000))),
                 dcc.Store(id="seen", data={}),
                 dcc.Store(id="token", data=None),
+                # Of single probes, and of which probes and numbers there are: figures ask only when theirs changes.
+                *[dcc.Store(id=part_of_token(name), data=None) for name in TOKENS],
                 dcc.Store(id="scheme", data=None),
                 # How many panels there is room for beside each other, which the browser says.
                 dcc.Store(id="room", data=None),

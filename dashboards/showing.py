@@ -10,9 +10,24 @@ import plotly.graph_objects as go
 from dash import no_update
 
 from dashboards.increment import increment
+from dashboards.own import CARDS
 from dashboards.records import Records
 from dashboards.style import Theme
 from gradlab.store import RunInfo
+
+#: Probes that have a token of their own, and beside them what changes when there is a new probe or a new number.
+KINDS = "kinds of numbers"
+TOKENS = (*sorted({probe for probes in CARDS.values() for probe in probes}), KINDS)
+
+
+def part_of_token(name: str) -> str:
+    """The id of the store whose data are the token as far as one probe goes, or ``KINDS``.
+
+    Example:
+        >>> part_of_token("curvature"), part_of_token("a probe without one")
+        ('token-curvature', 'token')
+    """
+    return f"token-{name}" if name in TOKENS else "token"
 
 
 def show(shown: Any, key: list[Any], make: Callable[[], go.Figure]) -> tuple[Any, Any]:

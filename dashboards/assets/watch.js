@@ -29,6 +29,7 @@
     document.documentElement.classList.toggle("offline", gone);
     if (!gone) {
       // Figures whose answer was lost ask again; those that are up to date are told so in a few bytes.
+      window.dash_clientside.gradlabTokens.forget();
       set("token", { data: token });
       set("pulse", { n_intervals: Date.now() });
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -34,6 +35,25 @@ def filesystem(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
         if real.is_relative_to(point) and len(point.parts) >= depth:
             found, depth = words[2], len(point.parts)
     return found
+
+
+def state_of(path: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when somebody writes into a SQLite store: time (ns), size, number and mode of its file and its log.
+
+    Example:
+        >>> state_of(Path("no/such/gradlab.db"))
+        ((0,), (0,))
+    """
+    found: list[tuple[int, ...]] = []
+    for ending in ("", "-wal"):
+        try:
+            facts = os.stat(f"{path}{ending}")
+        except OSError:
+            found.append((0,))
+        else:
+            # Not st_ctime: SQLite touches it when root reads.
+            found.append((facts.st_mtime_ns, facts.st_size, facts.st_ino, facts.st_mode))
+    return tuple(found)
 
 
 def is_network(kind: str) -> bool:

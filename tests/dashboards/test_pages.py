@@ -22,7 +22,7 @@ from dashboards.pages import PAGES, Query, Seen
 from dashboards.records import Records, RunRecords
 from dashboards.said import share_of
 from dashboards.series import Key, Series
-from dashboards.showing import together
+from dashboards.showing import KINDS, together
 from dashboards.style import PALETTE, run_look
 from dashboards.terms import counted_of, definitions
 from dashboards.timeline import extent, nearest, picture_at, stops
@@ -107,6 +107,23 @@ def test_at_most_eight_runs_that_are_there_are_compared(store_path, records):
     assert len(together(token)) == COMPARED
     assert 11 in together(token)
     assert together(token_of(records, view.runs[0], [view.runs[0].id])) == [11]
+
+
+def test_a_token_says_when_there_is_a_new_kind_of_number(records, recorder):
+    def token():
+        return token_of(records, records.view().runs[0])
+
+    recorder.run.record(1, "gradient", recorder.gradient(1))
+    first = token()
+    recorder.run.record(2, "gradient", recorder.gradient(2))
+    assert token()["last"][KINDS] == first["last"][KINDS]
+    assert token()["last"]["gradient"] > first["last"]["gradient"]
+    recorder.run.record(3, "mine", status="skipped", message="not yet")
+    named = token()["last"][KINDS]
+    recorder.run.record(4, "mine")
+    measured = token()["last"][KINDS]
+    recorder.run.record(5, "mine", Measurement({"x": Estimate(1.0, 0.1, 8)}))
+    assert first["last"][KINDS] < named < measured < token()["last"][KINDS]
 
 
 def test_a_token_changes_with_the_runs_beside(store_path, records, recorder):

@@ -94,6 +94,25 @@ def test_a_run_is_read_when_it_is_looked_at(store_path, recorder, records, monke
         assert {one.step.tolist() == [1, 2] for one in records.series(other.id).values()} == {True}
 
 
+def test_a_store_that_nobody_touched_is_not_read_again(store_path, recorder, records, monkeypatch):
+    recorder.record(1000)
+    asked = []
+    version = Store.version
+    monkeypatch.setattr(Store, "version", lambda self: asked.append(self) or version(self))
+    records.view()
+    records.view()
+    assert len(asked) == 2, "what was changed just now may change again within the tick of a file's clock"
+    monkeypatch.setattr("dashboards.records._RESTED", -(10**18))
+    records.view()
+    records.view()
+    assert len(asked) == 2
+    recorder.run.heartbeat(1500)
+    assert records.view().runs[0].step == 1500
+    store_path.chmod(0o400)
+    records.view()
+    assert len(asked) == 4
+
+
 def test_a_damaged_run_leaves_the_others_readable(store_path, recorder, records):
     recorder.record(1000)
     with open_store(store_path) as store:
