@@ -38,7 +38,7 @@ def _clientside(app: Dash) -> None:
     kept = [Input("run", "value"), Input("compare", "value"), Input("at", "data"), Input("follow", "checked")]
     call: list[tuple[str, str, Output | None, list[Input | State]]] = [
         ("gradlab", "menu", Output("shell", "navbar"), [Input("burger", "opened"), State("shell", "navbar")]),
-        ("gradlab", "pause", Output("pulse", "disabled"), [Input("live-on", "checked")]),
+        ("gradlab", "pause", None, [Input("live-on", "checked")]),
         # No Output: it switches "follow" off, which itself moves the slider; Dash would call that a circle.
         ("gradlab", "unfollow", None, [Input("slider", "value"), State("slider", "max"), State("follow", "checked")]),
         ("gradlabWatch", "remember", None, [Input("token", "data")]),

@@ -24,6 +24,8 @@ Condition = Literal["ok", "missing", "empty", "unreadable"]
 _UNREADABLE = (GradlabError, SQLAlchemyError, OSError, ValueError, TypeError, KeyError)
 #: Probes whose arrays hold a row for each state.
 TABLES = ("returns", "smoothness")
+#: Larger than the id of any measurement.
+_NOTHING_IS_NEW = 2**62
 #: Nanoseconds by which the times of two changes of a file differ for sure.
 _RESTED = 2_000_000_000
 #: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
@@ -145,6 +147,12 @@ class Records:
                 self.run(run_id)
             return self.view()
 
+    def news(self) -> str:
+        """Changes when the store does: for asking often, since where it can only the times of its files are looked at."""
+        if self._watched is None:
+            return self.view().token
+        return repr(state_of(self._watched))
+
     def run(self, run_id: int | None) -> RunRecords:
         """What is known of a run, which is read now if it was not before; empty for one that is not known."""
         with self._lock:
@@ -259,25 +267,23 @@ class Records:
         return View("ok" if self._infos else "empty", "", self._infos, repr(self._version))
 
     def _tail(self, store: Store) -> None:
-        version = store.version()
-        if version == self._version:
+        # Of runs that nobody looked at only the names are asked for.
+        seen = self._tailed if self._runs else _NOTHING_IS_NEW
+        news = store.since(self._version, seen)
+        if news is None:
             return
-        if str(version[0]) != self._epoch:
-            # Another store in this one's place: its ids mean other things.
+        if str(news.version[0]) != self._epoch:
+            # Another store in this one's place: its ids mean other things, and none of its runs was looked at.
             self._forget()
-            self._epoch = str(version[0])
-        # Runs after the version: one that is in neither is found at the next look.
-        self._infos = tuple(sorted(store.runs(), key=lambda run: run.id, reverse=True))
+            self._epoch = str(news.version[0])
+        self._infos = tuple(sorted(news.runs, key=lambda run: run.id, reverse=True))
         for run_id in [run_id for run_id, known in self._runs.items() if not known.complete]:
             self._take(store.measurements(run=run_id), store.scalars(run=run_id))
             self._runs[run_id].complete = True
-        newest = int(version[1])
-        if self._runs and newest > self._tailed:
-            infos = store.measurements(after=self._tailed)
-            self._take(infos, store.scalars(after=self._tailed))
-            newest = infos[-1].id if infos else newest
-        self._tailed = newest
-        self._version = version
+        if self._runs:
+            self._take(news.measurements, news.scalars)
+        self._tailed = int(news.version[1])
+        self._version = news.version
 
     def _take(self, infos: Sequence[MeasurementInfo], table: ScalarTable) -> None:
         """Adds what is new of the runs that are known; of a measurement that was not read yet no scalar is taken."""

@@ -40,7 +40,8 @@ def shell(store: str, refresh: float) -> Any:
         },
         children=dmc.AppShell(
             [
-                dcc.Interval(id="pulse", interval=max(100, round(refresh * 1000))),
+                # assets/pulse.js beats it.
+                dcc.Interval(id="pulse", disabled=True),
                 dcc.Store(id="seen", data={}),
                 dcc.Store(id="token", data=None),
                 # Of single probes, and of which probes and numbers there are: figures ask only when theirs changes.
@@ -55,7 +56,7 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="answer-shown", data=None),
                 # Where the slider was moved to by hand.
                 dcc.Store(id="asked", data=None),
-                _header(store),
+                _header(store, refresh),
                 _sidebar(),
                 dmc.AppShellMain([_offline(store), _main()]),
                 _footer(),
@@ -70,7 +71,7 @@ def shell(store: str, refresh: float) -> Any:
     )
 
 
-def _header(store: str) -> Any:
+def _header(store: str, refresh: float) -> Any:
     tabs = [
         html.A(
             page.label,
@@ -93,7 +94,7 @@ def _header(store: str) -> Any:
     )
     right = dmc.Group(
         [
-            html.Div(id="live", role="status"),
+            html.Div(id="live", role="status", **{"data-refresh": max(100, round(refresh * 1000))}),
             dmc.Switch(id="live-on", checked=True, size="sm", label="live", labelPosition="left", color="teal"),
             dmc.ColorSchemeToggle(
                 id="theme",

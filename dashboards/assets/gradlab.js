@@ -1,4 +1,4 @@
-// What the browser does by itself: pause while hidden, leave "follow" when the slider is moved back, open the menu.
+// What the browser does by itself: pause, leave "follow" when the slider is moved back, open the menu.
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.gradlab = {
   menu: function (opened, navbar) {
@@ -6,7 +6,6 @@ window.dash_clientside.gradlab = {
   },
   pause: function (on) {
     window.gradlabLive = on;
-    return !on || document.hidden;
   },
   unfollow: function (value, max, follow) {
     if (follow && value < max) {
@@ -52,25 +51,16 @@ window.dash_clientside.gradlab = {
 (function () {
   // The slider is made anew whenever a picture is added to it, which would end a drag and lose the keyboard's focus:
   // nothing new is asked for while it is held, and the new one is given the focus that the old one had.
-  let held = false, focused = false;
-  const beat = function () {
-    if (!window.dash_clientside.set_props) return;
-    const disabled = held || document.hidden || window.gradlabLive === false;
-    window.dash_clientside.set_props("pulse", { disabled: disabled });
-  };
+  let focused = false;
   const within = function (event) {
     return Boolean(event.target.closest && event.target.closest("#slider"));
   };
   const release = function () {
-    if (!held) return;
-    held = false;
-    beat();
+    window.gradlabHeld = false;
   };
-  document.addEventListener("visibilitychange", beat);
   document.addEventListener("pointerdown", function (event) {
-    held = within(event);
-    if (held) beat();
-    else focused = false;
+    window.gradlabHeld = within(event);
+    if (!window.gradlabHeld) focused = false;
   }, true);
   document.addEventListener("pointerup", release, true);
   document.addEventListener("pointercancel", release, true);

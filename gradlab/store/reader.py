@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, func, inspect, select
 from gradlab.errors import GradlabError
 from gradlab.store import schema
 from gradlab.store.codec import decode
-from gradlab.store.records import MeasurementInfo, RunInfo, ScalarTable
+from gradlab.store.records import MeasurementInfo, News, RunInfo, ScalarTable
 
 #: Rows turned into numbers at a time, so that Python's objects for them never fill the memory.
 _CHUNK = 50_000
@@ -54,6 +54,16 @@ def version(connection: Connection) -> tuple[Any, ...]:
     )
     identity, *counts = connection.execute(query).one()
     return (identity, *map(int, counts))
+
+
+def since(connection: Connection, known: tuple[Any, ...] | None, after: int) -> News | None:
+    """The version, the runs, and measurements with an id above ``after`` with their scalars; None at that version."""
+    now = version(connection)
+    if now == known:
+        return None
+    found = measurements(connection, after, None, None, None) if now[1] > after else []
+    table = scalars(connection, after, None, None) if found else ScalarTable.concatenate([])
+    return News(now, tuple(runs(connection)), tuple(found), table)
 
 
 def measurements(

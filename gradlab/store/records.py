@@ -141,6 +141,23 @@ class ScalarTable:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class News:
+    """What was added to a store, as it was at one moment.
+
+    Attributes:
+        version: what ``Store.version`` was then.
+        runs: every run, oldest first.
+        measurements: those that are new, in the order of their ids.
+        scalars: of these measurements.
+    """
+
+    version: tuple[Any, ...]
+    runs: tuple[RunInfo, ...]
+    measurements: tuple[MeasurementInfo, ...]
+    scalars: ScalarTable
+
+
 _DTYPES: dict[str, type] = {
     **dict.fromkeys((field.name for field in fields(ScalarTable)), np.object_),
     **dict.fromkeys(("id", "run", "step", "samples"), np.int64),

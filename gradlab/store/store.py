@@ -12,7 +12,7 @@ import xarray as xr
 from gradlab.store import reader, writer
 from gradlab.store.backend import Backend
 from gradlab.store.postgres import PostgresBackend
-from gradlab.store.records import MeasurementInfo, RunInfo, ScalarTable
+from gradlab.store.records import MeasurementInfo, News, RunInfo, ScalarTable
 from gradlab.store.sqlite import SqliteBackend
 from gradlab.store.url import parse
 from gradlab.store.writer import RunWriter
@@ -144,6 +144,16 @@ class Store:
         Its first element changes when another store was put in this one's place; cursors are void then.
         """
         return self._backend.read(reader.version)
+
+    def since(self, version: tuple[Any, ...] | None, after: int) -> News | None:
+        """Everything that is new, at one moment and for the price of one question; None when nothing is.
+
+        Args:
+            version: what ``version`` was when the store was last looked at; None for the first time.
+            after: id of the last measurement that was seen then. Where the store is another one, all of its
+                measurements with a larger id are given, and are to be asked for anew.
+        """
+        return self._backend.read(lambda connection: reader.since(connection, version, after))
 
     def measurements(
         self, after: int = 0, run: int | None = None, probe: str | None = None, limit: int | None = None
