@@ -148,7 +148,7 @@ class Records:
             return self.view()
 
     def news(self) -> str:
-        """Changes when the store does: for asking often, since where it can only the times of its files are looked at."""
+        """Changes when the store does: for asking often, of a file only the times are looked at."""
         if self._watched is None:
             return self.view().token
         return repr(state_of(self._watched))
