@@ -2,10 +2,10 @@
 
 A process of its own goes on writing into it where a run is to be live:
 
-    python benchmarks/stored_runs.py STORE RUN PERIOD SECONDS
+    python benchmarks/stored_runs.py STORE RUN PERIOD SECONDS PICTURES
 
-writes one measurement of each probe every PERIOD seconds and prints, as JSON, when each was stored and how long the
-writer waited for it.
+writes one measurement of each probe every PERIOD seconds, give or take a third, with a picture of the field where
+PICTURES is 1, and prints, as JSON, when each was stored and how long the writer waited for it.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def build(path: Path, runs: int, scalars: int, pictures: int) -> int:
     return runs * steps * PER_STEP
 
 
-def go_on(path: str, number: int, period: float, duration: float) -> None:
-    """Writes into a run at even times until the time is over, or standard input ends."""
+def go_on(path: str, number: int, period: float, duration: float, *, pictures: bool) -> None:
+    """Writes into a run until the time is over."""
     rng = np.random.default_rng(1000 + number)
     stored: list[dict[str, float]] = []
     with open_store(path) as store:
@@ -136,15 +136,17 @@ def go_on(path: str, number: int, period: float, duration: float) -> None:
         due = began = time.time()
         while due - began < duration:
             step += EVERY
-            made = entries(rng, step, picture=True)
+            made = entries(rng, step, picture=pictures)
             started = time.perf_counter()
             run.record_all(step, made)
             waited = time.perf_counter() - started
             stored.append({"step": step, "stored": time.time(), "waited": waited})
-            due += period
+            # Not in step with the pages that look.
+            due += period * rng.uniform(0.67, 1.33)
             time.sleep(max(0.0, due - time.time()))
     print(json.dumps(stored))
 
 
 if __name__ == "__main__":
-    go_on(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+    where, run, every, seconds, with_pictures = sys.argv[1:]
+    go_on(where, int(run), float(every), float(seconds), pictures=with_pictures == "1")
