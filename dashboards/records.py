@@ -203,6 +203,15 @@ class Records:
                 self._arrays.popitem(last=False)
         return found
 
+    def some_arrays(self, measurement_id: int, names: Sequence[str]) -> Mapping[str, xr.DataArray]:
+        """Some arrays of one measurement, which are not kept; empty where it has not all of them."""
+        with self._lock:
+            store = self._store
+        try:
+            return store.arrays(measurement_id, names) if store is not None else {}
+        except _UNREADABLE:
+            return {}
+
     def damage(self, measurement_id: int) -> str:
         """Why the arrays of a measurement could not be read when they last were asked for; empty when they could."""
         with self._lock:

@@ -19,6 +19,7 @@ _KEYS = (
     ("← →", "the measurement before, and after"),
     ("/", "search runs"),
     ("t", "light or dark"),
+    ("p", "on the page Field: play through training"),
     ("?", "this help"),
 )
 

@@ -11,6 +11,7 @@ from dashboards.figures.compared import compared
 from dashboards.figures.cost import cost
 from dashboards.figures.curvature import curvature
 from dashboards.figures.field import field
+from dashboards.figures.fields import fields
 from dashboards.figures.gradient_error import gradient_error
 from dashboards.figures.health import health
 from dashboards.figures.improvement import improvement
@@ -23,6 +24,7 @@ from dashboards.figures.slices import action_slice
 from dashboards.figures.state_fields import field_over_states
 from dashboards.figures.surrogates import surrogates
 from dashboards.figures.truth_over_training import critic_gradient, phantoms, smoothness, spectrum, value_error
+from dashboards.figures.state_look import state_look
 from dashboards.figures.wrong_direction import wrong_direction
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "curvature",
     "field",
     "field_over_states",
+    "fields",
     "gradient_error",
     "health",
     "improvement",
@@ -49,5 +52,6 @@ __all__ = [
     "spectrum",
     "surrogates",
     "value_error",
+    "state_look",
     "wrong_direction",
 ]

@@ -63,6 +63,10 @@ def field_over_states(
     x, y = picture["x"].values.astype(np.float64), picture["y"].values.astype(np.float64)
     hover = f"(%{{x:.3g}}, %{{y:.3g}})<br>{title} = %{{z:.4g}}<extra></extra>"
     traces = [heat_map(picture.values, x, y, theme, title, hover)]
+    if "seen" in arrays:
+        cloud = points(arrays["seen"].values.astype(np.float64), "states seen", "markers")
+        dots = {"size": 3, "color": "rgba(255,255,255,0.5)"}
+        traces.append({**cloud, "yaxis": "y", "marker": dots, "hoverinfo": "skip", "cliponaxis": True})
     if "place" in arrays:
         state = points(arrays["place"].values[None].astype(np.float64), "state", "markers")
         outline = {"symbol": "circle", "size": 12, "color": ACCENT, "line": {"width": 2.5, "color": "#ffffff"}}
@@ -87,6 +91,32 @@ def field_over_states(
             "layout": layout(theme, uirevision=uirevision, margin=margin, xaxis=sides[0], yaxis=sides[1]),
         }
     )
+
+
+def stored_over_states(arrays: Mapping[str, xr.DataArray], state: int = 0) -> dict[str, xr.DataArray]:
+    """What the probe ``field`` stored of the field over states, as ``field_over_states`` takes it; empty without.
+
+    Args:
+        arrays: from ``store.arrays(measurement_id)``.
+        state: which of the stored states: each has a plane of its own.
+    """
+    if "state_q" not in arrays or not 0 <= state < arrays["state_q"].sizes["state"]:
+        return {}
+    words = arrays["state_q"].attrs.get("words", ["x", "y"])
+    sides = {
+        side: (side, arrays[f"state_side_{side}"].values[state], {"long_name": str(word)})
+        for side, word in zip("xy", words, strict=True)
+    }
+    found: dict[str, xr.DataArray] = {}
+    for name in ("q", "norm", "volatility", "gradient"):
+        one = arrays[f"state_{name}"].isel(state=state)
+        more = {"component": [f"action {k + 1}" for k in range(one.sizes["component"])]} if name == "gradient" else {}
+        found[name] = xr.DataArray(
+            one.values, dims=[dim.removeprefix("state_") for dim in map(str, one.dims)], coords={**sides, **more}
+        )
+    found["place"] = arrays["state_place"].isel(state=state)
+    found["seen"] = arrays["state_seen"]
+    return found
 
 
 def _along(arrays: Mapping[Any, xr.DataArray], critic: int, theme: Theme, uirevision: str) -> go.Figure:

@@ -1,25 +1,35 @@
-"""Field: the Q-gradient over the action plane at the chosen step."""
+"""Field: the Q-gradient over the action plane at the chosen step, beside others, and the state it is in."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import figures
 from dashboards.cards import card, graph
+from dashboards.figures.field_panel import critics, planes
+from dashboards.figures.state_fields import stored_over_states
+from dashboards.pages.field_panels import BESIDE, Chosen, follows, gathered
 from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame, of_page
 from dashboards.presence import register_presence
 from dashboards.records import Records
 from dashboards.said import Answer, at_step, share_of
 from dashboards.series import last, select
-from dashboards.showing import run_of, show, theme_of
+from dashboards.showing import digest, run_of, show, theme_of
 from dashboards.terms import register_terms
 from dashboards.timeline import picture_at
+from dashboards.trails import Trails
 from dashboards.words import FIELD, counted
+
+_SPEEDS = {"2": "2 a second", "5": "5 a second", "100": "as fast as it can"}
+_OVER = {"norm": "‖∇_a Q‖", "volatility": "volatility", "q": "Q"}
+#: Pixels of a row of so many panels beside each other, and most pixels that a panel is wide.
+_ROWS = {1: 560, 2: 470, 3: 380}
+_WIDEST = 640
 
 
 def answer(seen: Seen) -> Answer:
@@ -41,35 +51,83 @@ def answer(seen: Seen) -> Answer:
     return of_page(seen, "field", "the critic's field")
 
 
+def _select(name: str, label: str, options: list[dict[str, str]], value: str, width: int) -> Any:
+    return dmc.Select(
+        id=name, data=options, value=value, size="xs", w=width, allowDeselect=False, checkIconPosition="right",
+        **{"aria-label": label},
+    )  # fmt: skip
+
+
+def _options(names: dict[str, str]) -> list[dict[str, str]]:
+    return [{"value": value, "label": label} for value, label in names.items()]
+
+
 def layout(query: Query) -> Any:
     """What is on the page."""
-    critic, state = query.number("critic"), query.number("state")
+    critic, state, plane = query.number("critic"), query.number("state"), query.number("plane")
     controls = dmc.Group(
         [
             dmc.SegmentedControl(
                 id="critic", data=[{"label": f"critic {int(critic) + 1}", "value": critic}], value=critic, size="xs"
             ),
-            dmc.Select(
-                id="state", data=[{"label": f"state {int(state) + 1}", "value": state}], value=state, size="xs", w=104,
-                allowDeselect=False, checkIconPosition="right", **{"aria-label": "State"},
+            _select("state", "State", [{"label": f"state {int(state) + 1}", "value": state}], state, 104),
+            _select("plane", "Plane", [{"label": "actions 1 and 2", "value": plane}], plane, 150),
+            _select("beside", "Panels", _options(BESIDE), query.one("beside", "one", list(BESIDE)), 180),
+        ],
+        gap="xs",
+    )
+    play = dmc.Group(
+        [
+            dmc.ActionIcon(
+                html.Span(className="play-sign"), id="play", variant="light", size="md", color="orange",
+                **{"aria-label": "Play through training", "aria-pressed": "false"},
             ),
+            dmc.SegmentedControl(
+                id="speed", data=_options(_SPEEDS), value=query.one("speed", "5", list(_SPEEDS)), size="xs"
+            ),
+            dmc.Text(id="field-note", size="xs", c="dimmed", flex=1, miw=180),
         ],
         gap="xs",
     )  # fmt: skip
+    over = query.one("over", "norm", list(_OVER))
     return frame(
         "field",
-        ["field"],
+        ["field", "look", "over-states"],
         card(
             "Q-gradient field",
             [
                 html.Div(id="field-trouble"),
-                graph("field", 620),
-                dmc.Text(id="state-text", size="xs", c="dimmed", truncate=True),
+                play,
+                html.Div(
+                    [
+                        html.Div(graph("field", _ROWS[1]), id="field-frame", className="field-frame"),
+                        html.Div(
+                            [
+                                dmc.Text("The state", size="sm", fw=600),
+                                graph("look", 300),
+                                dmc.Text(id="state-text", size="xs", c="dimmed", className="number"),
+                            ],
+                            className="field-side",
+                        ),
+                    ],
+                    className="field-row",
+                ),
             ],
             controls,
             about="Q over the action plane; arrows follow the action gradient, length ∝ √‖∇Q‖.",
             name="field",
             defined="field",
+        ),
+        html.Div(
+            card(
+                "Field over states",
+                html.Div(graph("over-states", 420), className="field-frame", style={"maxWidth": "760px"}),
+                dmc.SegmentedControl(id="over", data=_options(_OVER), value=over, size="xs"),
+                about="The gradient at the actor's action, over the plane of the two directions in which states seen "
+                "vary most, through the chosen state; dots are states seen.",
+            ),
+            id="over-card",
+            style={"display": "none"},
         ),
     )
 
@@ -78,79 +136,149 @@ def register(app: Dash, records: Records) -> None:
     """Gives the app this page's callbacks."""
     register_presence(app, records, "field", ["field"])
     register_terms(app, records, "field", {"": FIELD})
+    trails = Trails(records)
+    app.clientside_callback(ClientsideFunction("gradlabPlay", "know"), Input("at", "data"))
+    app.clientside_callback(ClientsideFunction("gradlabPlay", "shown"), Input("field-shown", "data"))
+    pickers = [part for name in ("critic", "state", "plane") for part in ((name, "data"), (name, "value"))]
 
     @app.callback(
-        Output("critic", "data"),
-        Output("critic", "value"),
-        Output("state", "data"),
-        Output("state", "value"),
+        *[Output(*part) for part in pickers],
         Input("token", "data"),
         # No Input: a picture would wait for this answer at every move of the slider.
         State("slider", "value"),
-        State("critic", "data"),
-        State("critic", "value"),
-        State("state", "data"),
-        State("state", "value"),
+        *[State(*part) for part in pickers],
     )
-    def offered(token: Any, at: Any, critics: Any, critic: str, states: Any, state: str) -> tuple[Any, ...]:
+    def offered(token: Any, at: Any, *before: Any) -> tuple[Any, ...]:
         found = picture_at(records, run_of(token), at)
         if found is None:
             raise PreventUpdate
-        critic_choices, state_choices = choices(records, found[1])
-        before = (critics, critic, states, state)
-        after = (
-            critic_choices,
-            critic if critic in [one["value"] for one in critic_choices] else "0",
-            state_choices,
-            state if state in [one["value"] for one in state_choices] else "0",
-        )
-        if after == before:
+        after: list[Any] = []
+        for options, value in zip(choices(records, found[1]), before[1::2], strict=True):
+            after += [options, value if value in [one["value"] for one in options] else "0"]
+        if after == list(before):
             raise PreventUpdate
         return tuple(new if new != old else no_update for new, old in zip(after, before, strict=True))
 
     @app.callback(
         Output("field", "figure"),
         Output("field-shown", "data"),
-        Output("state-text", "children"),
+        Output("field", "style"),
+        Output("field-frame", "style"),
+        Output("field-note", "children"),
         Output("field-trouble", "children"),
         Input("slider", "value"),
         Input("critic", "value"),
         Input("state", "value"),
+        Input("plane", "value"),
+        Input("beside", "value"),
         Input("token", "data"),
         Input("scheme", "data"),
+        Input("room", "data"),
         State("field-shown", "data"),
     )
-    def picture(at: Any, critic: str, state: str, token: Any, theme: Any, shown: Any) -> tuple[Any, ...]:
+    def picture(
+        at: Any, critic: str, state: str, plane: str, beside: str, token: Any, theme: Any, room: Any, shown: Any
+    ) -> tuple[Any, ...]:
         run = run_of(token)
         found = picture_at(records, run, at)
-        measurement_id = found[1] if found is not None else 0
-        arrays = records.arrays(measurement_id) if found is not None else {}
-        sizes = arrays["q"].sizes if "q" in arrays else {"critic": 1, "state": 1}
-        critic_number = min(int(critic or 0), sizes["critic"] - 1)
-        state_number = min(int(state or 0), sizes["state"] - 1)
-        key = [run, records.epoch, measurement_id, critic_number, state_number, theme]
-        drawn, seen = show(
+        number = found[1] if found is not None else 0
+        arrays = records.arrays(number) if found is not None else {}
+        chosen = Chosen(token, run, at, *numbers(arrays, state, critic, plane), beside or "one")
+        seen = gathered(records, trails, arrays, number, chosen)
+        columns = min(len(seen.panels), 2 if len(seen.panels) == 4 else 3, room or 1) or 1
+        place = [run, records.epoch, seen.ids, chosen.state, chosen.critic, chosen.plane, beside, columns, seen.note]
+        # Zoom is kept from step to step, and lost where the axes become others.
+        kept = f"field {run} {chosen.plane} {beside} {len(seen.panels)}"
+        drawn, mark = show(
             shown,
-            key,
-            lambda: figures.field(arrays, state_number, critic_number, theme_of(theme), f"field {run}"),
-        )
+            [*place, number, theme],
+            lambda: figures.fields(
+                seen.panels, columns=columns, linked=seen.linked, shared=seen.shared, theme=theme_of(theme),
+                uirevision=kept,
+            ),
+        )  # fmt: skip
         trouble = None
-        if found is not None and (why := records.damage(measurement_id)):
+        if found is not None and (why := records.damage(number)):
             title = f"The picture of step {found[0]:,} cannot be read"
             trouble = dmc.Alert(f"{why}. Other steps are not affected.", title=title, color="orange", variant="light")
-        return drawn, seen, state_text(arrays, state_number), trouble
+        form = digest([columns, len(seen.panels), room])
+        if mark is not no_update:
+            mark["size"] = form
+        same = not isinstance(mark, dict) or (shown or {}).get("size") == form
+        rows = -(-max(1, len(seen.panels)) // columns)
+        # A narrow screen has no use for more height than a plane is wide.
+        row_height = 430 if columns == 1 and (room or 1) == 1 else _ROWS[columns]
+        style = {"height": f"{rows * row_height}px"}
+        # The state is at the right of one panel, and below several.
+        width = _WIDEST if columns == 1 else 520 * columns + 60
+        wide = {"maxWidth": f"{width}px", **({"flexBasis": f"{width - 100}px"} if columns > 1 else {})}
+        return drawn, mark, no_update if same else style, no_update if same else wide, seen.note, trouble
+
+    @app.callback(
+        Output("look", "figure"),
+        Output("look-shown", "data"),
+        Output("over-states", "figure"),
+        Output("over-states-shown", "data"),
+        Output("over-card", "style"),
+        Output("state-text", "children"),
+        # After the field, which is not to wait for these.
+        Input("field-shown", "data"),
+        Input("over", "value"),
+        State("slider", "value"),
+        State("critic", "value"),
+        State("state", "value"),
+        State("token", "data"),
+        State("scheme", "data"),
+        State("look-shown", "data"),
+        State("over-states-shown", "data"),
+    )
+    def around(
+        _: Any, over: str, at: Any, critic: str, state: str, token: Any, theme: Any, looked: Any, had: Any
+    ) -> tuple[Any, ...]:
+        run = run_of(token)
+        found = picture_at(records, run, at)
+        arrays = records.arrays(found[1]) if found is not None else {}
+        where, which, _ = numbers(arrays, state, critic, "0")
+        obs = arrays["obs"].values.tobytes() if "obs" in arrays else b""
+        look = show(
+            looked, [run, digest(obs), where, theme],
+            lambda: figures.state_look(arrays, where, theme_of(theme), f"look {run} {where}"),
+        )  # fmt: skip
+        plane = stored_over_states(arrays, where)
+        name = over if over in _OVER else "norm"
+        drawn: tuple[Any, Any] = (no_update, no_update)
+        if plane:
+            drawn = show(
+                had, [run, records.epoch, found, where, which, name, theme],
+                lambda: figures.field_over_states(
+                    plane, which, shown=name, theme=theme_of(theme), uirevision=f"over {run} {where}"
+                ),
+            )  # fmt: skip
+        return *look, *drawn, {} if plane else {"display": "none"}, state_text(arrays, where)
 
 
-def choices(records: Records, measurement_id: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The critics and the states to choose from in one picture of the field."""
-    q = records.arrays(measurement_id).get("q")
-    if q is None:
-        return [{"label": "critic 1", "value": "0"}], [{"label": "state 1", "value": "0"}]
-    names = q["critic"].values.tolist() if "critic" in q.coords else []
-    labels = [str(name) for name in names] or [f"critic {i + 1}" for i in range(q.sizes["critic"])]
+def numbers(arrays: Any, state: Any, critic: Any, plane: Any) -> tuple[int, int, int]:
+    """State, critic and plane as controls say them, within what a picture has."""
+    sizes = arrays["q"].sizes if "q" in arrays else {"critic": 1, "state": 1}
+    limits = (sizes["state"], sizes["critic"], max(1, len(planes(arrays))))
+    found = [min(int(one or 0), limit - 1) for one, limit in zip((state, critic, plane), limits, strict=True)]
+    return found[0], found[1], found[2]
+
+
+def choices(
+    records: Records, measurement_id: int
+) -> tuple[list[dict[str, str]], list[dict[str, str]], list[dict[str, str]]]:
+    """The critics, the states and the planes to choose from in one picture of the field."""
+    arrays = records.arrays(measurement_id)
+    if "q" not in arrays:
+        return (
+            [{"label": "critic 1", "value": "0"}], [{"label": "state 1", "value": "0"}],
+            [{"label": "actions 1 and 2", "value": "0"}],
+        )  # fmt: skip
     return (
-        [{"label": label, "value": str(i)} for i, label in enumerate(labels)],
-        [{"label": f"state {i + 1}", "value": str(i)} for i in range(q.sizes["state"])],
+        [{"label": name + follows(arrays, name), "value": str(i)} for i, name in enumerate(critics(arrays))],
+        [{"label": f"state {i + 1}", "value": str(i)} for i in range(arrays["q"].sizes["state"])],
+        [{"label": name, "value": str(i)} for i, name in enumerate(planes(arrays))],
     )
 
 
@@ -169,5 +297,6 @@ def state_text(arrays: Any, state: int) -> str:
 
 
 PAGE = Page(
-    "field", "Field", answer, layout, register, stops=("field",), choices={"critic": "0", "state": "0"}
+    "field", "Field", answer, layout, register, stops=("field",),
+    choices={"critic": "0", "state": "0", "plane": "0", "beside": "one", "over": "norm", "speed": "5"},
 )  # fmt: skip

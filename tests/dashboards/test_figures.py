@@ -155,7 +155,7 @@ def test_the_field_shows_the_stored_slice_with_arrows_on_an_overlaying_axis(stor
     recorder.record(1000)
     (arrays,) = fields(store_path)
     figure = figures.field(arrays, state=2, critic=1)
-    heat, quiver, path, others, best, actor = figure.data
+    heat, quiver, _, path, others, best, actor = figure.data
     np.testing.assert_array_equal(heat.z, arrays["q"].values[1, 2])
     assert (quiver.type, quiver.yaxis) == ("quiver", "y2")
     assert figure.layout.yaxis2.overlaying == "y"
@@ -178,7 +178,7 @@ def test_the_field_of_one_action_is_a_line(store_path, one_action_recorder):
     one_action_recorder.record(1000)
     (arrays,) = fields(store_path)
     figure = figures.field(arrays)
-    curve, slope, path, others, best, actor = figure.data
+    curve, slope, _, path, others, best, actor = figure.data
     np.testing.assert_array_equal(curve.y, arrays["q"].values[0, 0].astype(np.float64))
     assert slope.yaxis == "y2"
     assert len(slope.x) == 17

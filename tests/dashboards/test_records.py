@@ -280,9 +280,10 @@ def test_states_and_critics_to_choose_from(recorder, records):
     recorder.record(1000)
     records.view()
     ((_, measurement_id),) = records.fields(1)
-    critics, states = choices(records, measurement_id)
+    critics, states, planes = choices(records, measurement_id)
     assert [one["label"] for one in critics] == ["critic 1", "critic 2", "followed"]
     assert [one["value"] for one in states] == ["0", "1", "2", "3"]
+    assert [one["label"] for one in planes] == ["actions 1 and 2"]
     arrays = records.arrays(measurement_id)
     assert state_text(arrays, 1).startswith(f"state 2: s = ({float(arrays['obs'].values[1, 0]):.3g}, ")
     assert records.arrays(measurement_id) is arrays

@@ -1,0 +1,83 @@
+// Plays through training: from picture to picture, each asked for when the last one is painted, not sooner.
+(function () {
+  const PATIENCE = 8000; // ms after which a picture that has not come is not waited for
+  let playing = false, due = 0, began = 0, waiting = 0, at = null;
+
+  const set = function (id, props) {
+    if (window.dash_clientside.set_props) window.dash_clientside.set_props(id, props);
+  };
+  const pause = function () {
+    const speed = document.querySelector("#speed input:checked");
+    return speed ? 1000 / Number(speed.value) : 500;
+  };
+  const show = function () {
+    const button = document.getElementById("play");
+    if (!button) return;
+    button.setAttribute("aria-pressed", String(playing));
+    button.setAttribute("aria-label", playing ? "Pause" : "Play through training");
+    button.classList.toggle("playing", playing);
+  };
+  const stop = function () {
+    playing = false;
+    clearTimeout(due);
+    clearTimeout(waiting);
+    show();
+  };
+  const last = function () {
+    return !at || at[0] === null || at[1] >= at[2] - 1;
+  };
+  const next = function () {
+    if (!playing) return;
+    if (!document.getElementById("play") || last()) {
+      stop();
+      return;
+    }
+    began = Date.now();
+    clearTimeout(waiting);
+    waiting = setTimeout(painted, PATIENCE);
+    window.dash_clientside.gradlabStep.go(1);
+  };
+  const painted = function () {
+    clearTimeout(waiting);
+    if (!playing) return;
+    clearTimeout(due);
+    // After the browser has drawn it.
+    requestAnimationFrame(function () {
+      due = setTimeout(next, Math.max(20, pause() - (Date.now() - began)));
+    });
+  };
+  const toggle = function () {
+    if (playing) {
+      stop();
+      return;
+    }
+    if (!at || at[2] < 2) return;
+    playing = true;
+    show();
+    if (last()) {
+      // From the beginning again.
+      began = Date.now();
+      waiting = setTimeout(painted, PATIENCE);
+      set("follow", { checked: false });
+      const low = document.querySelector("#slider [role=slider]");
+      set("slider", { value: low ? Number(low.getAttribute("aria-valuemin")) : 0 });
+    } else next();
+  };
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.gradlabPlay = {
+    know: function (value) { at = value; },
+    shown: function () { painted(); },
+  };
+  document.addEventListener("click", function (event) {
+    const target = event.target.closest && event.target.closest("#play");
+    if (target) toggle();
+    // Whoever takes the slider has it.
+    else if (playing && event.target.closest && event.target.closest("#slider, #before, #after, #tabs")) stop();
+  });
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "p" || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const within = event.target.closest;
+    if (within && event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea, [contenteditable], [role=dialog], [role=listbox]")) return;
+    if (document.getElementById("play")) toggle();
+  });
+})();
