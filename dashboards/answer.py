@@ -11,7 +11,7 @@ from dashboards import series as data
 from dashboards.finding import Facts
 from dashboards.own import has_figure
 from dashboards.rollout_answer import rollout_answer
-from dashboards.said import Answer, Verdict, interval, percent
+from dashboards.said import Answer, Verdict, interval, percent, share_interval
 from dashboards.series import Series, last
 from dashboards.sickness import sickness
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY, WRONG_DIRECTION, counted, estimator_label
@@ -217,10 +217,10 @@ def _verdict(wrong: Series) -> Verdict:
 
 def _share(point: Series) -> str:
     """A share with its interval; ± stands for one standard error in all that gradlab prints."""
-    value, low, high = (100 * float(column[0]) for column in (point.value, point.low, point.high))
+    value, (low, high, _) = 100 * float(point.value[0]), share_interval(point)
     if not math.isfinite(low) or not math.isfinite(high):
         return f"{value:.0f} % (no interval)"
-    return f"{value:.0f} % ({low:.0f} to {high:.0f} %)"
+    return f"{value:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, meaning: str) -> Tile:
@@ -232,7 +232,12 @@ def _tile(label: str, series: data.SeriesSet, probe: str, name: str, kind: str, 
     detail = f"n = {counted(point, probe)} · step {int(point.step[0]):,}"
     raw = ""
     if kind == "share":
+        stored = low, high
+        low, high, changed = share_interval(point)
         text, ends = f"{percent(value)} %", (percent(low), f"{percent(high)} %")
+        if changed:
+            raw = f"{text}; Wilson's interval {ends[0]} to {ends[1]}: that stored, {stored[0]:.3g} to {stored[1]:.3g}, "
+            raw += "is none of a share"
     elif kind == "steps":
         # A number of steps cannot be negative: an end that is says nothing.
         low = low if low > 0 else -math.inf

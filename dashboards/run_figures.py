@@ -16,6 +16,17 @@ from dashboards.health_words import HEALTH
 from dashboards.one_run import OneRun, Where, opened, read_run
 from dashboards.said import Answer
 from dashboards.style import Theme
+from dashboards.truth_figures import TruthFigures
+from dashboards.truth_words import (
+    CRITIC_GRADIENT,
+    PERSISTENCE,
+    PHANTOM,
+    SMOOTHNESS,
+    STEP,
+    SURROGATES,
+    VALUE,
+    eigenvalue_word,
+)
 from dashboards.words import (
     CURVATURE,
     DEFAULT_METRICS,
@@ -60,6 +71,23 @@ KINDS = {
     "simulator-error": Kind("Gradient error of each estimator against the simulator", "simulator", METRICS, 680),
     "landscape": Kind("Landscape", "landscape", LANDSCAPE),
     "curvature": Kind("Curvature", "curvature", CURVATURE),
+    "critic-gradient": Kind("Error of the critic's gradient", "simulator", CRITIC_GRADIENT),
+    "calibration": Kind("Calibration of Q", "returns", VALUE, 400),
+    "value-error": Kind("Error of Q against simulated returns", "returns", VALUE, 400),
+    "improvement": Kind(
+        "Realised against predicted improvement",
+        "returns",
+        {f"step/0.1/{name}": word for name, word in STEP.items()},
+        360,
+    ),
+    "optima-over-persistence": Kind("Optima over persistence", "landscape", {"persistence/0.01": PERSISTENCE}, 360),
+    "surrogates": Kind(
+        "Successive surrogates", "landscape", {f"surrogate/1/{name}": word for name, word in SURROGATES.items()}, 330
+    ),
+    "phantoms": Kind("Phantom optima", "returns", PHANTOM, 360),
+    "spectrum": Kind("Spectrum of the action Hessian", "curvature", {"eigenvalue/1": eigenvalue_word(1, 2)}, 400),
+    "bound-and-observed": Kind("Bound against observed sensitivity", "smoothness", SMOOTHNESS, 400),
+    "smoothness": Kind("Volatility along episodes", "smoothness", SMOOTHNESS),
     "rollout-gradient": Kind("Policy gradient of a rollout", "on-policy", _on_policy("score-function/"), 520),
     "rollout-value": Kind("Value function and policy", "on-policy", _on_policy("value/", "policy/entropy")),
     "rollout-ledger": Kind(
@@ -69,7 +97,7 @@ KINDS = {
 }
 
 
-class RunFigures:
+class RunFigures(TruthFigures):
     """The figures of one run, read when this was made; ``of_run`` makes it.
 
     A figure that the run has no numbers for is an error that says why; ``absent()`` says so beforehand.
@@ -140,6 +168,21 @@ class RunFigures:
             "rollout-value": lambda: self.rollout_value(theme),
             "rollout-ledger": lambda: self.rollout_ledger(theme),
             "cost": lambda: self.cost(theme),
+            **{
+                kind: lambda make=make: make(theme=theme)
+                for kind, make in (
+                    ("critic-gradient", self.critic_gradient),
+                    ("calibration", self.calibration),
+                    ("value-error", self.value_error),
+                    ("improvement", self.improvement),
+                    ("optima-over-persistence", self.optima_over_persistence),
+                    ("surrogates", self.surrogates),
+                    ("phantoms", self.phantoms),
+                    ("spectrum", self.spectrum),
+                    ("bound-and-observed", self.bound_and_observed),
+                    ("smoothness", self.smoothness),
+                )
+            },
         }
         if (probe := self.others.get(name)) is not None:
             return self.any_probe(probe, theme=theme)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dashboards.series import Series
+from gradlab.estimate import Estimate
 
 Verdict = Literal["good", "doubtful", "bad", "unknown", "fact"]
 
@@ -94,8 +95,27 @@ def between(point: Series) -> str:
 
 
 def share_of(point: Series) -> str:
-    """A share with its 95 % interval, in per cent; the interval ends at none and at all, which no share can pass."""
-    value, low, high = (float(column[0]) for column in (point.value, point.low, point.high))
+    """A share with its 95 % interval, in per cent, as ``share_interval`` has it."""
+    value, (low, high, _) = float(point.value[0]), share_interval(point)
     if not math.isfinite(low) or not math.isfinite(high):
         return f"{percent(value)} % (no interval)"
-    return f"{percent(value)} % ({percent(max(0.0, low))} to {percent(min(1.0, high))} %)"
+    return f"{percent(value)} % ({percent(low)} to {percent(high)} %)"
+
+
+def share_interval(point: Series) -> tuple[float, float, bool]:
+    """The 95 % interval of a share, and whether it is another than the one that was stored.
+
+    One that passes none or all is no interval of a share: value ± t standard errors says where a normal number could
+    be. In its place is Wilson's (E. Wilson 1927), with the number of samples that the standard error amounts to.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones(1)
+        >>> low, high, changed = share_interval(Series(one, 0.9 * one, 0.1 * one, 0.7 * one, 1.1 * one, 16 * one))
+        >>> round(low, 2), round(high, 2), changed
+        (0.55, 0.99, True)
+    """
+    value, stderr, low, high = (float(column[0]) for column in (point.value, point.stderr, point.low, point.high))
+    if not (low < 0 or high > 1) or not 0 <= value <= 1:
+        return low, high, False
+    return *Estimate(value, stderr, int(point.samples[0]), scale="share").interval(), True

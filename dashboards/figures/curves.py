@@ -85,7 +85,8 @@ def curves(panels: Sequence[Panel], theme: Theme, uirevision: str, *, nothing: s
         uirevision=uirevision,
         annotations=notes,
         shapes=shapes,
-        margin={"l": 48, "r": 14, "t": 52, "b": 46},
+        # Where it is narrow the legend has a line for each of its entries.
+        margin={"l": 48, "r": 14, "t": 34 + 19 * (max(1, len(told)) if narrow else 1), "b": 46},
         legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "font": {"size": 11}},
         **extra,
     )

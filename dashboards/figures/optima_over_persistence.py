@@ -14,7 +14,7 @@ from dashboards.words import escape
 NOTHING = "optima over persistence: not measured in this run"
 _AXIS = {
     "type": "log",
-    "range": [-3.05, 0.05],
+    "range": [-3.25, 0.05],
     "tickvals": [0.001, 0.01, 0.1, 1],
     "ticktext": ["0.1 %", "1 %", "10 %", "100 %"],
     "title": "persistence, of Q's range",

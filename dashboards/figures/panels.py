@@ -98,7 +98,8 @@ def panels(
         theme,
         uirevision=uirevision,
         annotations=notes,
-        margin={"l": 52, "r": 12, "t": 28, "b": 40},
+        # The first panel's names may need two lines.
+        margin={"l": 52, "r": 12, "t": 28 if len(rows[0]) <= 3 else 44, "b": 40},
         xaxis=step_axis(theme, anchor=anchor, domain=[0, 1]),
         **extra,
     )

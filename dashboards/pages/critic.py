@@ -28,8 +28,8 @@ _COMPARED = (
     *(Number(f"deterministic/{name}", METRICS[name]) for name in ("cosine", "bias_squared", "norm_ratio")),
 )
 _CARDS = ("wrong", "critic-gradient", "value-error", "calibration", "improvement", "rollout-value")
-#: The length of a step that the answer speaks of: a tenth of the box's diagonal.
-_LENGTH = "0.1"
+#: The length of a step that the answer speaks of, as a share of the box's diagonal.
+_LENGTH = "0.03"
 
 
 def answer(seen: Seen) -> Answer:
@@ -54,7 +54,7 @@ def _promises(seen: Seen) -> list[str]:
         parts.append(f"{at_step(bias)} Q is off the simulated return by {between(bias)} on average.")
     if predicted is not None and realised is not None:
         parts.append(
-            f"A step of 10 % of the box along its gradient promises {between(predicted)} and gains {between(realised)}."
+            f"A step of 3 % of the box along its gradient promises {between(predicted)} and gains {between(realised)}."
         )
     return parts
 

@@ -27,6 +27,17 @@ _ABOUT = {
     "visits.",
     "landscape": "Local optima of Q(s, ·) and the actor's distance from the best of them, over training.",
     "curvature": "What bounds how fast the policy's action moves with the state, beside how fast it does.",
+    "critic-gradient": "The policy gradient by the critic against that by finite differences through the simulator.",
+    "calibration": "A point a state: its simulated return over Q(s, π(s)); on the dotted line the critic is right. The "
+    "line is the mean of each fifth of Q, its whiskers two standard errors.",
+    "value-error": "Q(s, π(s)) against simulated returns, over training.",
+    "improvement": "One step of the action along ∇ₐQ: what the critic promises and what it gains, over its length.",
+    "optima-over-persistence": "How many optima there are is a question of how persistent they must be to count.",
+    "surrogates": "What is left of the landscape on max(Q, τᵢ): cut at the actor's action, then at better ones (SAVO).",
+    "phantoms": "Optima of the critic that are none in simulated return, and what the best promises and gains.",
+    "spectrum": "Eigenvalues of ∂²Q/∂a² at the actor's action, medians over states.",
+    "bound-and-observed": "Sensitivity over M/μ, state by state; above the dotted line the bound is violated.",
+    "smoothness": "How often ∇ₐQ flips along the agent's episodes, and M/μ beside how fast its actions moved.",
     "rollout-gradient": "How much of a rollout's gradient is signal; dotted and hollow where that is not resolved from "
     "zero.",
     "rollout-value": "V against the targets it is trained on, which bootstrap on V; the policy's entropy.",

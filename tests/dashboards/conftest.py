@@ -338,3 +338,62 @@ def open_runs(browser, runs_server):
     """Opens pages over the store of three runs."""
     with visiting(browser, runs_server) as visit:
         yield visit
+
+
+def later(recorder: Recorder, step: int, promise: float) -> None:
+    """What the probes store since they know of surrogates, the spectrum, returns and flips."""
+    run = recorder.run
+    landscape = {**recorder.landscape(step).scalars}
+    landscape |= {f"persistence/{x:.4g}": Estimate(3 - x * 2, 0.1, 16) for x in (0.001, 0.01, 0.1, 1.0)}
+    for i in range(4):
+        landscape |= {
+            f"surrogate/{i}/optima": Estimate(3.0 - i / 2, 0.2, 16),
+            f"surrogate/{i}/vanishing_share": Estimate(i / 4, 0.05, 16, scale="share"),
+            f"surrogate/{i}/best_share": Estimate(1 - i / 4, 0.05, 16, scale="share"),
+        }
+    run.record(step, "landscape", Measurement(landscape))
+    curvature = {**recorder.curvature(step).scalars, "eigenvalue/1": Estimate(-1.0, 0.1, 64)}
+    run.record(step, "curvature", Measurement({**curvature, "eigenvalue/2": Estimate(-4.0, 0.1, 64)}))
+    flips = {"flip_rate": Estimate(0.2, 0.02, 16, scale="share"), "observed": Estimate(0.5, 0.05, 16)}
+    states = np.stack([np.geomspace(0.1, 10, 24), np.full(24, 0.5), np.geomspace(0.05, 1, 24)], -1)
+    table = xr.DataArray(states, dims=("state", "part"), coords={"part": ["bound", "actor", "observed"]})
+    run.record(step, "smoothness", Measurement(flips, {"states": table}))
+    against = {"reference": "simulator"}
+    returns = {"value/bias": Estimate(2.0, 0.1, 12, **against), "value/rmse": Estimate(2.5, 0.1, 12, **against)}
+    for length in (0.01, 0.03, 0.1, 0.3):
+        returns |= {
+            f"step/{length:g}/predicted": Estimate(promise * length, 0.01, 12, **against),
+            f"step/{length:g}/realised": Estimate(-0.5 * length, 0.02, 12, **against),
+            f"step/{length:g}/ratio": Estimate(-0.5 / promise, 0.1, 12, **against),
+            f"step/{length:g}/worse": Estimate(0.75, 0.1, 12, scale="share", **against),
+        }
+    returns["phantom/value_phantom"] = Estimate(0.25, 0.1, 12, scale="share", **against)
+    q = np.linspace(-5, 5, 24)
+    values = xr.DataArray(
+        np.stack([q, q / 2 - 2, 0 * q], -1), dims=("state", "part"), coords={"part": ["critic", "true", "stderr"]}
+    )
+    run.record(step, "returns", Measurement(returns, {"value": values}))
+    run.record(step, "simulator", recorder.simulator(step))
+
+
+@pytest.fixture(scope="module")
+def truth_store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("truth") / "gradlab.db"
+    with open_store(path) as written:
+        for seed in (1, 2):
+            run = written.start_run(algorithm="TD3", environment="Reacher-v5", seed=seed)
+            for step in (1000, 2000, 3000):
+                later(Recorder(run, seed=seed), step, promise=step / 1000)
+            run.finish()
+        run = written.start_run("old", algorithm="TD3", environment="Reacher-v5")
+        Recorder(run).record(1000)
+        run.finish()
+    return path
+
+
+@pytest.fixture
+def open_truth(browser, truth_store):
+    from dashboards import Server
+
+    with Server(str(truth_store), port=0, refresh=0.5) as running, visiting(browser, running) as visit:
+        yield visit

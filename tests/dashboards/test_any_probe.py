@@ -157,12 +157,26 @@ def test_a_probe_with_a_known_name_and_numbers_of_its_own_is_another(store_path,
     assert "gradient" not in answer({key: one for key, one in series.items() if key.probe == "landscape"}).text
 
 
+#: Cards that are beside others, and say so where their own numbers are missing.
+BESIDE_WRONG = ["value-error", "calibration", "critic-gradient", "improvement"]
+BESIDE_LANDSCAPE, BESIDE_CURVATURE = ["persistence", "surrogates", "phantoms"], ["spectrum", "smoothness", "bound"]
+
+
 def test_a_run_has_the_figures_of_what_it_measures_and_one_that_does_not_say_has_the_usual_ones():
     ppo = {"probes": {"on-policy": {"every": 2000}}}
     assert [name for name in CARDS if needed(name, {}, ppo, [])] == ["rollout-gradient", "rollout-value"]
     td3 = {"probes": {"gradient": {}, "simulator": {}}}
-    assert [name for name in CARDS if needed(name, {}, td3, [])] == ["gradient", "wrong"]
-    usual = ["field", "gradient", "wrong", "landscape", "curvature"]
+    assert [name for name in CARDS if needed(name, {}, td3, [])] == ["gradient", "wrong", *BESIDE_WRONG]
+    usual = [
+        "field",
+        "gradient",
+        "wrong",
+        "landscape",
+        "curvature",
+        *BESIDE_LANDSCAPE,
+        *BESIDE_CURVATURE,
+        *BESIDE_WRONG,
+    ]
     assert [name for name in CARDS if needed(name, {}, {}, [])] == usual
     assert others({}, {"probes": {"mine": {}, "field": {}}}, []) == ["mine"]
 

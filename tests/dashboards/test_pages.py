@@ -222,7 +222,11 @@ def test_definitions_say_n_of_every_number(recorder, records):
 
 def test_a_share_in_a_sentence_ends_where_shares_end():
     one = np.ones(1)
-    assert share_of(Series(one, 0.9 * one, one, 0.7 * one, 1.1 * one, one)) == "90 % (70 to 100 %)"
+    # An interval that passes all is no share's; Wilson's does not, and is not cut.
+    inside = Series(one, 0.9 * one, 0.1 * one, 0.7 * one, 0.97 * one, 16 * one)
+    beyond = Series(one, 0.9 * one, 0.1 * one, 0.7 * one, 1.1 * one, 16 * one)
+    assert share_of(inside) == "90 % (70 to 97 %)"
+    assert share_of(beyond) == "90 % (55 to 98.5 %)"
 
 
 def test_the_step_follows_the_newest_and_says_only_what_changed(recorder, records):

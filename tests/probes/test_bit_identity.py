@@ -135,7 +135,16 @@ def test_training_on_policy_is_bit_identical_with_probes(tmp_path, name, task):
     status = monitor.status
     assert (status.failed, status.skipped) == ({}, {})
     assert status.measured == {"policy": 4, "on-policy": 4}
-    assert set(monitor.left_out) == {"field", "gradient", "curvature", "landscape", "estimators", "simulator"}
+    assert set(monitor.left_out) == {
+        "field",
+        "gradient",
+        "curvature",
+        "landscape",
+        "estimators",
+        "simulator",
+        "smoothness",
+        "returns",
+    }
     assert monitor.left_out["gradient"] == "the agent has no critic of (obs, act)"
     with open_store(tmp_path / "run.db") as store:
         (run,) = store.runs()

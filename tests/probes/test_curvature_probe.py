@@ -72,7 +72,11 @@ def test_numbers_are_those_of_the_library(activation):
     found = probes.Curvature(states=16, scale=0.2).measure(agent, obs, generator())
     assert 0 < found.scalars["valid_share"].value <= 1
     smooth = activation is nn.SiLU
-    assert set(found.scalars) == AT_SCALE | PAVE | (EXACT if smooth else set())
+    spectrum = {name for name in found.scalars if name.startswith("eigenvalue/")}
+    assert spectrum == {"eigenvalue/1", "eigenvalue/2"}
+    # The highest eigenvalue is μ's negative.
+    assert found.scalars["eigenvalue/1"].value == pytest.approx(-found.scalars["curvature"].value)
+    assert set(found.scalars) - spectrum == AT_SCALE | PAVE | (EXACT if smooth else set())
     assert found.notes == ()
     geometry = sensitivity(agent, obs, 0.2).summary()
     for name in AT_SCALE:
@@ -91,7 +95,7 @@ def test_numbers_are_those_of_the_library(activation):
     assert found.scalars["hinge"].value == pytest.approx(means["curvature_hinge"].value)
     # All have an objective, and a word on the dashboard.
     assert {each.objective for each in found.scalars.values()} == {"γ=0.99"}
-    assert set(found.scalars) <= set(CURVATURE)
+    assert set(found.scalars) - spectrum <= set(CURVATURE)
 
 
 def test_of_a_regulator_they_are_the_closed_form():
@@ -127,7 +131,7 @@ def test_the_generator_decides_and_nothing_else_does():
 def test_a_critic_that_no_state_gradient_passes_has_no_exact_ratio():
     found = probes.Curvature(states=16).measure(agent_of(Blocked()), observations(), generator())
     # Differences do not need the graph.
-    assert set(found.scalars) == AT_SCALE | PAVE | {"exact_curvature"}
+    assert set(found.scalars) == AT_SCALE | PAVE | {"exact_curvature", "eigenvalue/1", "eigenvalue/2"}
     assert found.scalars["exact_curvature"].value == pytest.approx(2.0)
     (note,) = found.notes
     assert note.startswith("exact M and M/μ are left out: critic: no gradient reaches the state")
@@ -141,7 +145,7 @@ def test_of_images_the_actions_part_is_given_and_the_reason_why_no_more():
     found = probes.Curvature(states=12).measure(agent, images, generator())
     assert set(found.scalars) == {
         "curvature", "condition", "valid_share", "valid_share_interior", "valid_share_saturated", "interior_share",
-        "exact_curvature",
+        "exact_curvature", "eigenvalue/1", "eigenvalue/2",
     }  # fmt: skip
     assert found.scalars["curvature"].value == pytest.approx(2.0)
     (note,) = found.notes

@@ -64,6 +64,13 @@ def test_numbers_are_those_of_the_search():
     assert scalars["best_basin_share"].value == 0.0
     assert scalars["basin_choice"].value == pytest.approx(1.0, abs=1e-3)
     assert (scalars["missed"].value, scalars["coverage"].value) == (0.0, 1.0)
+    # The actor is on the lower of two hills: cut at its action, the higher one is left for sure.
+    assert scalars["surrogate/0/optima"].value == scalars["optima"].value
+    assert 1 <= scalars["surrogate/1/optima"].value <= 2
+    assert 0 < scalars["surrogate/1/vanishing_share"].value < 1
+    curve = {float(name.partition("/")[2]): one.value for name, one in scalars.items() if name.startswith("persist")}
+    assert len(curve) == 13
+    assert curve == pytest.approx({x: optima.count(x).double().mean().item() for x in curve})
     for name, estimate in scalars.items():
         low, high = estimate.interval()
         assert low <= estimate.value <= high
@@ -125,7 +132,8 @@ def test_a_constant_critic_is_said_to_be_one():
     usual = probes.Landscape(states=5).measure(agent(), observations(), generator())
     assert usual.scalars["level_share"].value == 0.0
     assert not any("level" in note for note in usual.notes)
-    assert usual.scalars.keys() <= found.scalars.keys() | EXISTING
+    best = {f"surrogate/{i}/best_share" for i in range(4)}
+    assert usual.scalars.keys() <= found.scalars.keys() | EXISTING | best
 
 
 @pytest.mark.slow

@@ -33,8 +33,8 @@ def test_a_preset_brings_its_budget(agent, tmp_path, preset, budget):
 
 def test_a_preset_says_what_has_a_process_of_its_own():
     assert [p.background for p in probes.default_probes("Reacher-v5", "light")] == [False] * 3
-    assert [p.name for p in probes.default_probes("Reacher-v5", "full") if p.background] == ["simulator"]
-    assert sum(p.background for p in probes.default_probes("Reacher-v5")) == 4
+    assert [p.name for p in probes.default_probes("Reacher-v5", "full") if p.background] == ["simulator", "returns"]
+    assert sum(p.background for p in probes.default_probes("Reacher-v5")) == 6
     # Of a class, which the preset must not change for others.
     assert probes.Field().background
 
