@@ -22,9 +22,9 @@ from dashboards.figures.rollout_ledger import rollout_ledger
 from dashboards.figures.rollout_value import rollout_value
 from dashboards.figures.slices import action_slice
 from dashboards.figures.state_fields import field_over_states
+from dashboards.figures.state_look import state_look
 from dashboards.figures.surrogates import surrogates
 from dashboards.figures.truth_over_training import critic_gradient, phantoms, smoothness, spectrum, value_error
-from dashboards.figures.state_look import state_look
 from dashboards.figures.wrong_direction import wrong_direction
 
 __all__ = [
@@ -50,8 +50,8 @@ __all__ = [
     "rollout_value",
     "smoothness",
     "spectrum",
+    "state_look",
     "surrogates",
     "value_error",
-    "state_look",
     "wrong_direction",
 ]
