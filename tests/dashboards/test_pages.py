@@ -226,7 +226,7 @@ def test_a_share_in_a_sentence_ends_where_shares_end():
     inside = Series(one, 0.9 * one, 0.1 * one, 0.7 * one, 0.97 * one, 16 * one)
     beyond = Series(one, 0.9 * one, 0.1 * one, 0.7 * one, 1.1 * one, 16 * one)
     assert share_of(inside) == "90 % (70 to 97 %)"
-    assert share_of(beyond) == "90 % (55 to 98.5 %)"
+    assert share_of(beyond) == "90 % (55 to 99 %)"
 
 
 def test_the_step_follows_the_newest_and_says_only_what_changed(recorder, records):
