@@ -137,7 +137,8 @@ def register(app: Dash, records: Records) -> None:
     register_presence(app, records, "field", ["field"])
     register_terms(app, records, "field", {"": FIELD})
     trails = Trails(records)
-    app.clientside_callback(ClientsideFunction("gradlabPlay", "know"), Input("at", "data"))
+    # Of callbacks without an Output, Dash keeps one for the same inputs, and the shell's keyboard has "at" alone.
+    app.clientside_callback(ClientsideFunction("gradlabPlay", "know"), Input("at", "data"), Input("page", "data"))
     app.clientside_callback(ClientsideFunction("gradlabPlay", "shown"), Input("field-shown", "data"))
     pickers = [part for name in ("critic", "state", "plane") for part in ((name, "data"), (name, "value"))]
 

@@ -144,6 +144,7 @@ def test_training_on_policy_is_bit_identical_with_probes(tmp_path, name, task):
         "simulator",
         "smoothness",
         "returns",
+        "health",
     }
     assert monitor.left_out["gradient"] == "the agent has no critic of (obs, act)"
     with open_store(tmp_path / "run.db") as store:
