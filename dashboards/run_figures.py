@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 from dashboards import figures
 from dashboards.answer import Tile, answer, tiles
 from dashboards.costs import Costs, costs
+from dashboards.field_figures import FieldFigures
 from dashboards.figures.absent import Absent
 from dashboards.figures.any_probe import height
 from dashboards.health_words import HEALTH
-from dashboards.one_run import OneRun, Where, opened, read_run
+from dashboards.one_run import OneRun, Where, read_run
 from dashboards.said import Answer
 from dashboards.style import Theme
 from dashboards.truth_figures import TruthFigures
@@ -39,7 +40,6 @@ from dashboards.words import (
 )
 from gradlab.errors import GradlabError
 from gradlab.store import RunInfo
-from gradlab.store.damage import damage_named
 
 
 class Kind(NamedTuple):
@@ -97,7 +97,7 @@ KINDS = {
 }
 
 
-class RunFigures(TruthFigures):
+class RunFigures(TruthFigures, FieldFigures):
     """The figures of one run, read when this was made; ``of_run`` makes it.
 
     A figure that the run has no numbers for is an error that says why; ``absent()`` says so beforehand.
@@ -195,31 +195,6 @@ class RunFigures(TruthFigures):
         if (probe := self.others.get(name)) is not None:
             return height(self.run.series, probe)
         return KINDS[name.replace("_", "-")].height
-
-    def field(self, step: int | None = None, *, state: int = 0, critic: int = 0, theme: Theme = "light") -> go.Figure:
-        """The Q-gradient field: Q(s, ·), arrows along ∇_a Q, optima, the actor and its ascent.
-
-        Args:
-            step: the last picture at or before this training step; the newest when None.
-            state: which of the stored states.
-            critic: which of the stored critics.
-            theme: light or dark.
-
-        Raises:
-            GradlabError: there is no picture then, or no such state or critic.
-        """
-        self._require("field")
-        at = [one for one in self.run.fields if step is None or one[0] <= step]
-        if not at:
-            first = self.run.fields[0][0]
-            raise GradlabError(f"figure field: has no picture at or before step {step:,}; the first is at {first:,}")
-        with opened(self.run.where) as store, damage_named(store):
-            arrays = store.arrays(at[-1][1])
-        for what, number in (("state", state), ("critic", critic)):
-            size = arrays["q"].sizes[what]
-            if not 0 <= number < size:
-                raise GradlabError(f"figure field: {what} {number} is none of its {size}; give 0 to {size - 1}")
-        return figures.field(arrays, state, critic, theme)
 
     def gradient_error(
         self, metrics: Sequence[str] = DEFAULT_METRICS, *, probe: str = "gradient", theme: Theme = "light"

@@ -2,6 +2,7 @@
 (function () {
   const PATIENCE = 8000; // ms after which a picture that has not come is not waited for
   let playing = false, due = 0, began = 0, waiting = 0, at = null;
+  let target = null, drawn = false, starting = false;
 
   const set = function (id, props) {
     if (window.dash_clientside.set_props) window.dash_clientside.set_props(id, props);
@@ -18,7 +19,8 @@
     button.classList.toggle("playing", playing);
   };
   const stop = function () {
-    playing = false;
+    playing = starting = false;
+    target = null;
     clearTimeout(due);
     clearTimeout(waiting);
     show();
@@ -26,20 +28,25 @@
   const last = function () {
     return !at || at[0] === null || at[1] >= at[2] - 1;
   };
+  const ask = function (step) {
+    began = Date.now();
+    target = step;
+    drawn = false;
+    clearTimeout(waiting);
+    waiting = setTimeout(function () { drawn = true; target = at ? at[0] : target; settle(); }, PATIENCE);
+    set("slider", { value: step });
+  };
   const next = function () {
     if (!playing) return;
-    if (!document.getElementById("play") || last()) {
-      stop();
-      return;
-    }
-    began = Date.now();
-    clearTimeout(waiting);
-    waiting = setTimeout(painted, PATIENCE);
-    window.dash_clientside.gradlabStep.go(1);
+    const stops = at ? at[3] : [], place = at ? stops.indexOf(at[0]) : -1;
+    if (!document.getElementById("play") || last() || place < 0 || place + 1 >= stops.length) stop();
+    else ask(stops[place + 1]);
   };
-  const painted = function () {
+  // The picture and the place of the slider are two answers, and come in any order.
+  const settle = function () {
+    if (!playing || !drawn || target === null || !at || at[0] !== target) return;
+    target = null;
     clearTimeout(waiting);
-    if (!playing) return;
     clearTimeout(due);
     // After the browser has drawn it.
     requestAnimationFrame(function () {
@@ -56,17 +63,27 @@
     show();
     if (last()) {
       // From the beginning again.
-      began = Date.now();
-      waiting = setTimeout(painted, PATIENCE);
+      const thumb = document.querySelector("#slider [role=slider]");
       set("follow", { checked: false });
-      const low = document.querySelector("#slider [role=slider]");
-      set("slider", { value: low ? Number(low.getAttribute("aria-valuemin")) : 0 });
+      // The first stop may be above the lower end: it is known when the slider has come to it.
+      ask(thumb ? Number(thumb.getAttribute("aria-valuemin")) : 0);
+      starting = true;
     } else next();
   };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.gradlabPlay = {
-    know: function (value) { at = value; },
-    shown: function () { painted(); },
+    know: function (value) {
+      at = value;
+      if (starting && at && at[1] === 0) {
+        starting = false;
+        target = at[0];
+      }
+      settle();
+    },
+    shown: function () {
+      drawn = true;
+      settle();
+    },
   };
   document.addEventListener("click", function (event) {
     const target = event.target.closest && event.target.closest("#play");

@@ -57,6 +57,8 @@ def test_figures_are_those_of_the_functions(known):
     assert same(found.curvature(), figures.curvature(series))
     assert same(found.field(state=2, critic=1), figures.field(arrays, 2, 1))
     assert same(found.field(1500), figures.field(first))
+    assert len(found.fields("critics").data) == 3 * len(figures.field(arrays).data)
+    assert same(found.state_look(state=1), figures.state_look(arrays, 1))
     assert not same(found.field(1500), found.field())
 
 
@@ -117,6 +119,9 @@ def test_every_kind_can_be_asked_for_by_name(known):
         (lambda found: found.field(999), "no picture at or before step 999; the first is at 1,000"),
         (lambda found: found.field(state=4), "state 4 is none of its 4; give 0 to 3"),
         (lambda found: found.field(critic=-1), "critic -1 is none of its 3"),
+        (lambda found: found.field(plane=1), "plane 1 is none of its 1"),
+        (lambda found: found.fields("simulated"), "state 0 is not simulated"),
+        (lambda found: found.field_over_states(), "was not measured"),
         (lambda found: found.gradient_error(["bias"]), "'bias' is none of bias_squared, variance"),
         (lambda found: found.gradient_error(probe="sim"), "'sim' is none of gradient, simulator"),
         (lambda found: found.any_probe("mine"), "this run has no probe mine"),

@@ -1,0 +1,121 @@
+"""The figures of one run's field, from its store: the field itself, panels of it, the state, and over states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from dashboards import figures
+from dashboards.figures.field_panel import critics, panel, planes, simulated_panel
+from dashboards.figures.state_fields import stored_over_states
+from dashboards.one_run import OneRun, opened
+from dashboards.style import Theme
+from gradlab.errors import GradlabError
+from gradlab.store.damage import damage_named
+
+
+class FieldFigures:
+    """What ``RunFigures`` has of the probe ``field``."""
+
+    run: OneRun
+
+    def field(
+        self, step: int | None = None, *, state: int = 0, critic: int = 0, plane: int = 0, theme: Theme = "light"
+    ) -> go.Figure:
+        """The Q-gradient field: Q(s, ·), arrows along ∇_a Q, optima, the actor and its ascent.
+
+        Args:
+            step: the last picture at or before this training step; the newest when None.
+            state: which of the stored states.
+            critic: which of the stored critics.
+            plane: which of the stored planes of actions.
+            theme: light or dark.
+
+        Raises:
+            GradlabError: there is no picture then, or no such state, critic or plane.
+        """
+        return figures.field(self._picture(step, state, critic, plane), state, critic, theme, plane=plane)
+
+    def fields(
+        self,
+        beside: Literal["critics", "planes", "states", "simulated"] = "critics",
+        step: int | None = None,
+        *,
+        state: int = 0,
+        critic: int = 0,
+        plane: int = 0,
+        theme: Theme = "light",
+    ) -> go.Figure:
+        """Up to four panels of the field: all critics, planes or states of a picture, or learned and simulated.
+
+        Args:
+            beside: what is beside each other.
+            step: as in ``field``.
+            state: as in ``field``; likewise critic and plane.
+            critic: which of the stored critics.
+            plane: which of the stored planes of actions.
+            theme: light or dark.
+
+        Raises:
+            GradlabError: there is no such picture, or it has no simulated field in this state.
+        """
+        arrays = self._picture(step, state, critic, plane)
+        if beside == "critics":
+            found = [panel(arrays, state, k, plane, title=name) for k, name in enumerate(critics(arrays))]
+        elif beside == "planes":
+            found = [panel(arrays, state, critic, k, title=name) for k, name in enumerate(planes(arrays))]
+        elif beside == "states":
+            count = arrays["q"].sizes["state"]
+            found = [panel(arrays, k, critic, plane, title=f"state {k + 1}") for k in range(count)]
+        elif beside == "simulated":
+            truth = simulated_panel(arrays, state, "simulated")
+            if truth is None:
+                raise GradlabError(
+                    f"figure fields: state {state} is not simulated in this picture; choose another step"
+                )
+            found = [panel(arrays, state, critic, title="learned").centred(), truth.centred()]
+        else:
+            raise GradlabError(f"beside: {beside!r} is none of critics, planes, states, simulated")
+        return figures.fields(found, linked=beside != "planes", shared=beside != "states", theme=theme)
+
+    def state_look(self, step: int | None = None, *, state: int = 0, theme: Theme = "light") -> go.Figure:
+        """What a state of the field looks like: its body where the task is known, its coordinates otherwise."""
+        return figures.state_look(self._picture(step, state), state, theme)
+
+    def field_over_states(
+        self, step: int | None = None, *, state: int = 0, critic: int = 0, shown: str = "norm", theme: Theme = "light"
+    ) -> go.Figure:
+        """The gradient at the actor's action over a plane of states; ``shown`` as in ``figures.field_over_states``.
+
+        Raises:
+            GradlabError: there is no such picture, or the field over states was not measured.
+        """
+        found = stored_over_states(self._picture(step, state, critic), state)
+        if not found:
+            raise GradlabError("figure field over states: was not measured in this picture")
+        return figures.field_over_states(found, critic, shown=shown, theme=theme)
+
+    def _picture(self, step: int | None, state: int = 0, critic: int = 0, plane: int = 0) -> Mapping[str, xr.DataArray]:
+        """The arrays of a picture that has this state, critic and plane."""
+        if why := self.run.absence("field"):
+            raise GradlabError(f"run {self.run.info.name}: has nothing to draw: {why}")
+        at = [one for one in self.run.fields if step is None or one[0] <= step]
+        if not at:
+            first = self.run.fields[0][0]
+            raise GradlabError(f"figure field: has no picture at or before step {step:,}; the first is at {first:,}")
+        with opened(self.run.where) as store, damage_named(store):
+            arrays = store.arrays(at[-1][1])
+        sizes = {
+            "state": arrays["q"].sizes["state"],
+            "critic": arrays["q"].sizes["critic"],
+            "plane": len(planes(arrays)),
+        }
+        for what, number in (("state", state), ("critic", critic), ("plane", plane)):
+            if not 0 <= number < sizes[what]:
+                raise GradlabError(
+                    f"figure field: {what} {number} is none of its {sizes[what]}; give 0 to {sizes[what] - 1}"
+                )
+        return arrays
