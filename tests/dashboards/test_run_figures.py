@@ -126,7 +126,7 @@ def test_every_kind_can_be_asked_for_by_name(known):
         (lambda found: found.gradient_error(probe="sim"), "'sim' is none of gradient, simulator"),
         (lambda found: found.any_probe("mine"), "this run has no probe mine"),
     ],
-    ids=["figure", "step", "state", "critic", "metric", "reference", "probe"],
+    ids=["figure", "step", "state", "critic", "plane", "panels", "over-states", "metric", "reference", "probe"],
 )
 def test_wrong_questions_are_one_line(known, ask, said):
     with pytest.raises(GradlabError) as error:
