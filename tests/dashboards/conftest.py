@@ -264,6 +264,8 @@ class Tab:
 @pytest.fixture(scope="session")
 def browser(chromium):
     playwright = pytest.importorskip("playwright.sync_api")
+    # Now, while nobody is served: plotly's encoder trips over one that another thread has half imported.
+    pytest.importorskip("PIL.Image")
     with playwright.sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
         yield running

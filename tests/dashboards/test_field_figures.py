@@ -46,10 +46,10 @@ def test_an_optimum_off_the_plane_is_hollow_and_its_distance_is_right(three):
     assert one.optima[0] == pytest.approx(best[:2])
     assert one.distances[0] == pytest.approx(abs(best[2] - actor[2]), rel=1e-5)
     star = figures.field(three, 0, 2).data[5]
-    assert star.marker.symbol == (["star-open"] if one.distances[0] > 0.02 else ["star"])
+    assert list(star.marker.symbol) == ["star-open" if one.distances[0] > 0.02 else "star"]
     # The plane through the optima has it.
     assert panel(three, 0, 2, 2).distances[0] < 1e-3
-    assert figures.field(three, 0, 2, plane=2).data[5].marker.symbol == ["star"]
+    assert figures.field(three, 0, 2, plane=2).data[5].marker.symbol == ("star",)
 
 
 def test_marks_are_as_large_as_their_optima_are_persistent(three):
@@ -103,7 +103,8 @@ def test_the_simulated_field_of_one_action_and_the_body(pendulum):
 @pytest.mark.parametrize("shown", ["norm", "volatility", "q", "action 1"])
 def test_the_stored_field_over_states_is_drawn(three, theme, shown):
     stored = stored_over_states(three, 1)
-    figure = go.Figure(figures.field_over_states(stored, 0, shown=shown, theme=theme).to_dict())
+    figure = figures.field_over_states(stored, 0, shown=shown, theme=theme)
+    go.Figure(figure.to_dict())
     name = {"q": "state_q", "norm": "state_norm", "volatility": "state_volatility"}.get(shown, "state_gradient")
     expected = three[name].values[0, 1] if shown != "action 1" else three[name].values[0, 1, ..., 0]
     np.testing.assert_array_equal(figure.data[0].z, expected)
