@@ -22,7 +22,7 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ import stored_runs
 import watched
 
 PAGES = {"overview": "", "gradient": "gradient", "field": "field"}
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """A quantile; infinite where nothing was seen at all."""
+    return float(np.quantile(values, share)) if len(values) else float("inf")
 
 
 class Bench:
@@ -96,10 +101,10 @@ class Bench:
                 each = (used - rest * (seconds + 1.5)) / max(1, len(written))
                 self.note(f"processor time of the server for an update, {name}", 1e3 * each, "ms", 10.0)
                 self.note("  and with its questions whether there is one", 1e3 * used / max(1, len(written)), "ms")
-                self.note("  write → painted, median", float(np.median(found)), "s", shown=len(found))
+                self.note("  write → painted, median", quantile(found, 0.5), "s", shown=len(found))
                 page.context.close()
-        self.note("write → painted, 95 %", float(np.quantile(delays, 0.95)), "s", 1.0, delays=delays)
-        self.note("write → painted, median", float(np.median(delays)), "s")
+        self.note("write → painted, 95 %", quantile(delays, 0.95), "s", 1.0, delays=delays)
+        self.note("write → painted, median", quantile(delays, 0.5), "s")
 
     def idle(self) -> None:
         """A page that is open while nothing is written."""
@@ -122,8 +127,8 @@ class Bench:
                 page.wait_for_timeout(120)
             taken = page.evaluate("window.bench.taken")
             page.context.close()
-        self.note("slider → pixels, 95 %", float(np.quantile(taken, 0.95)), "ms", 150.0, all=taken)
-        self.note("slider → pixels, median", float(np.median(taken)), "ms")
+        self.note("slider → pixels, 95 %", quantile(taken, 0.95), "ms", 150.0, all=taken)
+        self.note("slider → pixels, median", quantile(taken, 0.5), "ms")
 
     def tabs(self) -> None:
         """Ten tabs at once, and the writer beside them."""
@@ -135,9 +140,7 @@ class Bench:
             written = self._during(pages[0], watched.Writer(self.store, self.live, 1.1, seconds), seconds)
             pages[0].wait_for_timeout(2000)
             delays = [delay for page in pages for delay in watched.seen(page, written)]
-            self.note(
-                "write → painted in ten tabs, 95 %", float(np.quantile(delays, 0.95)), "s", 2.0, shown=len(delays)
-            )
+            self.note("write → painted in ten tabs, 95 %", quantile(delays, 0.95), "s", 2.0, shown=len(delays))
             beside = self._waits(self.store, self.span(20), pages[0])
             for page in pages:
                 page.context.close()
@@ -156,7 +159,7 @@ class Bench:
             for page in pages:
                 page.context.close()
         copy.unlink()
-        one, ten, away = (1e3 * float(np.quantile(waits, 0.99)) for waits in (alone, beside, elsewhere))
+        one, ten, away = (1e3 * quantile(waits, 0.99) for waits in (alone, beside, elsewhere))
         self.note("writer waits for a step without tabs, 99 %", one, "ms", n=len(alone))
         self.note("writer waits for a step with ten tabs, 99 %", ten, "ms", n=len(beside))
         self.note("writer waits for a step with ten tabs elsewhere, 99 %", away, "ms", n=len(elsewhere))

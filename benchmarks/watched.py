@@ -49,7 +49,8 @@ window.bench = { first: null, painted: {}, asked: null, taken: [] };
       return field.step || 0;
     }
     const ends = [0];
-    graphs().forEach(function (plot) {
+    // On others x may be anything, such as the size of a batch.
+    graphs().filter(function (plot) { return plot.closest(".over-training"); }).forEach(function (plot) {
       plot._fullData.forEach(function (trace) {
         if (trace.x && trace.x.length && String(trace.mode).includes("markers")) {
           ends.push(Number(trace.x[trace.x.length - 1]) || 0);
