@@ -1,6 +1,7 @@
 """Runs that cannot work: an actor that cannot move, a critic that does not learn, a replay that is another policy's.
 
-Thresholds are where healthy runs do not come and sick ones do: docs/sick_runs.md has the numbers of both.
+Thresholds are where healthy runs do not come and sick ones do: examples/sick_runs.py trains
+both.
 """
 
 from __future__ import annotations
