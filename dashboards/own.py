@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dashboards import series as data
+from dashboards.gradient_words import PARTS
 from dashboards.health_words import HEALTH
 from dashboards.truth_words import PHANTOM, SMOOTHNESS, VALUE
 from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY
@@ -14,6 +15,7 @@ from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY
 _KNOWN: dict[str, Collection[str]] = {
     "field": (),
     "gradient": METRICS,
+    "estimators": (*PARTS, *METRICS),
     "simulator": (*METRICS, "wrong_direction"),
     "landscape": LANDSCAPE,
     "curvature": CURVATURE,
@@ -26,6 +28,15 @@ _KNOWN: dict[str, Collection[str]] = {
 CARDS = {
     "field": ("field",),
     "gradient": ("gradient", "simulator"),
+    "error-parts": ("gradient", "simulator"),
+    # Their records are later than the probes beside them, whose runs they say it of where they are missing.
+    "ranking": ("gradient", "estimators", "simulator"),
+    "error-ledger": ("simulator",),
+    "ledger-terms": ("simulator",),
+    "variance-split": ("gradient", "estimators"),
+    "batch-size": ("gradient", "estimators"),
+    "radius": ("gradient", "estimators"),
+    "layers": ("gradient", "estimators"),
     "wrong": ("simulator",),
     "health": ("health",),
     "landscape": ("landscape",),

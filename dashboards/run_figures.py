@@ -13,6 +13,8 @@ from dashboards.costs import Costs, costs
 from dashboards.field_figures import FieldFigures
 from dashboards.figures.absent import Absent
 from dashboards.figures.any_probe import height
+from dashboards.gradient_figures import GradientFigures
+from dashboards.gradient_words import LAYERS, PARTS, ledger_words
 from dashboards.health_words import HEALTH
 from dashboards.one_run import OneRun, Where, read_run
 from dashboards.said import Answer
@@ -62,6 +64,10 @@ def _on_policy(*beginnings: str) -> dict[str, Word]:
     return {name: word for name, word in ON_POLICY.items() if name.startswith(beginnings)}
 
 
+def _of(*parts: str) -> dict[str, Word]:
+    return {f"{part}_variance": PARTS[f"{part}_variance"] for part in parts}
+
+
 #: Figures by the names that the command line and reports use, in the order to read them.
 KINDS = {
     "wrong-direction": Kind("Critic against the simulator", "simulator", {"wrong_direction": WRONG_DIRECTION}, 270),
@@ -69,6 +75,14 @@ KINDS = {
     "field": Kind("Q-gradient field", "field", height=430),
     "gradient-error": Kind("Gradient error of each estimator, the critic taken at its word", "gradient", METRICS, 680),
     "simulator-error": Kind("Gradient error of each estimator against the simulator", "simulator", METRICS, 680),
+    "error-parts": Kind("Bias² and variance in each estimator's error", "gradient", {"mse": METRICS["mse"]}, 400),
+    "ranking": Kind("Which estimator is better, in pairs", "estimators", height=400),
+    "error-ledger": Kind("The error ledger", "simulator", ledger_words("contribution"), 540),
+    "ledger-terms": Kind("Terms of the error ledger over training", "simulator", ledger_words("norm_squared"), 540),
+    "variance-split": Kind("Noise from states and from draws", "estimators", _of("total", "state", "draw"), 400),
+    "batch-size": Kind("Batch size", "estimators", {"noise_scale": PARTS["noise_scale"]}, 400),
+    "radius": Kind("Radius of zeroth-order estimators", "estimators", {"best_radius": PARTS["best_radius"]}, 460),
+    "layers": Kind("Layers of the actor", "estimators", {"reference_squared": LAYERS["reference_squared"]}, 440),
     "landscape": Kind("Landscape", "landscape", LANDSCAPE),
     "curvature": Kind("Curvature", "curvature", CURVATURE),
     "critic-gradient": Kind("Error of the critic's gradient", "simulator", CRITIC_GRADIENT),
@@ -97,7 +111,7 @@ KINDS = {
 }
 
 
-class RunFigures(TruthFigures, FieldFigures):
+class RunFigures(TruthFigures, FieldFigures, GradientFigures):
     """The figures of one run, read when this was made; ``of_run`` makes it.
 
     A figure that the run has no numbers for is an error that says why; ``absent()`` says so beforehand.
@@ -171,6 +185,14 @@ class RunFigures(TruthFigures, FieldFigures):
             **{
                 kind: lambda make=make: make(theme=theme)
                 for kind, make in (
+                    ("error-parts", self.error_parts),
+                    ("ranking", self.ranking),
+                    ("error-ledger", self.error_ledger),
+                    ("ledger-terms", self.ledger_terms),
+                    ("variance-split", self.variance_split),
+                    ("batch-size", self.batch_size),
+                    ("radius", self.radius),
+                    ("layers", self.layers),
                     ("critic-gradient", self.critic_gradient),
                     ("calibration", self.calibration),
                     ("value-error", self.value_error),

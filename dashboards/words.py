@@ -237,6 +237,7 @@ STRETCHES = "the run's latest steps"
 #: What the samples of a probe are: what its n counts.
 _SAMPLES = {
     "gradient": "draws",
+    "estimators": "draws",
     "simulator": "episodes",
     "landscape": "states",
     "curvature": "states",
@@ -256,6 +257,9 @@ def samples(probe: str, reference: str) -> str:
     """
     if reference == STRETCHES:
         return "stretches"
+    if probe == "estimators" and not reference:
+        # What is against nothing there, such as a noise scale, is a mean over states.
+        return "states"
     return "episodes" if "simulator" in reference else _SAMPLES.get(probe, "samples")
 
 

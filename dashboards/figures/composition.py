@@ -73,11 +73,11 @@ def composition(
     ends = [0.0, 1.0]
     for place, row in enumerate(rows):
         notes.append(named(f"<b>{row.label}</b>", place, theme))
-        if row.remark:
-            notes.append({**named(row.remark, place, theme, quiet=True), "y": place, "yanchor": "middle"})
-            continue
         values = [snapshot.value(name) for name in row.parts]
         whole = sum(value for value in values if math.isfinite(value))
+        if remark := row.remark or ("" if whole > 0 else "not above zero, so that it has no shares"):
+            notes.append({**named(remark, place, theme, quiet=True), "y": place, "yanchor": "middle"})
+            continue
         below, above = 0.0, 0.0
         for index, (name, value) in enumerate(zip(row.parts, values, strict=True)):
             if not math.isfinite(value):

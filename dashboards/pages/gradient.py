@@ -1,71 +1,72 @@
-"""Gradient: how wrong, how noisy and how well directed each estimator's gradient is."""
+"""Gradient: how wrong, how noisy and how well directed each estimator's gradient is, and where its error comes from."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, html, no_update
 
 from dashboards import figures
 from dashboards import series as data
 from dashboards.answer import least_error
-from dashboards.cards import card, graph
+from dashboards.at_step import snapshot
 from dashboards.figures.compared import Number
-from dashboards.over_time import compared_runs, register_over_time, show_compared
+from dashboards.gradient_words import TERMS
+from dashboards.over_time import compared_runs, show_compared
+from dashboards.pages.gradient_views import VIEWS, register_views, view
 from dashboards.pages.page import Page, Query, Seen
-from dashboards.pages.parts import frame, of_page
-from dashboards.presence import register_presence
+from dashboards.pages.parts import of_page
 from dashboards.records import Records
 from dashboards.rollout_answer import rollout_answer
 from dashboards.said import Answer
 from dashboards.showing import absent_of, last_of, run_of, show, theme_of
-from dashboards.terms import register_terms
-from dashboards.words import DEFAULT_METRICS, METRICS, ON_POLICY, REFERENCES, estimator_label
-
-_ROLLOUT = {name: word for name, word in ON_POLICY.items() if name.startswith("score-function/")}
-_LEDGER = {name: word for name, word in ON_POLICY.items() if name.startswith(("ledger/", "clipping/", "policy/kl"))}
-
-
-#: The cards of this page, by the id of their figures.
-_CARDS = ("gradient", "rollout-gradient", "rollout-ledger")
+from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, estimator_label
 
 
 def answer(seen: Seen) -> Answer:
-    """Which estimator has the smallest error, and how much of a rollout's gradient is signal."""
+    """Which estimator has the smallest error, where that of a run comes from, and how much of a rollout is signal."""
     rollout = rollout_answer(seen.series)
-    least = least_error(seen.series)
-    if not least:
+    said = [*least_error(seen.series), *_source(seen.series), *_batch(seen.series)]
+    if not said:
         return rollout or of_page(seen, "gradient", "the gradient's error")
-    return Answer(" ".join([*least, *([rollout.text] if rollout else [])]), rollout.verdict if rollout else "fact")
+    return Answer(" ".join([*said, *([rollout.text] if rollout else [])]), rollout.verdict if rollout else "fact")
+
+
+def _source(series: data.SeriesSet) -> list[str]:
+    """The largest term of the error ledger that is told from zero."""
+    shown = snapshot(series, "simulator", None, lambda name: name.startswith("ledger/"))
+    names = {name: f"ledger/{name}/norm_squared" for name in TERMS}
+    there = {name: one for name, one in names.items() if one in shown.points and shown.resolved(one)}
+    largest = max(there, key=lambda name: shown.value(there[name]), default=None)
+    if largest is None:
+        return []
+    unsure = [name for name, one in names.items() if one in shown.points and name not in there
+              and shown.ends(one)[1] > shown.value(there[largest])]  # fmt: skip
+    more = f"; not resolved, and maybe larger: {', '.join(TERMS[name].label for name in unsure)}" if unsure else ""
+    return [
+        f"Step {shown.step:,}: the largest known term of the applied gradient's error is {TERMS[largest].label}{more}."
+    ]
+
+
+def _batch(series: data.SeriesSet) -> list[str]:
+    """The smallest critical batch size."""
+    shown = snapshot(series, "estimators", None, lambda name: name.endswith("/noise_scale"))
+    there = {name: shown.value(name) for name in shown.points if shown.value(name) > 0}
+    least = min(there, key=there.__getitem__, default=None)
+    if least is None:
+        return []
+    low, high = shown.ends(least)
+    between = f"{max(low, 1):,.0f} to {high:,.0f}" if math.isfinite(high) else f"{max(low, 1):,.0f} or more"
+    label = estimator_label(least.removesuffix("/noise_scale"))
+    return [f"A batch has as much noise as signal at {between} states ({label})."]
 
 
 def layout(query: Query) -> Any:
-    """What is on the page."""
-    return frame(
-        "gradient",
-        list(_CARDS),
-        _errors(query),
-        card(
-            "Policy gradient of a rollout",
-            graph("rollout-gradient", 520, "over-training"),
-            about="How much of it is signal; dotted and hollow where that is not resolved from zero.",
-            name="rollout-gradient",
-            defined="rollout-gradient",
-        ),
-        card(
-            "Bias and clipping of a rollout's gradient",
-            graph("rollout-ledger", 480, "over-training"),
-            about="What is in its mean that is not the return's gradient; what the last update's clipping took off, "
-            "and how far it went.",
-            name="rollout-ledger",
-            defined="rollout-ledger",
-        ),
-    )
-
-
-def _errors(query: Query) -> Any:
+    """What is on the page: the tabs with all controls, which the address keeps, and what is behind the open tab."""
+    chosen = query.one("view", "error", VIEWS)
     controls = dmc.Group(
         [
             # Of several runs the colour is the run's: one estimator is drawn.
@@ -73,15 +74,25 @@ def _errors(query: Query) -> Any:
                 id="estimator", data=[], value=query.one("estimator", "", query.any("estimator")) or None, size="xs",
                 w=190, allowDeselect=False, display="none", **{"aria-label": "Estimator to compare"},
             ),
-            dmc.SegmentedControl(
-                id="reference",
-                data=[{"label": f"against the {word.label}", "value": probe} for probe, word in REFERENCES.items()],
-                value=query.one("reference", "gradient", REFERENCES),
-                size="xs",
+            html.Div(
+                dmc.SegmentedControl(
+                    id="reference",
+                    data=[{"label": f"against the {word.label}", "value": probe} for probe, word in REFERENCES.items()],
+                    value=query.one("reference", "gradient", REFERENCES),
+                    size="xs",
+                ),
+                id="of-errors",
+                style=_shown(chosen),
             ),
         ],
         gap="xs",
     )  # fmt: skip
+    tabs = dmc.SegmentedControl(
+        id="view",
+        data=[{"label": label, "value": name} for name, (label, _) in VIEWS.items()],
+        value=chosen,
+        size="sm",
+    )
     chips = dmc.ChipGroup(
         id="metrics",
         multiple=True,
@@ -90,18 +101,34 @@ def _errors(query: Query) -> Any:
             [dmc.Chip(word.label, value=name, size="xs", variant="light") for name, word in METRICS.items()], gap=6
         ),
     )
-    return card(
-        "Gradient error of each estimator",
-        [chips, graph("gradient", 660, "over-training")],
-        controls,
-        about="Bands are 95 % intervals; hollow marks are not resolved from zero.",
-        name="gradient",
-        defined="gradient",
+    return dmc.Stack(
+        [
+            dmc.Group([tabs, controls], justify="space-between", gap="xs"),
+            html.Div(chips, id="of-lines", style=_shown(chosen)),
+            html.Div(view(chosen), id="gradient-view"),
+        ],
+        gap="sm",
     )
+
+
+def _shown(view_: str) -> dict[str, str]:
+    """Style of the controls that only the first tab has."""
+    return {} if view_ == "error" else {"display": "none"}
 
 
 def register(app: Dash, records: Records) -> None:
     """Gives the app this page's callbacks."""
+
+    @app.callback(
+        Output("gradient-view", "children"),
+        Output("of-errors", "style"),
+        Output("of-lines", "style"),
+        Input("view", "value"),
+        prevent_initial_call=True,
+    )
+    def opened(name: str) -> tuple[Any, ...]:
+        chosen = name if name in VIEWS else "error"
+        return view(chosen), _shown(chosen), _shown(chosen)
 
     @app.callback(
         Output("estimator", "data"),
@@ -160,22 +187,7 @@ def register(app: Dash, records: Records) -> None:
             ),
         )
 
-    numbers = [Number(name, word) for name, word in _ROLLOUT.items()]
-    register_over_time(
-        app, records, "rollout-gradient", "on-policy", figures.rollout_gradient, numbers, says_absent=True
-    )
-    register_over_time(
-        app,
-        records,
-        "rollout-ledger",
-        "on-policy",
-        figures.rollout_ledger,
-        [Number(name, word) for name, word in _LEDGER.items()],
-    )
-    register_presence(app, records, "gradient", list(_CARDS))
-    register_terms(app, records, "gradient", {"gradient": METRICS, "simulator": METRICS})
-    register_terms(app, records, "rollout-gradient", {"on-policy": _ROLLOUT})
-    register_terms(app, records, "rollout-ledger", {"on-policy": _LEDGER})
+    register_views(app, records)
 
 
 def _estimators(records: Records, run: int, probe: str) -> list[str]:
@@ -193,6 +205,6 @@ PAGE = Page(
     answer,
     layout,
     register,
-    stops=("gradient", "simulator", "on-policy"),
-    choices={"reference": "gradient", "metrics": ",".join(DEFAULT_METRICS), "estimator": ""},
+    stops=("gradient", "estimators", "simulator", "on-policy"),
+    choices={"view": "error", "reference": "gradient", "metrics": ",".join(DEFAULT_METRICS), "estimator": ""},
 )

@@ -23,6 +23,17 @@ _ABOUT = {
     "from its action leads.",
     "gradient-error": REFERENCES["gradient"].meaning,
     "simulator-error": REFERENCES["simulator"].meaning,
+    "error-parts": "Bias² is unbiased and never clipped: where it comes out negative its bar is at the left of zero.",
+    "ranking": "MSE of one minibatch gradient less that of the best, at the same states and with the same random "
+    "numbers; and all pairs, the row against the column.",
+    "error-ledger": "Bar upon bar, from the terms to the squared error of the gradient that the optimizer applied. "
+    "Hatched: not resolved from zero. Intervals may go on beyond the plot.",
+    "ledger-terms": "The squared norm of each term, of the whole error and of the true gradient.",
+    "variance-split": "Of one sample's gradient: what which state it is at adds to its variance, and what the "
+    "estimator's own random numbers do.",
+    "batch-size": "Noise over signal falls as 1/B; it is 1 at the critical batch size.",
+    "radius": "The critic taken at its word: a smaller radius has less bias, until noise takes over.",
+    "layers": "Shares of the actor's layers, from the input on.",
     "health": "Whether the actor can move, whether it and the critics do, and whether the replay is what the run "
     "visits.",
     "landscape": "Local optima of Q(s, ·) and the actor's distance from the best of them, over training.",

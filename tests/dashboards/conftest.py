@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ import xarray as xr
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, open_store
+
+# What several tests write into stores is a module beside them.
+sys.path.insert(0, str(Path(__file__).parent))
 
 ESTIMATORS = ("deterministic", "zeroth-order-2", "zeroth-order-antithetic", "score-function", "score-function-baseline")
 CRITICS = ["critic 1", "critic 2", "followed"]
