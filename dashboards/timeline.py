@@ -28,7 +28,8 @@ def stops(records: Records, run: int | None, probes: Collection[str] = ()) -> ND
         return fields
     found = [one.step for key, one in records.series(run).items() if not probes or key.probe in probes]
     most = max(found, key=len, default=_NONE)
-    return most if len(most) else fields
+    # Of two records of one step the slider stops at one: it would never get past the other.
+    return most[np.diff(most, prepend=most[0] - 1) > 0] if len(most) else fields
 
 
 def nearest(steps: NDArray[np.int64], at: Any) -> int:

@@ -85,6 +85,9 @@ def test_the_slider_stops_where_the_page_has_measurements(recorder, records):
     assert stops(records, 1).tolist() == [1000, 2000, 3000, 3500]
     assert stops(records, 1, ["field"]).tolist() == [1000, 2000, 3000]
     assert stops(records, 1, ["simulator"]).tolist() == [2000]
+    recorder.run.record(2000, "simulator", recorder.simulator(2000))
+    records.view()
+    assert stops(records, 1, ["simulator"]).tolist() == [2000]
     assert picture_at(records, 1, 3500) == records.fields(1)[-1]
     assert picture_at(records, 1, 1499)[0] == 1000
     assert picture_at(records, 7, 10) is None

@@ -60,8 +60,8 @@ def test_each_figure_is_that_of_the_store_in_both_themes_with_its_caption(known)
     assert list(found) == [
         f"run-1-{name}-data"
         for name in (
-            "wrong-direction", "field-first", "field", "gradient-error", "simulator-error", "landscape", "curvature",
-            "critic-gradient", "cost",
+            "wrong-direction", "field-first", "field", "gradient-error", "simulator-error", "error-parts", "landscape",
+            "curvature", "critic-gradient", "cost",
         )
     ]  # fmt: skip
     whole = json.loads(figures.landscape("light").to_json(validate=False, engine="json"))
