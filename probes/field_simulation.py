@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 from gradlab.agent import Agent
 from gradlab.errors import GradlabError, first_line
 from gradlab.references import SimulatorReference
-from gradlab.simulation import Simulator
 from gradlab.simulation.bodies import bodies
 from gradlab.simulation.from_observations import states_at
+from probes.task import task_simulator
 
 #: Noises that a stochastic policy's returns are the mean of; all actions share them.
 _NOISES = 4
@@ -51,7 +50,7 @@ def simulated(
     """
     started = time.perf_counter()
     try:
-        simulator = _simulator(environment)
+        simulator = task_simulator(environment)
         reference = SimulatorReference(simulator, horizon=horizon, noise_seeds=_NOISES)
         with torch.no_grad():
             actor = agent.action(obs[:states]).detach().cpu().double()
@@ -90,9 +89,3 @@ def simulated(
         "simulated_q": xr.DataArray(mean.numpy().astype(np.float32), dims=dims, coords=coords, attrs=attrs),
         "simulated_stderr": xr.DataArray(stderr.numpy().astype(np.float32), dims=dims, coords=coords),
     }, ""
-
-
-@lru_cache(maxsize=2)
-def _simulator(environment: str) -> Simulator:
-    # One thread, as the training run needs the cores more.
-    return Simulator(environment, threads=1)

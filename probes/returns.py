@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from gradlab import simulation
 from gradlab.agent import Agent
 from gradlab.arguments import whole_number
 from gradlab.errors import GradlabError
@@ -24,8 +22,8 @@ from gradlab.simulation.states import States
 from gradlab.statistics.action_steps import ActionStep, action_steps
 from gradlab.statistics.critic_value import critic_values
 from gradlab.statistics.value_accuracy import value_accuracy
-from probes.probe import Probe
 from probes.schedule import Every
+from probes.task import TaskProbe, task_simulator
 
 #: Weight of a task that goes on that may lie beyond the horizon of values, and rewards of it at most.
 _BEYOND, _LONGEST = 0.02, 1000
@@ -37,7 +35,7 @@ _PHANTOM = (
 )  # fmt: skip
 
 
-class Returns(Probe):
+class Returns(TaskProbe):
     """The critic held against returns alone: they need no slope of the simulator, so that no gate closes here.
 
     ``value/bias``, ``value/rmse``, ``value/correlation`` and ``value/slope`` are of Q(s, π(s)) against the return of
@@ -60,9 +58,7 @@ class Returns(Probe):
     """
 
     name = "returns"
-    background = True
-    needs_observations = False
-    acts = True
+    continuous_only = "there are no steps along a gradient of them"
 
     def __init__(
         self,
@@ -74,19 +70,10 @@ class Returns(Probe):
         noise_seeds: int = 4,
         threads: int = 1,
     ) -> None:
-        super().__init__(every=every, states=states)
-        self.environment = environment
+        super().__init__(environment, every=every, states=states)
         self.horizon = whole_number("probe returns: horizon", horizon, 2)
         self.noise_seeds = whole_number("probe returns: noise_seeds", noise_seeds, 2)
         self.threads = threads
-
-    def refusal(self, agent: Agent) -> str | None:
-        """Needs a critic, continuous actions, and a task that can be simulated."""
-        if not agent.policy.continuous:
-            return "the agent's actions are discrete; there are no steps along a gradient of them"
-        if not self.environment:
-            return "the environment has no gymnasium identifier, so it cannot be made again"
-        return super().refusal(agent)
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Scalars by the names above; arrays ``value`` and ``steps``, state by state."""
@@ -143,13 +130,8 @@ def far_horizon(discount: float) -> int:
     return min(_LONGEST, math.ceil(math.log(_BEYOND) / math.log(discount)))
 
 
-@lru_cache(maxsize=4)
-def _simulator(environment: str, threads: int) -> simulation.Simulator:
-    return simulation.Simulator(environment, threads=threads)
-
-
 def _reference(environment: str, horizon: int, noise_seeds: int, threads: int) -> SimulatorReference:
-    return SimulatorReference(_simulator(environment, threads), horizon=horizon, noise_seeds=noise_seeds)
+    return SimulatorReference(task_simulator(environment, threads), horizon=horizon, noise_seeds=noise_seeds)
 
 
 def _of_steps(steps: tuple[ActionStep, ...]) -> dict[str, Estimate]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from gradlab import simulation
 from gradlab.agent import Agent
 from gradlab.error import gradient_error
 from gradlab.estimate import Estimate
@@ -24,11 +21,12 @@ from gradlab.tangent import tangent_kernel
 from probes.error_terms import terms_of
 from probes.estimators import ranked
 from probes.gradient import named
-from probes.probe import GateClosedError, Probe
+from probes.probe import GateClosedError
 from probes.schedule import Every
+from probes.task import TaskProbe, task_simulator
 
 
-class Simulator(Probe):
+class Simulator(TaskProbe):
     """Every estimator against finite differences through the simulator, and where the critic points the wrong way.
 
     It visits states of its own, on policy, in an environment of its own, and runs in a process of its own.
@@ -49,10 +47,8 @@ class Simulator(Probe):
     """
 
     name = "simulator"
-    background = True
-    needs_observations = False
     welcome_observations = 1024
-    acts = True
+    continuous_only = "they cannot be differenced"
 
     def __init__(
         self,
@@ -66,21 +62,12 @@ class Simulator(Probe):
         seconds: float | None = None,
         threads: int = 1,
     ) -> None:
-        super().__init__(every=every, states=states)
-        self.environment = environment
+        super().__init__(environment, every=every, states=states)
         self.draws = draws
         self.horizon = horizon
         self.episodes = episodes
         self.seconds = seconds
         self.threads = threads
-
-    def refusal(self, agent: Agent) -> str | None:
-        """Needs a critic, continuous actions, and a task that can be simulated."""
-        if not agent.policy.continuous:
-            return "the agent's actions are discrete; they cannot be differenced"
-        if not self.environment:
-            return "the environment has no gymnasium identifier, so it cannot be made again"
-        return super().refusal(agent)
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Scalars ``estimator/metric``, ``deterministic/wrong_direction``, ``paired/a/b`` and the ledger's."""
@@ -119,10 +106,8 @@ class Simulator(Probe):
         return Measurement(scalars, notes=notes)
 
 
-@lru_cache(maxsize=4)
 def _reference(environment: str, horizon: int, seconds: float | None, threads: int) -> SimulatorReference:
-    simulator = simulation.Simulator(environment, threads=threads)
-    return SimulatorReference(simulator, horizon=horizon, seconds=seconds)
+    return SimulatorReference(task_simulator(environment, threads), horizon=horizon, seconds=seconds)
 
 
 def _reasons(reference: ReferenceCotangent) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import xarray as xr
 from torch import Tensor
 
-from gradlab import simulation
 from gradlab.agent import Agent
 from gradlab.arguments import real_number, whole_number
 from gradlab.curvature.report import measure_curvature
 from gradlab.evaluation_mode import in_evaluation, mode_notes
 from gradlab.measurement import Measurement
-from probes.probe import Probe
 from probes.schedule import Every
+from probes.task import TaskProbe, task_simulator
 
 #: What ``CurvatureReport.numbers`` has that the probe ``curvature`` has not, at states of its own.
 NUMBERS = (
@@ -24,7 +21,7 @@ NUMBERS = (
 )  # fmt: skip
 
 
-class Smoothness(Probe):
+class Smoothness(TaskProbe):
     """PAVE's flip rate, and M/μ beside the sensitivity that was seen: what needs steps that follow each other.
 
     It lets the agent act without exploration in an environment of its own. ``flip_rate`` is the share of steps and
@@ -45,9 +42,6 @@ class Smoothness(Probe):
     """
 
     name = "smoothness"
-    background = True
-    needs_observations = False
-    acts = True
 
     def __init__(
         self,
@@ -59,25 +53,16 @@ class Smoothness(Probe):
         steps: int = 64,
         scale: float = 0.1,
     ) -> None:
-        super().__init__(every=every, states=states)
-        self.environment = environment
+        super().__init__(environment, every=every, states=states)
         self.episodes = whole_number("probe smoothness: episodes", episodes, 2)
         self.steps = whole_number("probe smoothness: steps", steps, 16)
         self.scale = real_number("probe smoothness: scale", scale, above=0.0)
-
-    def refusal(self, agent: Agent) -> str | None:
-        """Needs a critic, continuous actions, and a task that can be simulated."""
-        if not agent.policy.continuous:
-            return "the agent's actions are discrete; there is no gradient by them"
-        if not self.environment:
-            return "the environment has no gymnasium identifier, so it cannot be made again"
-        return super().refusal(agent)
 
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Scalars by the names above; the array ``states`` has the bound and what was seen, state by state."""
         notes = mode_notes(agent)
         agent = in_evaluation(agent)
-        simulator = _simulator(self.environment)
+        simulator = task_simulator(self.environment)
         seed = int(torch.randint(2**31, (1,), generator=generator))
         runs = simulator.episodes(agent, self.episodes, seed=seed, stochastic=False, max_steps=self.steps)
         # Of a task that does not say how long its steps are, they are the unit of time.
@@ -100,8 +85,3 @@ class Smoothness(Probe):
             attrs={"scale": self.scale},
         )
         return Measurement(scalars, {"states": table}, notes=notes)
-
-
-@lru_cache(maxsize=4)
-def _simulator(environment: str) -> simulation.Simulator:
-    return simulation.Simulator(environment, threads=1)
