@@ -9,18 +9,17 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from dashboards import figures
+from dashboards.drawn_run import DrawnRun
 from dashboards.figures.field_panel import critics, panel, planes, simulated_panel
 from dashboards.figures.state_fields import stored_over_states
-from dashboards.one_run import OneRun, opened
+from dashboards.one_run import opened
 from dashboards.style import Theme
 from gradlab.errors import GradlabError
 from gradlab.store.damage import damage_named
 
 
-class FieldFigures:
+class FieldFigures(DrawnRun):
     """What ``RunFigures`` has of the probe ``field``."""
-
-    run: OneRun
 
     def field(
         self, step: int | None = None, *, state: int = 0, critic: int = 0, plane: int = 0, theme: Theme = "light"
@@ -100,8 +99,7 @@ class FieldFigures:
 
     def _picture(self, step: int | None, state: int = 0, critic: int = 0, plane: int = 0) -> Mapping[str, xr.DataArray]:
         """The arrays of a picture that has this state, critic and plane."""
-        if why := self.run.absence("field"):
-            raise GradlabError(f"run {self.run.info.name}: has nothing to draw: {why}")
+        self._require("field")
         at = [one for one in self.run.fields if step is None or one[0] <= step]
         if not at:
             first = self.run.fields[0][0]

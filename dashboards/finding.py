@@ -23,7 +23,7 @@ class Finding(NamedTuple):
         evidence: what was measured for it: values with their intervals, n and step, and from where on it is told.
         remedy: what to do next, in a sentence; empty where that is not for the numbers to say.
         page: path of the page with the evidence.
-        figure: the figure that shows it, as ``dashboards.run_figures.KINDS`` calls it; empty where none does.
+        figure: the figure that shows it, as ``dashboards.kinds.KINDS`` calls it; empty where none does.
     """
 
     verdict: Verdict

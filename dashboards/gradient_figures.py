@@ -5,23 +5,18 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from dashboards import figures
-from dashboards.one_run import OneRun
+from dashboards.drawn_run import DrawnRun
 from dashboards.style import Theme
 from dashboards.words import REFERENCES
 from gradlab.errors import GradlabError
 
 
-class GradientFigures:
+class GradientFigures(DrawnRun):
     """Figures of the probe ``estimators``, and of what the simulator's reference ranks and ends.
 
     In all of them ``step`` is the training step that is looked at: the last measurement at or before it, the first
     where that is before all; the newest when None.
-
-    Attributes:
-        run: the run as it was read.
     """
-
-    run: OneRun
 
     def error_parts(self, step: int | None = None, *, probe: str = "gradient", theme: Theme = "light") -> go.Figure:
         """Bias² and variance of each estimator as parts of its mean squared error.
@@ -84,9 +79,3 @@ class GradientFigures:
         """Which of the actor's layers signal and noise sit in."""
         self._require("layers")
         return figures.layers(self.run.series, step, theme)
-
-    def _require(self, name: str) -> None:
-        raise NotImplementedError
-
-    def _refuse(self, why: str) -> None:
-        raise NotImplementedError

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -11,104 +10,16 @@ from dashboards import figures
 from dashboards.answer import Tile, answer, tiles
 from dashboards.costs import Costs, costs
 from dashboards.field_figures import FieldFigures
-from dashboards.figures.absent import Absent
 from dashboards.figures.any_probe import height
 from dashboards.gradient_figures import GradientFigures
-from dashboards.gradient_words import LAYERS, PARTS, ledger_words
-from dashboards.health_words import HEALTH
-from dashboards.one_run import OneRun, Where, read_run
+from dashboards.kinds import KINDS
+from dashboards.one_run import Where, read_run
 from dashboards.said import Answer
 from dashboards.style import Theme
 from dashboards.truth_figures import TruthFigures
-from dashboards.truth_words import (
-    CRITIC_GRADIENT,
-    PERSISTENCE,
-    PHANTOM,
-    SMOOTHNESS,
-    STEP,
-    SURROGATES,
-    VALUE,
-    eigenvalue_word,
-)
-from dashboards.words import (
-    CURVATURE,
-    DEFAULT_METRICS,
-    LANDSCAPE,
-    METRICS,
-    ON_POLICY,
-    REFERENCES,
-    WRONG_DIRECTION,
-    Word,
-)
+from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES
 from gradlab.errors import GradlabError
 from gradlab.store import RunInfo
-
-
-class Kind(NamedTuple):
-    """A figure by its name.
-
-    Attributes:
-        title: what it is called.
-        probe: whose numbers it draws; empty for what measuring cost, which is the run's.
-        words: the numbers it draws, by name or by what is after the last slash, and what they are.
-        height: pixels it needs.
-    """
-
-    title: str
-    probe: str
-    words: Mapping[str, Word] = {}
-    height: int = 480
-
-
-def _on_policy(*beginnings: str) -> dict[str, Word]:
-    return {name: word for name, word in ON_POLICY.items() if name.startswith(beginnings)}
-
-
-def _of(*parts: str) -> dict[str, Word]:
-    return {f"{part}_variance": PARTS[f"{part}_variance"] for part in parts}
-
-
-#: Figures by the names that the command line and reports use, in the order to read them.
-KINDS = {
-    "wrong-direction": Kind("Critic against the simulator", "simulator", {"wrong_direction": WRONG_DIRECTION}, 270),
-    "health": Kind("Actor, critics and replay", "health", HEALTH, 640),
-    "field": Kind("Q-gradient field", "field", height=430),
-    "gradient-error": Kind("Gradient error of each estimator, the critic taken at its word", "gradient", METRICS, 680),
-    "simulator-error": Kind("Gradient error of each estimator against the simulator", "simulator", METRICS, 680),
-    "error-parts": Kind("Bias² and variance in each estimator's error", "gradient", {"mse": METRICS["mse"]}, 400),
-    "ranking": Kind("Which estimator is better, in pairs", "estimators", height=400),
-    "error-ledger": Kind("The error ledger", "simulator", ledger_words("contribution"), 540),
-    "ledger-terms": Kind("Terms of the error ledger over training", "simulator", ledger_words("norm_squared"), 540),
-    "variance-split": Kind("Noise from states and from draws", "estimators", _of("total", "state", "draw"), 400),
-    "batch-size": Kind("Batch size", "estimators", {"noise_scale": PARTS["noise_scale"]}, 400),
-    "radius": Kind("Radius of zeroth-order estimators", "estimators", {"best_radius": PARTS["best_radius"]}, 460),
-    "layers": Kind("Layers of the actor", "estimators", {"reference_squared": LAYERS["reference_squared"]}, 440),
-    "landscape": Kind("Landscape", "landscape", LANDSCAPE),
-    "curvature": Kind("Curvature", "curvature", CURVATURE),
-    "critic-gradient": Kind("Error of the critic's gradient", "simulator", CRITIC_GRADIENT),
-    "calibration": Kind("Calibration of Q", "returns", VALUE, 400),
-    "value-error": Kind("Error of Q against simulated returns", "returns", VALUE, 400),
-    "improvement": Kind(
-        "Realised against predicted improvement",
-        "returns",
-        {f"step/0.1/{name}": word for name, word in STEP.items()},
-        360,
-    ),
-    "optima-over-persistence": Kind("Optima over persistence", "landscape", {"persistence/0.01": PERSISTENCE}, 360),
-    "surrogates": Kind(
-        "Successive surrogates", "landscape", {f"surrogate/1/{name}": word for name, word in SURROGATES.items()}, 330
-    ),
-    "phantoms": Kind("Phantom optima", "returns", PHANTOM, 360),
-    "spectrum": Kind("Spectrum of the action Hessian", "curvature", {"eigenvalue/1": eigenvalue_word(1, 2)}, 400),
-    "bound-and-observed": Kind("Bound against observed sensitivity", "smoothness", SMOOTHNESS, 400),
-    "smoothness": Kind("Volatility along episodes", "smoothness", SMOOTHNESS),
-    "rollout-gradient": Kind("Policy gradient of a rollout", "on-policy", _on_policy("score-function/"), 520),
-    "rollout-value": Kind("Value function and policy", "on-policy", _on_policy("value/", "policy/entropy")),
-    "rollout-ledger": Kind(
-        "Bias and clipping of a rollout's gradient", "on-policy", _on_policy("ledger/", "clipping/", "policy/kl")
-    ),
-    "cost": Kind("What measuring costs", "", height=400),
-}
 
 
 class RunFigures(TruthFigures, FieldFigures, GradientFigures):
@@ -119,9 +30,6 @@ class RunFigures(TruthFigures, FieldFigures, GradientFigures):
     Attributes:
         run: the run as it was read.
     """
-
-    def __init__(self, run: OneRun) -> None:
-        self.run = run
 
     @property
     def info(self) -> RunInfo:
@@ -170,47 +78,16 @@ class RunFigures(TruthFigures, FieldFigures, GradientFigures):
         Raises:
             GradlabError: there is no such figure, or this run has no numbers for it.
         """
-        made: dict[str, Callable[[], go.Figure]] = {
-            "simulator-error": lambda: self.gradient_error(probe="simulator", theme=theme),
-            "wrong-direction": lambda: self.wrong_direction(theme),
-            "health": lambda: self.health(theme),
-            "gradient-error": lambda: self.gradient_error(theme=theme),
-            "field": lambda: self.field(theme=theme),
-            "landscape": lambda: self.landscape(theme),
-            "curvature": lambda: self.curvature(theme),
-            "rollout-gradient": lambda: self.rollout_gradient(theme),
-            "rollout-value": lambda: self.rollout_value(theme),
-            "rollout-ledger": lambda: self.rollout_ledger(theme),
-            "cost": lambda: self.cost(theme),
-            **{
-                kind: lambda make=make: make(theme=theme)
-                for kind, make in (
-                    ("error-parts", self.error_parts),
-                    ("ranking", self.ranking),
-                    ("error-ledger", self.error_ledger),
-                    ("ledger-terms", self.ledger_terms),
-                    ("variance-split", self.variance_split),
-                    ("batch-size", self.batch_size),
-                    ("radius", self.radius),
-                    ("layers", self.layers),
-                    ("critic-gradient", self.critic_gradient),
-                    ("calibration", self.calibration),
-                    ("value-error", self.value_error),
-                    ("improvement", self.improvement),
-                    ("optima-over-persistence", self.optima_over_persistence),
-                    ("surrogates", self.surrogates),
-                    ("phantoms", self.phantoms),
-                    ("spectrum", self.spectrum),
-                    ("bound-and-observed", self.bound_and_observed),
-                    ("smoothness", self.smoothness),
-                )
-            },
-        }
         if (probe := self.others.get(name)) is not None:
             return self.any_probe(probe, theme=theme)
-        if (make := made.get(name.replace("_", "-"))) is None:
+        kind = name.replace("_", "-")
+        if kind not in KINDS:
             raise GradlabError(f"figure {name!r}: there is none of this name; this run has {', '.join(self.names())}")
-        return make()
+        if kind == "simulator-error":
+            return self.gradient_error(probe="simulator", theme=theme)
+        # Every other one is the method of its name.
+        made: go.Figure = getattr(self, kind.replace("-", "_"))(theme=theme)
+        return made
 
     def height(self, name: str) -> int:
         """Pixels that a figure of this name needs."""
@@ -289,20 +166,6 @@ class RunFigures(TruthFigures, FieldFigures, GradientFigures):
     def cost(self, theme: Theme = "light") -> go.Figure:
         """Time that probes took, beside what they were planned to take and may take."""
         return figures.cost(self.costs, theme)
-
-    def _missing(self, probe: str) -> Absent:
-        summary = self.run.probes.get(probe)
-        return [] if summary is None else summary.missing
-
-    def _why_not(self, kind: Kind) -> str:
-        return self.run.absence(kind.probe, kind.words)
-
-    def _require(self, name: str) -> None:
-        self._refuse(self._why_not(KINDS[name]))
-
-    def _refuse(self, why: str) -> None:
-        if why:
-            raise GradlabError(f"run {self.info.name}: has nothing to draw: {why}")
 
     def __repr__(self) -> str:
         return f"<figures of run {self.info.id} ({self.info.name}) in {self.run.store}: {', '.join(self.names())}>"

@@ -8,20 +8,15 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from dashboards import figures
-from dashboards.one_run import OneRun, opened
+from dashboards.drawn_run import DrawnRun
+from dashboards.one_run import opened
 from dashboards.style import Theme
 from gradlab.errors import GradlabError
 from gradlab.store.damage import damage_named
 
 
-class TruthFigures:
-    """Figures of the probes ``returns`` and ``smoothness``, and the further ones of ``landscape`` and ``curvature``.
-
-    Attributes:
-        run: the run as it was read.
-    """
-
-    run: OneRun
+class TruthFigures(DrawnRun):
+    """Figures of the probes ``returns`` and ``smoothness``, and the further ones of ``landscape`` and ``curvature``."""
 
     def critic_gradient(self, theme: Theme = "light") -> go.Figure:
         """The critic's policy gradient against the simulator's over training."""
@@ -72,9 +67,6 @@ class TruthFigures:
         """What is left on successive surrogates; ``step`` as in ``calibration``."""
         self._require("surrogates")
         return figures.surrogates({self._named: self.run.series}, step, theme)
-
-    def _require(self, name: str) -> None:
-        raise NotImplementedError
 
     @property
     def _named(self) -> tuple[int, str]:

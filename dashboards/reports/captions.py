@@ -10,9 +10,10 @@ from dashboards.figures.curvature import EXACT
 from dashboards.figures.curvature import ROWS as CURVATURE_ROWS
 from dashboards.figures.health import ROWS as HEALTH_ROWS
 from dashboards.figures.landscape import ROWS as LANDSCAPE_ROWS
+from dashboards.kinds import KINDS
 from dashboards.one_run import OneRun
 from dashboards.reports.markup import Markup, tag
-from dashboards.run_figures import KINDS, RunFigures
+from dashboards.run_figures import RunFigures
 from dashboards.series import Key, Series
 from dashboards.words import REFERENCES, samples
 

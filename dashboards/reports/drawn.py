@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import plotly.graph_objects as go
 
 from dashboards.figures.any_probe import keys, paged
+from dashboards.kinds import KINDS
 from dashboards.reports.captions import caption
 from dashboards.reports.embedded import figure_data
 from dashboards.reports.markup import Markup, joined, table, tag
-from dashboards.run_figures import KINDS, RunFigures
+from dashboards.run_figures import RunFigures
 from dashboards.style import Theme
 
 #: Of a report's gradient errors, from top to bottom.

@@ -10,7 +10,8 @@ import pytest
 
 import dashboards
 from dashboards import figures
-from dashboards.run_figures import KINDS, of_run
+from dashboards.kinds import KINDS
+from dashboards.run_figures import of_run
 from dashboards.series import collect
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
