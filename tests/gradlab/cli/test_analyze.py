@@ -36,7 +36,8 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
         names = set(opened.scalars().name.tolist())
         field = next(m for m in opened.measurements() if m.probe == "field")
         assert opened.arrays(field.id)["q"].dims == ("critic", "state", "y", "x")
-    assert done == dict.fromkeys(["field", "gradient", "curvature", "landscape", "estimators", "simulator"], "ok")
+    measured = "field gradient curvature landscape estimators simulator smoothness returns health"
+    assert done == dict.fromkeys(measured.split(), "ok")
     assert "deterministic/wrong_direction" in names
     # The report is that of the store, as the command for it writes it.
     assert report.read_text(encoding="utf-8") == report_html(str(store))
