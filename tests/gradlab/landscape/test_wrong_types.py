@@ -88,6 +88,8 @@ CALLS = {
                           "generator": None},
     "surrogates": {"q": AGENT, "low": OBS, "anchors": None, "count": 1, "critic": None, "starts": 4, "threshold": 0.01,
                    "generator": None},
+    "surrogates_of_search": {"agent": AGENT, "obs": OBS, "optima": OPTIMA, "count": 1, "critic": None, "starts": 4,
+                             "threshold": 0.01, "rounds": 1, "generator": None},
     "function_agent": {"q": hill, "low": BOX[0], "high": BOX[1], "states": 1},
     "learned_agent": {"agent": AGENT, "obs": OBS, "learned": learned, "previous": PREVIOUS},
     "surrogate_agent": {"agent": AGENT, "obs": OBS, "threshold": torch.zeros(4), "critic": None},
