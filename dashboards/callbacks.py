@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_update
+from dash import ClientsideFunction, Dash, Input, Output, Patch, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import parts
@@ -248,4 +248,6 @@ def _step(app: Dash, records: Records) -> None:
         prevent_initial_call=True,
     )
     def place(_: Any, follow: bool, token: Any, page: Any, *step: Any) -> tuple[Any, ...]:
-        return moved(records, run_of(token), page_of(page), follow, *step)
+        found = moved(records, run_of(token), page_of(page), follow, *step)
+        # The hand that holds the slider has it: new ends would move the step under it, and wait for the next pulse.
+        return (no_update,) * 3 + found[3:] if ctx.triggered_id == "asked" else found

@@ -158,6 +158,9 @@ def test_a_probe_with_a_known_name_and_numbers_of_its_own_is_another(store_path,
 
 
 #: Cards that are beside others, and say so where their own numbers are missing.
+BESIDE_GRADIENT = [
+    "error-parts", "ranking", "error-ledger", "ledger-terms", "variance-split", "batch-size", "radius", "layers",
+]  # fmt: skip
 BESIDE_WRONG = ["value-error", "calibration", "critic-gradient", "improvement"]
 BESIDE_LANDSCAPE, BESIDE_CURVATURE = ["persistence", "surrogates", "phantoms"], ["spectrum", "smoothness", "bound"]
 
@@ -166,10 +169,16 @@ def test_a_run_has_the_figures_of_what_it_measures_and_one_that_does_not_say_has
     ppo = {"probes": {"on-policy": {"every": 2000}}}
     assert [name for name in CARDS if needed(name, {}, ppo, [])] == ["rollout-gradient", "rollout-value"]
     td3 = {"probes": {"gradient": {}, "simulator": {}}}
-    assert [name for name in CARDS if needed(name, {}, td3, [])] == ["gradient", "wrong", *BESIDE_WRONG]
+    assert [name for name in CARDS if needed(name, {}, td3, [])] == [
+        "gradient",
+        *BESIDE_GRADIENT,
+        "wrong",
+        *BESIDE_WRONG,
+    ]
     usual = [
         "field",
         "gradient",
+        *BESIDE_GRADIENT,
         "wrong",
         "landscape",
         "curvature",
