@@ -14,7 +14,10 @@
     if (place < 0) place = from < stops[0] ? 0 : stops.length - 1;
     wanted = stops[Math.min(Math.max(place + by, 0), stops.length - 1)];
     asked = Date.now();
-    if (wanted !== from) set("slider", { value: wanted });
+    if (wanted === from) return;
+    // Both at once: what is asked between the two would have the slider follow, and take the key back.
+    if (at[1] + stops.indexOf(wanted) - stops.indexOf(at[0]) < at[2] - 1) set("follow", { checked: false });
+    set("slider", { value: wanted });
   };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.gradlabStep = {
