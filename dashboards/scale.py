@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dashboards.log_ticks import shown
 from dashboards.series import Series
 
 
@@ -108,7 +109,7 @@ class Scale:
         powers = [power for power in range(highest, lowest, -every) if math.log10(1 + 10.0 ** (power - lowest)) >= room]
         powers = powers[::-1]
         heights = [math.log10(1 + 10.0 ** (power - lowest)) for power in powers]
-        names = [f"10<sup>{power}</sup>".replace("-", "−") for power in powers]
+        names = [shown(10.0**power) for power in powers]
         return (
             [-height for height in reversed(heights)] + [0.0] + heights,
             [f"−{name}" for name in reversed(names)] + ["0"] + names,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboards.figures.log_ticks import log_ticks
+from dashboards.log_ticks import log_ticks
 from dashboards.style import Theme, axis, drawing, layout, muted, rgba
 from dashboards.words import escape
 from gradlab.estimate import Estimate

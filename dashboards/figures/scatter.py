@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from dashboards.figures.lines import emptied, message
-from dashboards.figures.log_ticks import log_ticks
+from dashboards.log_ticks import log_ticks
 from dashboards.style import Theme, axis, drawing, layout, muted, rgba
 
 #: Decades below the largest that an axis shows.

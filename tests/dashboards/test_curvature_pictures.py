@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from dashboards.figures.log_ticks import log_ticks
 from dashboards.figures.over_training import SENSITIVITY, over_training
 from dashboards.figures.predicted_and_seen import predicted_and_seen
+from dashboards.log_ticks import log_ticks
 from gradlab.estimate import Estimate
 
 RATIO = [("ratio", "M/μ", "log")]

@@ -31,10 +31,16 @@ def log_ticks(low: float, high: float, most: int = 6) -> dict[str, Any]:
         factors = (1, 2, 5) if decades > 0.7 else (1, 1.5, 2, 3, 4, 5, 6, 8)
         values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
     values = [value for value in values if low <= value <= high]
-    return {"tickvals": values, "ticktext": [_shown(value) for value in values]}
+    return {"tickvals": values, "ticktext": [shown(value) for value in values]}
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """A positive number as a tick of a logarithmic axis.
+
+    Example:
+        >>> shown(1.0), shown(0.02), shown(2e-7)
+        ('1', '0.02', '2·10⁻⁷')
+    """
     power = math.floor(math.log10(value) + 1e-9)
     if power in _PLAIN:
         return f"{value:.10g}"
