@@ -8,7 +8,7 @@ watching the networks' gradients, offline, as its documentation says to.
 Beside it, in milliseconds: what a background measurement takes in the training thread, and what ``step`` takes where
 nothing is due.
 
-    python benchmarks/bench_attach.py [--steps 10000] [--tasks HalfCheetah-v5 Hopper-v5]
+    python benchmarks/bench_attach.py [--steps 10000] [--tasks HalfCheetah-v5 Hopper-v5] [--ways light standard]
 """
 
 from __future__ import annotations
@@ -112,16 +112,16 @@ def train(gate: lanes.Gate, task: str, steps: int, way: str) -> None:
         gate.end(**more)
 
 
-def side_by_side(task: str, steps: int) -> dict[str, Any]:
-    """All ways, and what each takes over the run without."""
+def side_by_side(task: str, steps: int, ways: list[str]) -> dict[str, Any]:
+    """These ways, and what each takes over the run without."""
     command = [sys.executable, __file__, "--steps", str(steps), "--tasks", task, "--way"]
     turns = lanes.run(
-        {way: [*command, way] for way in WAYS}, steps // TURN + 1, lambda line: print(task, line, flush=True)
+        {way: [*command, way] for way in ways}, steps // TURN + 1, lambda line: print(task, line, flush=True)
     )
     # The start, attaching and the end are not training, nor are the first steps.
-    seconds = {way: [turn["seconds"] for turn in turns[way][2 + BEGINNING // TURN : -1]] for way in WAYS}
+    seconds = {way: [turn["seconds"] for turn in turns[way][2 + BEGINNING // TURN : -1]] for way in ways}
     found: dict[str, Any] = {"task": task, "seconds": seconds}
-    for way in WAYS[1:]:
+    for way in ways[1:]:
         last = turns[way][-1]
         found[way] = lanes.ratio(seconds[way], seconds["without"], BLOCK // TURN) | {
             "target": TARGETS.get(way),
@@ -164,18 +164,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--tasks", nargs="+", default=["HalfCheetah-v5", "Hopper-v5"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=WAYS[1:], help="only whole runs are kept")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if _GATE is not None:
         train(_GATE, given.tasks[0], given.steps, given.way)
         return
     torch.set_num_threads(1)
-    found = [side_by_side(task, given.steps) | {"parts": parts(task)} for task in given.tasks]
+    ways = ["without", *given.ways]
+    found = [side_by_side(task, given.steps, ways) | {"parts": parts(task)} for task in given.tasks]
     for one in found:
-        for way in WAYS[1:]:
+        for way in ways[1:]:
             print(one["task"], way, one[way])
         print(one["task"], one["parts"])
-    harness.write("attach", [], steps=given.steps, tasks=found)
+    if set(ways) == set(WAYS):
+        harness.write("attach", [], steps=given.steps, tasks=found)
 
 
 if __name__ == "__main__":

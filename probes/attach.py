@@ -70,8 +70,9 @@ def attach(
         store: where measurements go: a path, ``sqlite:///…`` or ``postgresql+psycopg://…``.
         probes: what to measure: probes, or functions (see ``FunctionProbe``); or "light", "standard" or "full", which
             ``probes.default_probes`` describes.
-        budget: share of wall time the measurements in this process may take, 0.03 for 3 %; None for no limit. Where it
-            is not given, that of the preset; 0.03 for probes of one's own choice.
+        budget: share of wall time that measuring may take, 0.03 for 3 %; None for no limit. Where it is not given, that
+            of the preset; 0.03 for probes of one's own choice. Beside a background process a third of it is for what
+            that takes from training while it is busy (see ``probes.duty``).
         seed: seed of the measurements' own randomness.
         name: the run's name in the store; made from the algorithm and environment when None.
         environment: gymnasium identifier of the task, where the model does not say.

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from probes.frames import pack
@@ -61,6 +61,7 @@ class Background:
         self._outcomes: deque[Outcome] = deque()
         self._idle = threading.Event()
         self._busy = False
+        self._since = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._closing = False
@@ -81,6 +82,7 @@ class Background:
         sent = _Sent(freeze(job), job.token, job.probe.name, job.probe.time_limit)
         self._busy = True
         self._idle.clear()
+        self._since = time.perf_counter()
         self._jobs.put(sent)
         self._ring()
 
@@ -161,7 +163,7 @@ class Background:
                 outcome = line.receive(deadline)
                 job = None
                 self._deaths = 0
-                self._outcomes.append(outcome)
+                self._outcomes.append(replace(outcome, seconds=time.perf_counter() - self._since))
                 self._busy = False
                 self._idle.set()
         except TimeoutError:
@@ -200,7 +202,10 @@ class Background:
         if (self._process.returncode or 0) > 0 and trace:
             reason += f": {trace.splitlines()[-1]}"
         if job is not None:
-            self._outcomes.append(Outcome(job.token, job.probe, "failed", reason, trace, written=False))
+            seconds = time.perf_counter() - self._since
+            self._outcomes.append(
+                Outcome(job.token, job.probe, "failed", reason, trace, written=False, seconds=seconds)
+            )
             self._busy = False
         self._deaths += 1
         if self._deaths > MAX_RESTARTS:

@@ -18,6 +18,7 @@ class Budget:
 
     Args:
         share: the share, 0.03 for 3 %; None for no limit.
+        part: of the share that measurements in the training process may take, where something else takes the rest.
         clock: seconds, monotonic; for tests.
 
     Raises:
@@ -35,13 +36,16 @@ class Budget:
         (True, 0.05)
     """
 
-    def __init__(self, share: float | None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, share: float | None, part: float = 1.0, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         number = isinstance(share, Real) and not isinstance(share, bool)
         if share is not None and not (number and 0.0 < share <= 1.0):
             raise GradlabError(
                 f"budget is {shown(share)}; give a share of wall time between 0 and 1, or None for no limit"
             )
         self.share = share
+        self._part = part
         self.spent = 0.0
         self._clock = clock
         self._started = clock()
@@ -61,7 +65,7 @@ class Budget:
         """Whether the probe's next measurement fits."""
         if self.share is None:
             return True
-        return self.spent + self._price.get(probe, 0.0) <= self.share * self.elapsed
+        return self.spent + self._price.get(probe, 0.0) <= self.share * self._part * self.elapsed
 
     def charge(self, probe: str, seconds: float) -> None:
         """Book what a measurement cost; its price follows the last few costs."""

@@ -30,7 +30,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
 
     ``light`` has no process of its own and measures the gradient and its curvature now and then; ``standard``
     measures everything, what is dear in a process of its own; ``full`` measures at every 1,000 steps, what
-    is dear and changes slowly at every 5,000, all but what simulates returns in the training process, so that nothing
+    is dear and changes slowly at every 10,000, all but what simulates returns in the training process, so that nothing
     of it is skipped, whatever that takes.
 
     No agent suits all: ``attach`` leaves out those that cannot measure it.
@@ -76,9 +76,9 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
             Gradient(every=every),
             Curvature(every=every),
             Landscape(every=every),
-            Estimators(every=5 * every),
+            Estimators(every=10 * every),
             Simulator(environment, every=every),
-            Smoothness(environment, every=5 * every),
+            Smoothness(environment, every=10 * every),
             Returns(environment, every=every),
             OnPolicy(every=every),
             Health(every=every),

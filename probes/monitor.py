@@ -14,11 +14,13 @@ import torch
 from gradlab.arguments import shown, whole
 from gradlab.errors import GradlabError
 from gradlab.rollout import Rollout
+from gradlab.simulation.workers import cores
 from gradlab.store import RunWriter, Store
 from gradlab.store.records import RunStatus
 from probes.background import Background
 from probes.book import Book
 from probes.budget import Budget
+from probes.duty import Duty, limit
 from probes.endings import watch_over, when_discarded
 from probes.mirror import Mirror
 from probes.probe import Probe
@@ -34,6 +36,8 @@ log = logging.getLogger("gradlab")
 #: Seconds between looks at the clock's business: heartbeats, outcomes, measurements that wait for budget.
 _PAUSE = 0.25
 _HEARTBEAT = 2.0
+#: Part of the budget that is for what a busy background process takes from training on another core.
+_BESIDE = 1 / 3
 
 
 class Monitor:
@@ -79,7 +83,11 @@ class Monitor:
     def begin(self) -> None:
         """Start a run: of its own accord when the monitor is made, and again to measure anew after ``close``."""
         self._book = Book(*self._open_run(), self._mirror)
-        self._budget = Budget(self._share)
+        dear = sum(probe.background for probe in self._probes)
+        # What the background process takes from training is in the budget, too.
+        rest = _BESIDE if dear else 0.0
+        self._budget = Budget(self._share, 1.0 - rest)
+        duty = Duty(limit(None if self._share is None else rest * self._share, cores()), dear)
         self._step = 0
         self._wake_step: float = 0
         self._wake_time = 0.0
@@ -95,9 +103,9 @@ class Monitor:
             seed=self._seed,
             spool=spool_root(),
         )
-        background = Background(hello) if any(probe.background for probe in self._probes) else None
+        background = Background(hello) if dear else None
         book, self._background = self._book, background
-        self._rota = Rota(self._probes, self._source, book, background, self._budget, self._seed)
+        self._rota = Rota(self._probes, self._source, book, background, self._budget, duty, self._seed)
 
         def close_discarded() -> None:
             if background is not None:

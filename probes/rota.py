@@ -20,6 +20,7 @@ from probes.attempt import attempt
 from probes.background import Background
 from probes.book import Book
 from probes.budget import Budget
+from probes.duty import Duty
 from probes.entries import new_token
 from probes.probe import ExperienceProbe, Probe, RolloutProbe, generator_for
 from probes.quiet import quiet
@@ -42,6 +43,7 @@ class Rota:
         book: where everything is entered.
         background: the process for dear probes; None where no probe is.
         budget: what the others may cost.
+        duty: how busy the background process may be.
         seed: seed of the measurements' own randomness.
     """
 
@@ -52,6 +54,7 @@ class Rota:
         book: Book,
         background: Background | None,
         budget: Budget,
+        duty: Duty,
         seed: int,
     ) -> None:
         self._slots = [Slot(probe) for probe in probes]
@@ -59,6 +62,7 @@ class Rota:
         self._book = book
         self._background = background
         self._budget = budget
+        self._duty = duty
         self._seed = seed
         self._random = np.random.default_rng(seed)
 
@@ -83,6 +87,8 @@ class Rota:
         Returns:
             The next step at which there is something to look at.
         """
+        # What has come back is paid for before anything else is begun.
+        self.collect()
         live: Agent | None = None
         wakes: list[float] = []
         broke = False
@@ -118,6 +124,7 @@ class Rota:
             return
         slots = {slot.probe.name: slot for slot in self._slots}
         for outcome in self._background.outcomes():
+            self._duty.charge(outcome.probe, outcome.seconds)
             if outcome.written:
                 self._book.settle_written(
                     outcome.token, outcome.status, outcome.scalars, stored=outcome.stored, spooled=outcome.spooled
@@ -170,6 +177,10 @@ class Rota:
                 return self._background.gone
             if not self._background.idle:
                 return "the background process is busy"
+            if not self._duty.allows(slot.probe.name):
+                return (
+                    f"the background process rests: the budget lets it be busy for {self._duty.share:.0%} of the time"
+                )
         elif broke or not self._budget.allows(slot.probe.name):
             return f"over the budget of {self._budget.share:.0%} of wall time"
         return ""

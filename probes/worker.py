@@ -72,6 +72,7 @@ class Outcome:
         stored: whether the store has that record.
         spooled: whether it lies in the spool.
         scalars: what was measured.
+        seconds: for how long the process was busy with it.
     """
 
     token: str
@@ -83,6 +84,7 @@ class Outcome:
     stored: bool = False
     spooled: bool = False
     scalars: Mapping[str, Estimate] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def perform(job: Job, courier: Courier, run: int, seed: int) -> Outcome:

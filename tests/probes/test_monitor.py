@@ -113,7 +113,7 @@ def test_a_probe_is_handed_a_copy(agent, tmp_path):
 
 def test_over_budget_measurements_are_skipped_and_counted(agent, tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("probes.monitor.Budget", lambda share: Budget(share, clock=lambda: now[0]))
+    monkeypatch.setattr("probes.monitor.Budget", lambda share, part: Budget(share, part, clock=lambda: now[0]))
     monkeypatch.setattr("probes.monitor.time.perf_counter", lambda: now[0])
 
     class Dear(Count):

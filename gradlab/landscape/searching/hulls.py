@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,29 +52,36 @@ def weights(vectors: Tensor, there: Tensor, point: Tensor, begin: Tensor | None 
             shortest vertex.
         rounds: moves of weight.
     """
-    tiny = torch.finfo(vectors.dtype).tiny
-    first = vectors.norm(dim=-1).masked_fill(~there, torch.inf).argmin(-1)
-    weight = torch.zeros_like(vectors[..., 0]).scatter(1, first[:, None], 1.0)
+    # In numpy, since most hulls are small and few, and a call to it takes a fraction of one to torch.
+    v, absent, at = vectors.detach().numpy(), ~there.numpy(), point.detach().numpy()
+    first = np.where(absent, np.inf, np.linalg.norm(v, axis=-1)).argmin(-1)
+    weight = np.zeros(v.shape[:2], v.dtype)
+    weight[np.arange(len(v)), first] = 1.0
     if begin is not None:
-        weight = torch.where((begin > 0).any(-1, keepdim=True), begin, weight)
+        given = begin.detach().numpy()
+        weight = np.where((given > 0).any(-1, keepdims=True), given, weight)
+    # What may still move at each place: not below 0 where that is the box's end, nor above 1.
+    low, high = np.where(at <= 0, 0.0, -np.inf).astype(v.dtype), np.where(at >= 1, 0.0, np.inf).astype(v.dtype)
+    tiny = np.finfo(v.dtype).tiny
     # Most hulls are done after a few moves; the others alone go on.
-    left = torch.arange(len(vectors))
-    v, w, at, absent = vectors, weight.clone(), point, ~there
+    left, w = np.arange(len(v)), weight.copy()
     for _ in range(rounds):
-        inside = combined(v, w, at)
-        reach = torch.bmm(v, inside[..., None]).squeeze(-1)
-        least, to = reach.masked_fill(absent, torch.inf).min(-1, keepdim=True)
-        most, off = reach.masked_fill(w <= 0, -torch.inf).max(-1, keepdim=True)
-        rows = torch.arange(len(v))[:, None]
-        apart = (v[rows, to] - v[rows, off]).square().sum(-1).clamp_min(tiny)
-        moved = torch.minimum(((most - least) / apart).clamp_min(0.0), w.gather(1, off))
-        going = (moved > _STILL).squeeze(1)
-        w.scatter_add_(1, to, moved).scatter_add_(1, off, -moved)
-        count = int(going.sum())
+        rows = np.arange(len(v))
+        inside = np.minimum(np.maximum((w[:, None] @ v)[:, 0], low), high)
+        reach = (v @ inside[..., None])[..., 0]
+        to = np.where(absent, np.inf, reach).argmin(-1)
+        off = np.where(w > 0, reach, -np.inf).argmax(-1)
+        apart = np.maximum(np.square(v[rows, to] - v[rows, off]).sum(-1), tiny)
+        moved = np.minimum(np.maximum((reach[rows, off] - reach[rows, to]) / apart, 0.0), w[rows, off])
+        going = moved > _STILL
+        w[rows, to] += moved
+        w[rows, off] -= moved
+        count = np.count_nonzero(going)
         if 2 * count <= len(v):
             weight[left] = w
             if not count:
                 break
-            left, v, w, at, absent = left[going], v[going], w[going], at[going], absent[going]
+            left, v, w, absent = left[going], v[going], w[going], absent[going]
+            low, high = low[going], high[going]
     weight[left] = w
-    return weight
+    return torch.from_numpy(weight)
