@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dashboards.entries import Columns
 from dashboards.own import planned as planned_probes
-from dashboards.summary import Entry, Failure, ProbeSummary
+from dashboards.summary import Failure, ProbeSummary
 from gradlab.store import RunInfo
 from gradlab.store.records import Where
 
@@ -100,14 +101,16 @@ def costs(run: RunInfo, summaries: Mapping[str, ProbeSummary]) -> Costs:
         summaries: what each probe did.
 
     Example:
+        >>> from dashboards.entries import Entries, Entry
         >>> run = RunInfo(1, "r", "TD3", "E", "sb3", 0, {"budget": 0.1}, 0.0, 100.0, 999, "running", "")
-        >>> summary = ProbeSummary(ok=2, cost=4.0, entries=[Entry(t, 500, 2.0, "inline") for t in (50.0, 90.0)])
+        >>> entries = Entries([Entry(t, 500, 2.0, "inline") for t in (50.0, 90.0)])
+        >>> summary = ProbeSummary(ok=2, cost=4.0, entries=entries)
         >>> found = costs(run, {"mine": summary})
         >>> found.budget, found.spent("inline"), found.probes[0].price
         (0.1, 0.04, 2.0)
     """
     config = planned_probes(run.config)
-    times = [entry.time for one in summaries.values() for entry in one.entries]
+    times = [float(time.max()) for one in summaries.values() if len(time := one.entries.columns().time)]
     elapsed = max([run.last_seen, *times]) - run.started
     counted = {name: _Counted(name, summaries.get(name, ProbeSummary()), config) for name in {*config, *summaries}}
     probes = [
@@ -134,21 +137,18 @@ class _Counted:
         self.name = name
         self.summary = summary
         self._every = config.get(name, {}).get("every")
-        self._entries = tuple(summary.entries)
-        self._steps = np.array([entry.step for entry in self._entries], dtype=np.int64)
+        # A probe may move from the background to the training process.
+        self.places: list[Where] = summary.entries.places() or ["inline"]
+        self._entries = {where: summary.entries.of(where) for where in self.places}
+        self._steps = np.sort(np.concatenate([one.step for one in self._entries.values()]))
 
-    @property
-    def places(self) -> list[Where]:
-        """Where it was measured; a probe may move from the background to the training process."""
-        found: list[Where] = list(dict.fromkeys(entry.where for entry in self._entries))
-        return found or ["inline"]
-
-    def entries(self, where: Where) -> Sequence[Entry]:
-        return [entry for entry in self._entries if entry.where == where]
+    def entries(self, where: Where) -> Columns:
+        return self._entries.get(where) or Columns(*(np.zeros(0, kind) for kind in ("f8", "i8", "f8")))
 
     def price(self, where: Where) -> float:
-        paid = [entry.cost for entry in self.entries(where) if entry.cost > 0]
-        return sum(paid) / len(paid) if paid else math.nan
+        cost = self.entries(where).cost
+        paid = cost[cost > 0]
+        return float(paid.mean()) if len(paid) else math.nan
 
     def due(self, step: NDArray[np.int64]) -> NDArray[np.int64]:
         """How often it had been due at each of these steps: by its schedule, else as often as it was recorded.
@@ -156,25 +156,26 @@ class _Counted:
         A loop that looks at its probes only now and then, as at the end of a rollout, cannot be asked more often.
         """
         if isinstance(self._every, int) and self._every > 0:
-            gaps = np.diff(np.unique(self._steps))
+            gaps = np.diff(self._steps)
+            gaps = gaps[gaps > 0]
             stride = max(self._every, int(gaps.min()) if len(gaps) else 0)
             # A schedule begins at step 0; a loop that looks less often, when it first looks.
-            begins = stride == self._every or int(self._steps.min()) < stride
+            begins = stride == self._every or int(self._steps[0]) < stride
             return step // stride + int(begins)
         if isinstance(self._every, list) and all(isinstance(one, int) for one in self._every):
             return np.searchsorted(np.sort(self._every), step, side="right")
-        return np.searchsorted(np.sort(self._steps), step, side="right")
+        return np.searchsorted(self._steps, step, side="right")
 
     def cost(self, where: Where, elapsed: float, step: int) -> ProbeCost:
         price = self.price(where)
-        last = max(step, int(self._steps.max()) if len(self._steps) else 0)
+        last = max(step, int(self._steps[-1]) if len(self._steps) else 0)
         due = int(self.due(np.array([last]))[0])
         here = where == self.places[-1]
         one = self.summary
         return ProbeCost(
             name=self.name,
             where=where,
-            spent=sum(entry.cost for entry in self.entries(where)) / elapsed if elapsed > 0 else 0.0,
+            spent=float(self.entries(where).cost.sum()) / elapsed if elapsed > 0 else 0.0,
             planned=price * due / elapsed if elapsed > 0 else math.nan,
             price=price,
             due=due,
@@ -188,19 +189,20 @@ class _Counted:
 
 
 def _over_time(run: RunInfo, counted: Mapping[str, _Counted], where: Where, elapsed: float) -> OverTime | None:
-    here = {name: one for name, one in sorted(counted.items()) if any(e.cost > 0 for e in one.entries(where))}
-    entries = sorted(entry for one in here.values() for entry in one.entries(where))
-    if not entries:
+    here = {name: one for name, one in sorted(counted.items()) if (one.entries(where).cost > 0).any()}
+    if not here:
         return None
-    chosen = np.unique(np.linspace(0, len(entries) - 1, _POINTS).round().astype(np.int64))
-    moments = np.array([entries[i].time for i in chosen] + [run.started + elapsed])
-    steps = np.array([entries[i].step for i in chosen], dtype=np.int64)
-    steps = np.maximum.accumulate(np.append(steps, max(run.step, int(steps.max()))))
+    times, taken = (np.concatenate([one.entries(where)[column] for one in here.values()]) for column in (0, 1))
+    order = np.lexsort((taken, times))
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, _POINTS).round().astype(np.int64))]
+    moments = np.append(times[chosen], run.started + elapsed)
+    steps = np.maximum.accumulate(np.append(taken[chosen], max(run.step, int(taken[chosen].max()))))
     spent, planned = {}, np.zeros(len(moments))
     for name, one in here.items():
-        paid = sorted((entry.time, entry.cost) for entry in one.entries(where))
-        total = np.concatenate([[0.0], np.cumsum([cost for _, cost in paid])])
-        spent[name] = _from_zero(total[np.searchsorted([time for time, _ in paid], moments, side="right")])
+        time, _, cost = one.entries(where)
+        by_time = np.argsort(time, kind="stable")
+        total = _from_zero(np.cumsum(cost[by_time]))
+        spent[name] = _from_zero(total[np.searchsorted(time[by_time], moments, side="right")])
         planned += one.price(where) * one.due(steps)
     return OverTime(seconds=_from_zero(moments - run.started), spent=spent, planned=_from_zero(planned))
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dashboards.entries import Entries, Entry
 from gradlab.store import MeasurementInfo
 from gradlab.store.records import Where
 
@@ -14,15 +15,6 @@ _FAILURES = 5
 #: Different reasons that are told apart; one that holds numbers may be a new one each time.
 _REASONS = 50
 _OTHER = "other reasons"
-
-
-class Entry(NamedTuple):
-    """What one measurement cost, in the order in which they were stored."""
-
-    time: float
-    step: int
-    cost: float
-    where: Where
 
 
 class Failure(NamedTuple):
@@ -64,7 +56,7 @@ class ProbeSummary:
     note: str = ""
     absent: list[tuple[int, str]] = field(default_factory=list)
     # All of a summary that is printed is compared at every look at the store; these grow with the run.
-    entries: list[Entry] = field(default_factory=list, repr=False)
+    entries: Entries = field(default_factory=Entries, repr=False)
     reasons: Counter[str] = field(default_factory=Counter, repr=False)
     failures: list[Failure] = field(default_factory=list, repr=False)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from dashboards.costs import Costs, OverTime
 from dashboards.figures.lines import caption, emptied, message
@@ -129,6 +130,7 @@ class _Panel:
             "showlegend": False,
         }  # fmt: skip
         self._after = f"after %{{x:.3g}} {unit}"
+        self._words = f"%{{customdata[0]:.3~g}} {self.unit}, %{{customdata[1]:.2~r}} % of the time"
 
     def traces(self) -> list[dict[str, Any]]:
         """An area a probe, and what was planned and is allowed for all of them."""
@@ -147,7 +149,7 @@ class _Panel:
                     "fillcolor": rgba(color, 0.35),
                     # The outline of what is next to nothing would hide that of the area below it.
                     "line": {"color": color, "width": 1.4 if spent[-1] > 0.01 * self._total[-1] else 0, "shape": "hv"},
-                    "hovertemplate": f"<b>{escape(name)}</b>, {self._after}<br>%{{customdata}}<extra></extra>",
+                    "hovertemplate": f"<b>{escape(name)}</b>, {self._after}<br>{self._words}<extra></extra>",
                 }
             )
         made.append(self._rule("planned", self._line.planned, muted(self._theme), "dash"))
@@ -162,13 +164,10 @@ class _Panel:
             "y": (seconds / self._size).astype(np.float32),
             "customdata": self._said(seconds),
             "line": {"color": color, "width": 1.6, "dash": dash},
-            "hovertemplate": f"{name}, {self._after}<br>%{{customdata}}<extra></extra>",
+            "hovertemplate": f"{name}, {self._after}<br>{self._words}<extra></extra>",
         }
 
-    def _said(self, seconds: Any) -> list[str]:
-        """Each number in words: the time, and the share of the time so far."""
-        shares = seconds / np.maximum(self._line.seconds, 1e-9)
-        return [
-            f"{one / self._size:.3g} {self.unit}" + (f", {percent(float(share))} of the time" if after > 0 else "")
-            for one, share, after in zip(seconds, shares, self._line.seconds, strict=True)
-        ]
+    def _said(self, seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+        """What is told of each number: the time, and per cent of the time so far; [n, 2]."""
+        shares = 100 * seconds / np.maximum(self._line.seconds, 1e-9)
+        return np.column_stack([seconds / self._size, shares]).astype(np.float32)

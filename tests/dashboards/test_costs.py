@@ -10,8 +10,9 @@ import pytest
 from dashboards import figures
 from dashboards.cost_rows import cost_rows, trouble
 from dashboards.costs import Costs, costs
+from dashboards.entries import Entries, Entry
 from dashboards.records import Records
-from dashboards.summary import Entry, Failure, ProbeSummary
+from dashboards.summary import Failure, ProbeSummary
 from gradlab.store import RunInfo, open_store
 
 
@@ -20,7 +21,7 @@ def run(step=10_000, elapsed=100.0, **config):
 
 
 def summary(*entries, **more):
-    return ProbeSummary(entries=[Entry(*entry) for entry in entries], **more)
+    return ProbeSummary(entries=Entries(Entry(*entry) for entry in entries), **more)
 
 
 CONFIG = {
@@ -102,7 +103,8 @@ def test_the_figure_stacks_the_probes_beside_plan_and_budget(known, theme):
     above = [trace for trace in figure.data if trace.yaxis == "y"]
     assert [trace.name for trace in above] == ["gradient", "mine", "planned", "budget"]
     assert [float(trace.y[-1]) for trace in above] == pytest.approx([2.0, 2.2, 5.9, 3.0])
-    assert above[0].customdata[-1] == "2 s, 2 % of the time"
+    assert above[0].customdata[-1] == pytest.approx([2.0, 2.0])
+    assert "<br>%{customdata[0]:.3~g} s, %{customdata[1]:.2~r} % of the time" in above[0].hovertemplate
     below = [trace for trace in figure.data if trace.yaxis == "y2"]
     # The background has no budget.
     assert [trace.name for trace in below] == ["field", "planned"]
@@ -157,3 +159,47 @@ def test_reasons_and_failures_that_are_all_different_do_not_fill_the_memory():
     assert f"skipped {1000 - sum(n for _, n in found.reasons[:3])} times for other reasons" in str(
         cost_rows(costs(run(), {"p": one}))
     )
+
+
+def plainly(found, where, started):
+    """Seconds that each probe has taken at a moment, entry by entry."""
+    return lambda moment: {
+        name: sum(e.cost for e in one.entries if e.where == where and e.time <= moment + started)
+        for name, one in found.items()
+        if any(e.cost > 0 for e in one.entries if e.where == where)
+    }
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_costs_by_columns_equal_those_entry_by_entry(seed):
+    """Random histories: probes that move, late results, left-out measurements, more of them than a line has points."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name in "abc":
+        count = int(rng.integers(0, 400))
+        steps, times = np.sort(rng.integers(0, 5000, count)), np.sort(rng.uniform(0, 90, count))
+        late = rng.permutation(count) if seed % 2 else np.arange(count)
+        inline = rng.random(count) < rng.choice([0.0, 0.5, 1.0])
+        paid = rng.choice([0.0, 0.5, 0.25], count)
+        entries = [
+            (float(times[i]), int(steps[i]), float(paid[i]), "inline" if inline[i] else "background") for i in late
+        ]
+        found[name] = summary(*entries, ok=count)
+    config = {"probes": {"a": {"every": 100}, "b": {"every": [0, 1000, 4000]}}}
+    known = costs(run(step=5000, **config), found)
+    for one in known.probes:
+        mine = [e for e in found[one.name].entries if e.where == one.where]
+        assert one.spent == pytest.approx(sum(e.cost for e in mine) / 100.0)
+        prices = [e.cost for e in mine if e.cost > 0]
+        assert one.price == pytest.approx(sum(prices) / len(prices) if prices else math.nan, nan_ok=True)
+    for name, one in found.items():
+        first = list(dict.fromkeys(e.where for e in one.entries)) or ["inline"]
+        assert [c.where for c in known.probes if c.name == name] == first
+    for where, line in known.over_time.items():
+        at = plainly(found, where, 0.0)
+        for place in rng.integers(0, len(line.seconds), 20):
+            expected = at(line.seconds[place]) if place else dict.fromkeys(line.spent, 0.0)
+            assert {name: spent[place] for name, spent in line.spent.items()} == pytest.approx(expected)
+        assert list(line.spent) == sorted(line.spent)
+    told = {where for where in ("inline", "background") if plainly(found, where, 0.0)(0.0)}
+    assert set(known.over_time) == told
