@@ -31,12 +31,12 @@ def register_answer(app: Dash, records: Records) -> None:
         Input("follow", "checked"),
         Input("token", "data"),
         # What is said of a run's state changes without a measurement.
-        Input("seen", "data"),
+        Input("known", "data"),
         Input("page", "data"),
         State("answer-shown", "data"),
     )
-    def say(at: Any, follow: bool, token: Any, seen: Any, place: Any, shown: Any) -> tuple[Any, Any]:
-        if place is None or not seen:
+    def say(at: Any, follow: bool, token: Any, known: Any, place: Any, shown: Any) -> tuple[Any, Any]:
+        if place is None or not known:
             # Which run is looked at is not known before the first pulse.
             raise PreventUpdate
         path = place.get("path", "") if isinstance(place, dict) else ""

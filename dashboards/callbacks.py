@@ -14,7 +14,7 @@ from dashboards.answering import register_answer
 from dashboards.moving import STEP, TEXT, moved
 from dashboards.pages import PAGES, Page, Query
 from dashboards.records import Records, View
-from dashboards.showing import KINDS, TOKENS, digest, part_of_token, run_of
+from dashboards.showing import KINDS, TOKENS, digest, known_of, part_of_token, run_of
 from gradlab.store import RunInfo
 
 #: Runs that can be told apart in one figure.
@@ -45,6 +45,7 @@ def _clientside(app: Dash) -> None:
         ("gradlabAddress", "keep", None, kept),
         ("gradlabStep", "know", None, [Input("at", "data")]),
         ("gradlabStep", "ask", Output("asked", "data"), [Input("slider", "value"), State("at", "data")]),
+        ("gradlabTokens", "moment", Output("moment", "data"), [Input("at", "data"), Input("follow", "checked")]),
         ("gradlabCursor", "mark", None, [Input("at", "data"), Input("follow", "checked")]),
         *[
             ("gradlabAddress", "choose", None, [Input(name, "value") for name in page.choices])
@@ -74,6 +75,7 @@ def _pulse(app: Dash, records: Records) -> None:
         Output("compare", "value"),
         Output("token", "data"),
         Output("seen", "data"),
+        Output("known", "data"),
         *[Output(*one) for one in STEP],
         Input("pulse", "n_intervals"),
         Input("run", "value"),
@@ -111,6 +113,7 @@ def _pulse(app: Dash, records: Records) -> None:
         if made[2] is not no_update:
             made[2] = changed(made[2], cards, seen.get("cards"))
         marks["cards"] = cards
+        marks["known"] = known_of(records, view, run, now)
         fresh = token_of(records, run, beside)
         value, kept = str(run.id) if run is not None else None, [str(one) for one in beside]
         # While there is no store there are no runs, but those that were chosen may be in the next one that is read.
@@ -121,6 +124,7 @@ def _pulse(app: Dash, records: Records) -> None:
             kept if known and kept != (ticked or []) else no_update,
             fresh if fresh != token else no_update,
             marks if marks != seen else no_update,
+            marks["known"] if marks["known"] != seen.get("known") else no_update,
             # In the same answer: a question of its own for it would cost as much as this one.
             *moved(records, run.id if run is not None else None, page_of(place), follow, *step),
         )

@@ -12,7 +12,6 @@ from dashboards import figures
 from dashboards.figures.compared import Numbers
 from dashboards.records import Records
 from dashboards.showing import absent_of, last_of, part_of_token, run_of, show, theme_of, together
-from dashboards.timeline import looked_at
 
 
 def register_over_time(
@@ -79,15 +78,14 @@ def register_at_step(
     @app.callback(
         Output(name, "figure"),
         Output(f"{name}-shown", "data"),
-        Input("at", "data"),
-        Input("follow", "checked"),
-        Input("token", "data"),
+        Input("moment", "data"),
+        Input(part_of_token(probe), "data"),
         Input("scheme", "data"),
         Input("room", "data"),
         State(f"{name}-shown", "data"),
     )
-    def update(at: Any, follow: bool, token: Any, theme: Any, room: Any, shown: Any) -> tuple[Any, Any]:
-        step, known = looked_at(at, follow), {run.id: run.name for run in records.view().runs}
+    def update(step: Any, token: Any, theme: Any, room: Any, shown: Any) -> tuple[Any, Any]:
+        known = {run.id: run.name for run in records.view().runs}
         runs = [run for run in together(token) if run in known]
         key = [runs, step, [last_of(records, run, probe) for run in runs], room == 1, theme]
 

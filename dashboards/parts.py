@@ -60,6 +60,17 @@ def ago(seconds: float) -> str:
     return f"{max(0, int(seconds))} s ago"
 
 
+def ages(runs: Sequence[RunInfo], now: float) -> tuple[tuple[str, str], ...]:
+    """All that is said of runs and changes by time alone: of those that are said to be running, status and age.
+
+    Example:
+        >>> facts = (1, "r", "TD3", "E", "sb3", 0, {}, 0.0, 0.0, 5)
+        >>> ages([RunInfo(*facts, "running", ""), RunInfo(*facts, "finished", "")], now=2.5)
+        (('running', '2 s ago'),)
+    """
+    return tuple((status(run, now), ago(now - run.last_seen)) for run in runs if run.status == "running")
+
+
 def live(run: RunInfo | None, now: float) -> Any:
     """The badge in the header."""
     if run is None:

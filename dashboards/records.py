@@ -12,6 +12,7 @@ from typing import Any, Literal
 import xarray as xr
 from sqlalchemy.exc import SQLAlchemyError
 
+from dashboards.growing import Growing
 from dashboards.series import Key, Series, collect
 from dashboards.summary import ProbeSummary
 from gradlab.errors import GradlabError
@@ -37,6 +38,7 @@ class RunRecords:
     """What is known of one run."""
 
     series: dict[Key, Series] = field(default_factory=dict)
+    growing: dict[Key, Growing] = field(default_factory=dict)
     probes: dict[str, ProbeSummary] = field(default_factory=dict)
     #: (step, id) of every picture of the field, by step.
     fields: list[tuple[int, int]] = field(default_factory=list)
@@ -66,7 +68,10 @@ class RunRecords:
         if not len(table):
             return
         for key, fresh in collect(table).items():
-            self.series[key] = self.series[key].extended(fresh) if key in self.series else fresh
+            if key in self.growing:
+                self.series[key] = self.growing[key].extended(fresh)
+            else:
+                self.series[key], self.growing[key] = fresh, Growing(fresh)
         self.measured = int(table.id.max())
 
 
@@ -115,8 +120,13 @@ class Records:
         self._lock = threading.RLock()
         self._store: Store | None = None
         self._looked = -1e9
+        # Somebody was told that there are news: the next look is not to be put off.
+        self._noticed = False
         self._files: tuple[tuple[int, ...], ...] = ()
         self._read = 0
+        # Runs that are to be read while nobody waits for them, and the thread that does.
+        self._wanted: list[int] = []
+        self._reader: threading.Thread | None = None
         self._forget()
         self._view = View("missing", "", (), "")
 
@@ -133,7 +143,8 @@ class Records:
     def view(self) -> View:
         """The store as it is now, or was less than ``patience`` seconds ago."""
         with self._lock:
-            if time.monotonic() - self._looked >= self._patience:
+            if self._noticed or time.monotonic() - self._looked >= self._patience:
+                self._noticed = False
                 if not self._unchanged():
                     self._view = self._reading(self._tail)
                 self._looked = time.monotonic()
@@ -151,7 +162,10 @@ class Records:
         """Changes when the store does: for asking often, of a file only the times are looked at."""
         if self._watched is None:
             return self.view().token
-        return repr(state_of(self._watched))
+        files = state_of(self._watched)
+        if files != self._files:
+            self._noticed = True
+        return repr(files)
 
     def run(self, run_id: int | None) -> RunRecords:
         """What is known of a run, which is read now if it was not before; empty for one that is not known."""
@@ -164,6 +178,27 @@ class Records:
                 self._version = None
                 self._view = self._reading(self._tail)
             return self._runs.get(run_id, RunRecords())
+
+    def knows(self, run_id: int) -> bool:
+        """Whether a run has been read."""
+        with self._lock:
+            known = self._runs.get(run_id)
+            return known is not None and known.complete
+
+    def read_later(self, run_id: int) -> None:
+        """Has a run read while nobody waits for it; ``knows`` says when it has been."""
+        with self._lock:
+            if run_id in self._runs or run_id in self._wanted or self._store is None:
+                return
+            self._wanted.append(run_id)
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read_wanted, name="gradlab-reader", daemon=True)
+                self._reader.start()
+
+    def why_unread(self, run_id: int) -> str:
+        """Why a run that was to be read later could not be; empty where it could, or was not tried yet."""
+        with self._lock:
+            return self._unread.get(run_id, "")
 
     def series(self, run_id: int | None) -> Mapping[Key, Series]:
         """The scalars of a run as series."""
@@ -235,6 +270,29 @@ class Records:
                 self._store.close()
                 self._store = None
 
+    def _read_wanted(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wanted or self._store is None:
+                    self._wanted.clear()
+                    self._reader = None
+                    return
+                run_id, store, epoch = self._wanted.pop(0), self._store, self._epoch
+            try:
+                # Questions of pages are answered meanwhile.
+                infos, table = store.measurements(run=run_id), store.scalars(run=run_id)
+            except _UNREADABLE as error:
+                with self._lock:
+                    self._unread[run_id] = _in_a_line(error)
+                continue
+            with self._lock:
+                self._unread.pop(run_id, None)
+                if self._epoch == epoch and run_id not in self._runs:
+                    self._runs[run_id] = RunRecords()
+                    # What came since is added by the next look, which takes it for one that was begun to be read.
+                    self._take(infos, table)
+                    self._version = None
+
     def _forget(self) -> None:
         self._epoch = ""
         self._version: tuple[Any, ...] | None = None
@@ -244,6 +302,8 @@ class Records:
         self._runs: dict[int, RunRecords] = {}
         self._arrays: OrderedDict[tuple[str, int], dict[str, xr.DataArray]] = OrderedDict()
         self._damaged: dict[int, str] = {}
+        self._wanted.clear()
+        self._unread: dict[int, str] = {}
 
     def _unchanged(self) -> bool:
         """Whether the files of the store are those of the last look, so that there is nothing to ask of it.
@@ -286,9 +346,11 @@ class Records:
             self._forget()
             self._epoch = str(news.version[0])
         self._infos = tuple(sorted(news.runs, key=lambda run: run.id, reverse=True))
-        for run_id in [run_id for run_id, known in self._runs.items() if not known.complete]:
-            self._take(store.measurements(run=run_id), store.scalars(run=run_id))
-            self._runs[run_id].complete = True
+        for run_id, known in self._runs.items():
+            if not known.complete:
+                rest = store.measurements(after=known.counted, run=run_id)
+                self._take(rest, store.scalars(after=known.measured, run=run_id))
+                known.complete = True
         if self._runs:
             self._take(news.measurements, news.scalars)
         self._tailed = int(news.version[1])

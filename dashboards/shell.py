@@ -44,6 +44,8 @@ def shell(store: str, refresh: float) -> Any:
                 # assets/pulse.js beats it.
                 dcc.Interval(id="pulse", disabled=True),
                 dcc.Store(id="seen", data={}),
+                # Changes with what is said of runs beside their measurements: whether they run, and how far they are.
+                dcc.Store(id="known", data=None),
                 dcc.Store(id="token", data=None),
                 # Of single probes, and of which probes and numbers there are: figures ask only when theirs changes.
                 *[dcc.Store(id=part_of_token(name), data=None) for name in TOKENS],
@@ -54,6 +56,8 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="page", data=None),
                 # The step that is looked at, its place, how many there are, those around it, and where the slider is.
                 dcc.Store(id="at", data=None),
+                # The step alone, and nothing while the newest is followed: figures of a moment ask when it changes.
+                dcc.Store(id="moment", data=None),
                 dcc.Store(id="answer-shown", data=None),
                 # Where the slider was moved to by hand.
                 dcc.Store(id="asked", data=None),

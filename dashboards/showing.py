@@ -11,13 +11,17 @@ from dash import no_update
 
 from dashboards.increment import increment
 from dashboards.own import CARDS
-from dashboards.records import Records
+from dashboards.parts import status
+from dashboards.records import Records, View
 from dashboards.style import Theme
 from gradlab.store import RunInfo
 
 #: Probes that have a token of their own, and beside them what changes when there is a new probe or a new number.
 KINDS = "kinds of numbers"
 TOKENS = (*sorted({probe for probes in CARDS.values() for probe in probes}), KINDS)
+
+#: Runs whose health is told, the newest; the sidebar has all.
+HEALTHY = 6
 
 
 def part_of_token(name: str) -> str:
@@ -71,6 +75,23 @@ def together(token: Any) -> list[int]:
 def info_of(records: Records, token: Any) -> RunInfo | None:
     """The run that a page looks at, as the store knows it."""
     return next((run for run in records.view().runs if run.id == run_of(token)), None)
+
+
+def known_of(records: Records, view: View, run: RunInfo | None, now: float) -> str:
+    """Changes with what is said of runs beside what was measured: which there are, how far they are, whether they run.
+
+    Args:
+        records: what is known of the store.
+        view: the store.
+        run: the run that a page looks at; of others the newest are told of.
+        now: seconds since 1970.
+    """
+    told = [one for one in (*view.runs[:HEALTHY], run) if one is not None]
+    facts = [
+        (one.id, one.name, one.step, status(one, now), one.message, records.knows(one.id), records.why_unread(one.id))
+        for one in told
+    ]
+    return digest([view.condition, records.epoch, facts, run and run.last_seen])
 
 
 def last_of(records: Records, run: int | None, probe: str) -> Any:

@@ -26,6 +26,13 @@
         return now;
       });
     },
+    // The step that is looked at; none while the newest is, whichever that is.
+    moment: function (at, follow) {
+      const now = at && !follow ? at[0] : null, words = JSON.stringify(now);
+      if (words === said.moment) return window.dash_clientside.no_update;
+      said.moment = words;
+      return now;
+    },
     // After answers were lost: everything is told once more.
     forget: function () { said = {}; },
   };

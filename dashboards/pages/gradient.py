@@ -22,7 +22,7 @@ from dashboards.pages.parts import of_page
 from dashboards.records import Records
 from dashboards.rollout_answer import rollout_answer
 from dashboards.said import Answer
-from dashboards.showing import absent_of, last_of, run_of, show, theme_of
+from dashboards.showing import KINDS, absent_of, last_of, part_of_token, run_of, show, theme_of
 from dashboards.words import DEFAULT_METRICS, METRICS, REFERENCES, estimator_label
 
 
@@ -134,7 +134,7 @@ def register(app: Dash, records: Records) -> None:
         Output("estimator", "data"),
         Output("estimator", "value"),
         Output("estimator", "display"),
-        Input("token", "data"),
+        Input(part_of_token(KINDS), "data"),
         Input("reference", "value"),
         State("estimator", "data"),
         State("estimator", "value"),
@@ -155,16 +155,16 @@ def register(app: Dash, records: Records) -> None:
     @app.callback(
         Output("gradient", "figure"),
         Output("gradient-shown", "data"),
-        Input("token", "data"),
         Input("scheme", "data"),
         Input("metrics", "value"),
         Input("reference", "value"),
         Input("estimator", "value"),
         Input("room", "data"),
         State("gradient-shown", "data"),
+        *[Input(part_of_token(probe), "data") for probe in REFERENCES],
     )
     def gradient(
-        token: Any, theme: Any, metrics: list[str], probe: str, estimator: str | None, room: Any, shown: Any
+        theme: Any, metrics: list[str], probe: str, estimator: str | None, room: Any, shown: Any, token: Any, _: Any
     ) -> tuple[Any, Any]:
         if several := compared_runs(token):
             numbers = [

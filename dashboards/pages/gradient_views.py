@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -17,10 +17,9 @@ from dashboards.pages.parts import frame
 from dashboards.presence import register_presence
 from dashboards.records import Records
 from dashboards.series import SeriesSet
-from dashboards.showing import last_of, run_of, show, theme_of
+from dashboards.showing import last_of, part_of_token, run_of, show, theme_of
 from dashboards.terms import register_terms
-from dashboards.timeline import looked_at
-from dashboards.words import METRICS, ON_POLICY, Word, estimator_label
+from dashboards.words import METRICS, ON_POLICY, REFERENCES, Word, estimator_label
 
 _ROLLOUT = {name: word for name, word in ON_POLICY.items() if name.startswith("score-function/")}
 _ROLLOUT_LEDGER = {
@@ -28,6 +27,8 @@ _ROLLOUT_LEDGER = {
 }
 #: Panels of numbers of several runs.
 _MOST = 8
+#: What estimators are held against → the probe that compares them in pairs against it.
+_RANKED_BY = {"gradient": "estimators", "simulator": "simulator"}
 #: The tabs: name → label, and the ids of the figures behind it.
 VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "error": ("Error", ("gradient", "error-parts", "ranking", "rollout-gradient")),
@@ -101,8 +102,8 @@ def register_views(app: Dash, records: Records) -> None:
     """Gives an app the figures behind the tabs, but for the gradient's error over training."""
     for name, (_, cards) in VIEWS.items():
         register_presence(app, records, f"gradient-{name}", cards)
-    _moment(app, records, "error-parts", figures.error_parts, _parts, probe_of=lambda probe: probe)
-    _moment(app, records, "ranking", figures.ranking, _pairs, probe_of=_ranked_by)
+    _moment(app, records, "error-parts", figures.error_parts, _parts, probe_of={one: one for one in REFERENCES})
+    _moment(app, records, "ranking", figures.ranking, _pairs, probe_of=_RANKED_BY)
     _moment(app, records, "error-ledger", figures.error_ledger, _fixed(ledger_words("contribution")), "simulator")
     _moment(app, records, "variance-split", figures.variance_split, _of_parts(
         "from_states", "state_variance", "draw_variance"
@@ -161,41 +162,38 @@ def _moment(
     numbers: _Compared,
     probe: str = "estimators",
     *,
-    probe_of: Callable[[str], str] | None = None,
+    probe_of: Mapping[str, str] | None = None,
 ) -> None:
-    """A figure at the step of the slider; of several runs their numbers over training, of the estimator chosen."""
+    """A figure at the step of the slider; of several runs their numbers over training, of the estimator chosen.
+
+    What is drawn may be another probe's for each reference: ``probe_of``.
+    """
 
     @app.callback(
         Output(name, "figure"),
         Output(f"{name}-shown", "data"),
-        Input("at", "data"),
-        Input("follow", "checked"),
-        Input("token", "data"),
+        Input("moment", "data"),
         Input("scheme", "data"),
         Input("room", "data"),
         Input("reference", "value"),
         Input("estimator", "value"),
         State(f"{name}-shown", "data"),
+        *[Input(part_of_token(one), "data") for one in (probe_of or {"": probe}).values()],
     )
     def update(
-        at: Any, follow: bool, token: Any, theme: Any, room: Any, reference: str, estimator: str | None, shown: Any
+        step: Any, theme: Any, room: Any, reference: str, estimator: str | None, shown: Any, *tokens: Any
     ) -> tuple[Any, Any]:
-        of = probe_of(reference) if probe_of is not None else probe
+        token, of = tokens[0], probe_of.get(reference, probe) if probe_of is not None else probe
         if several := compared_runs(token):
             found = numbers(_Beside([records.series(run) for run in several], of, estimator or ""))
             return show_compared(records, shown, f"{name} {of}", several, of, found, theme, room)
-        run, step = run_of(token), looked_at(at, follow)
+        run = run_of(token)
         chosen = (of,) if probe_of is not None else ()
         return show(
             shown,
             [run, last_of(records, run, of), of, step, theme],
             lambda: figure(records.series(run), *chosen, step, theme_of(theme), f"{name} {run} {of}"),
         )
-
-
-def _ranked_by(reference: str) -> str:
-    """The probe that compares in pairs against what another probe measures against."""
-    return "simulator" if reference == "simulator" else "estimators"
 
 
 def _numbers(words: dict[str, Word]) -> list[Number]:

@@ -27,14 +27,11 @@ from dashboards.presence import register_presence
 from dashboards.records import Records
 from dashboards.said import Answer
 from dashboards.series import until
-from dashboards.showing import digest, info_of, run_of, show, theme_of
+from dashboards.showing import HEALTHY, digest, info_of, run_of, show, theme_of
 from dashboards.terms import register_terms
-from dashboards.timeline import looked_at
 from dashboards.words import COST
 from gradlab.store import RunInfo
 
-#: Runs whose health is told here; the sidebar has all.
-_RUNS = 6
 _COMPARED = (
     "actor/saturated_share",
     "actor/passed",
@@ -93,10 +90,15 @@ def register(app: Dash, records: Records) -> None:
     verdicts: dict[str, Answer] = {}
 
     def verdict(run: RunInfo) -> Answer:
+        if not records.knows(run.id):
+            # The figures of the page are not to wait for runs that nobody looks at.
+            records.read_later(run.id)
+            why = records.why_unread(run.id)
+            return Answer(f"It cannot be read: {why}." if why else "Being read …", "unknown")
         # Of runs that measured nothing since, it is known.
         mark = digest((records.epoch, run.id, [(n, p.last) for n, p in sorted(records.run(run.id).probes.items())]))
         if mark not in verdicts:
-            if len(verdicts) > 4 * _RUNS:
+            if len(verdicts) > 4 * HEALTHY:
                 verdicts.clear()
             verdicts[mark] = said_of(records.series(run.id))
         return verdicts[mark]
@@ -105,17 +107,15 @@ def register(app: Dash, records: Records) -> None:
         *[Output(name, "children") for name in names],
         Output("overview-shown", "data"),
         Input("token", "data"),
-        Input("seen", "data"),
-        Input("at", "data"),
-        Input("follow", "checked"),
+        Input("known", "data"),
+        Input("moment", "data"),
         State("overview-shown", "data"),
     )
-    def words(token: Any, _: Any, at: Any, follow: bool, shown: Any) -> tuple[Any, ...]:
+    def words(token: Any, _: Any, step: Any, shown: Any) -> tuple[Any, ...]:
         run, now = run_of(token), parts.now()
-        series, probes = records.series(run), dict(records.run(run).probes)
-        there = until(series, looked_at(at, follow))
+        there, probes = until(records.series(run), step), dict(records.run(run).probes)
         numbers, stands_out = tiles(there), findings(Facts(there, probes, info_of(records, token)))
-        runs = [(one, parts.status(one, now), verdict(one)) for one in records.view().runs[:_RUNS]]
+        runs = [(one, parts.status(one, now), verdict(one)) for one in records.view().runs[:HEALTHY]]
         content: dict[str, tuple[Any, Callable[[], Any]]] = {
             "tiles": (numbers, lambda: [parts.tile_card(tile) for tile in numbers]),
             "findings": (stands_out, lambda: finding_rows(stands_out, run is not None)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 
 import numpy as np
@@ -11,14 +12,17 @@ import pytest
 from dashboards import parts
 from dashboards.answer import answer, printed_cosine, tiles
 from dashboards.callbacks import chosen_run, token_of
+from dashboards.growing import Growing
 from dashboards.pages.field import choices, state_text
 from dashboards.records import Records
 from dashboards.series import COLUMNS, Key, Series, collect
-from dashboards.showing import absent_of
+from dashboards.showing import absent_of, known_of
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import Store, open_store
+
+SHARE = Key("simulator", "deterministic/wrong_direction", "simulator, H=50")
 
 
 @pytest.fixture
@@ -110,6 +114,90 @@ def test_a_store_that_nobody_touched_is_not_read_again(store_path, recorder, rec
     store_path.chmod(0o400)
     records.view()
     assert len(asked) == 4
+
+
+def until(true) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_run_that_is_read_later_is_what_it_would_be_read_at_once(store_path, recorder, records):
+    recorder.record(1000)
+    records.view()
+    assert not records.knows(1)
+    records.read_later(1)
+    # What is written meanwhile, or just afterwards, is not lost.
+    recorder.record(2000)
+    until(lambda: records.view() and records.knows(1))
+    recorder.record(3000)
+    records.view()
+    fresh = Records(str(store_path), patience=0.0)
+    fresh.looking_at([1])
+    grown, whole = records.run(1), fresh.run(1)
+    fresh.close()
+    assert repr(grown.probes) == repr(whole.probes)
+    assert {key: one.step.tolist() for key, one in grown.series.items()} == {
+        key: [1000, 2000, 3000] for key in whole.series
+    }
+
+
+def test_a_run_that_cannot_be_read_later_is_told_of_and_leaves_the_others(store_path, recorder, records):
+    recorder.record(1000)
+    with open_store(store_path) as store:
+        store.start_run(name="damaged").record(1, "gradient", recorder.gradient(1))
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("update measurements set notes = '{' where run_id = 2")
+        connection.commit()
+    assert records.looking_at([1]).condition == "ok"
+    run = records.view().runs[1]
+    before = known_of(records, records.view(), run, run.last_seen)
+    records.read_later(2)
+    until(lambda: records.why_unread(2))
+    assert not records.knows(2)
+    assert records.view().condition == "ok"
+    assert known_of(records, records.view(), run, run.last_seen) != before
+    with closing(sqlite3.connect(store_path)) as connection:
+        connection.execute("update measurements set notes = '[]'")
+        connection.commit()
+    records.read_later(2)
+    until(lambda: records.view() and records.knows(2))
+    assert not records.why_unread(2)
+
+
+def test_who_is_told_of_news_sees_them_although_others_have_just_looked(store_path, recorder):
+    patient = Records(str(store_path), patience=1000.0)
+    recorder.record(1000)
+    patient.looking_at([1])
+    before = patient.news()
+    recorder.record(2000)
+    patient.view()
+    assert patient.series(1)[SHARE].step.tolist() == [1000]
+    assert patient.news() != before
+    patient.view()
+    assert patient.series(1)[SHARE].step.tolist() == [1000, 2000]
+    patient.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_series_that_grows_equals_one_that_is_copied_and_leaves_what_it_gave_out(seed):
+    rng = np.random.default_rng(seed)
+
+    def some(first: int) -> Series:
+        step = np.sort(first + rng.integers(0, 5, int(rng.integers(1, 6))))
+        return Series(step, *rng.normal(size=(4, len(step))), rng.integers(1, 9, len(step)), "critic")
+
+    copied = some(0)
+    growing, given = Growing(copied), []
+    for _ in range(60):
+        late = rng.random() < 0.2
+        more = some(int(copied.step[-1]) - (4 if late else 0))
+        copied = copied.extended(more)
+        given.append((growing.extended(more), copied))
+    for ours, theirs in given:
+        for column in COLUMNS:
+            np.testing.assert_array_equal(getattr(ours, column), getattr(theirs, column))
 
 
 def test_a_damaged_run_leaves_the_others_readable(store_path, recorder, records):
