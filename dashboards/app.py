@@ -10,6 +10,7 @@ from dash import Dash
 from dashboards.callbacks import register
 from dashboards.guard import Token, protect
 from dashboards.records import Records
+from dashboards.sharing import share
 from dashboards.shell import shell
 from dashboards.showing import digest
 
@@ -48,6 +49,7 @@ def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: T
     )
     app.layout = shell(records.name, refresh)
     register(app, records)
+    share(app, records)
     app.server.config["GRADLAB_RECORDS"] = records
     # Asked between two pulses, so that a page need not wait for the next one: changes when the store does.
     app.server.add_url_rule("/news", "news", lambda: (digest(records.news()), {"Cache-Control": "no-store"}))

@@ -47,18 +47,23 @@ def increment(figure: go.Figure, shown: str | None) -> tuple[Any, str]:
     before = (shown or "").split(";")
     if before[0] != traces:
         return {**whole, "data": sent(whole["data"]), "layout": sent(layout)}, form
-    patch = Patch()
+    changes = []
     for number, trace in enumerate(whole["data"]):
         for name, value in trace.items():
             if _is_data(name, value):
-                patch["data"][number][name] = sent(value)
+                changes.append((["data", number, name], sent(value)))
             elif isinstance(value, dict):
                 for inner, one in value.items():
                     if _is_data(inner, one):
-                        patch["data"][number][name][inner] = sent(one)
+                        changes.append((["data", number, name, inner], sent(one)))
     for (name, mark), old in zip(parts.items(), before[1:], strict=True):
         if mark != old:
-            patch["layout"][name] = sent(layout[name])
+            changes.append((["layout", name], sent(layout[name])))
+    patch = Patch()
+    # By brackets Dash would make an object for each of them.
+    patch._operations += [
+        {"operation": "Assign", "location": place, "params": {"value": value}} for place, value in changes
+    ]
     return patch, form
 
 
