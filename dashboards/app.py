@@ -14,6 +14,9 @@ from dashboards.sharing import share
 from dashboards.shell import shell
 from dashboards.showing import digest
 
+#: Where Dash serves plotly.js from this machine.
+_PLOTLY = "/_dash-component-suites/plotly/package_data/plotly.min.js"
+
 
 def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: Token | None = None) -> Dash:
     """The dashboard of a store, ready to be served.
@@ -46,6 +49,10 @@ def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: T
         # Only the open page is in the layout: callbacks of the others are about what is not there.
         suppress_callback_exceptions=True,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+    )
+    # Else it would be asked for when the first graph is there, and everything would wait for it then.
+    app.index_string = app.index_string.replace(
+        "{%css%}", f'{{%css%}}\n        <script src="{_PLOTLY}" defer></script>'
     )
     app.layout = shell(records.name, refresh)
     register(app, records)

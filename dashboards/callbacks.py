@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, Patch, State, ctx, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import parts
@@ -14,6 +14,7 @@ from dashboards.answering import register_answer
 from dashboards.moving import STEP, TEXT, moved
 from dashboards.pages import PAGES, Page, Query
 from dashboards.records import Records, View
+from dashboards.rows import changed
 from dashboards.showing import KINDS, TOKENS, digest, known_of, part_of_token, run_of
 from gradlab.store import RunInfo
 
@@ -158,23 +159,6 @@ def contents(
         ),
         "compared": ((number, list(beside)), lambda: parts.compared_note(number, beside, COMPARED)),
     }
-
-
-def changed(cards: Sequence[Callable[[], Any]], marks: list[str], before: list[str] | None) -> Any:
-    """The cards of the list that are not on screen, as a Patch; all of them where others are in the list.
-
-    Args:
-        cards: what makes each of them; after those of runs there may be a line about the others.
-        marks: of each run's card, and of what the list as a whole is.
-        before: the marks of what is on screen.
-    """
-    if before is None or len(before) != len(marks) or before[-1] != marks[-1]:
-        return [card() for card in cards]
-    patch = Patch()
-    for place, (mark, old) in enumerate(zip(marks[:-1], before[:-1], strict=True)):
-        if mark != old:
-            patch[place] = cards[place]()
-    return patch
 
 
 def matches(run: RunInfo, search: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import socket
 import threading
@@ -58,18 +59,23 @@ class Server:
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.port}" + (f"/?token={token.once}" if token is not None else "")
         self._thread: threading.Thread | None = None
+        self._warming: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins to answer, in a daemon thread."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._server.run, name="gradlab-dashboard", daemon=True)
             self._thread.start()
+            self._warming = threading.Thread(target=self._warm, name="gradlab-warming", daemon=True)
+            self._warming.start()
 
     def stop(self) -> None:
         """Stops answering and lets go of the port and the store; does nothing the second time."""
         from waitress import wasyncore
 
         thread, self._thread = self._thread, None
+        if self._warming is not None:
+            self._warming.join(timeout=5)
         watched = self._server._map
         sockets = watched
         if thread is not None:
@@ -81,6 +87,15 @@ class Server:
         self._server.task_dispatcher.shutdown()
         wasyncore.close_all(sockets)
         self.app.server.config["GRADLAB_RECORDS"].close()
+
+    def _warm(self) -> None:
+        """Makes ready, while a browser opens the page, what the page will ask for first."""
+        from dashboards.style import layout
+
+        records = self.app.server.config["GRADLAB_RECORDS"]
+        for run in records.view().runs[:1]:
+            records.read_later(run.id)
+        layout("light", uirevision="")
 
     def wait(self) -> None:
         """Waits until it is stopped or interrupted."""
@@ -116,6 +131,9 @@ def serve(
     """
     server = Server(url, host=host, port=port, refresh=refresh)
     server.start()
+    # What was imported stays: looking through it for garbage, again and again, would take longer than answering.
+    gc.collect()
+    gc.freeze()
     print(f"gradlab dashboard: {server.url}   (store {url}; Ctrl-C to stop)", flush=True)  # noqa: T201
     if open_browser:
         webbrowser.open(server.url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -25,9 +25,10 @@ from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame
 from dashboards.presence import register_presence
 from dashboards.records import Records
+from dashboards.rows import rows
 from dashboards.said import Answer
 from dashboards.series import until
-from dashboards.showing import HEALTHY, digest, info_of, run_of, show, theme_of
+from dashboards.showing import HEALTHY, info_of, run_of, show, theme_of
 from dashboards.terms import register_terms
 from dashboards.words import COST
 from gradlab.store import RunInfo
@@ -87,7 +88,7 @@ def layout(_: Query) -> Any:
 def register(app: Dash, records: Records) -> None:
     """Gives the app this page's callbacks."""
     names = ("tiles", "findings", "health")
-    verdicts: dict[str, Answer] = {}
+    verdicts: dict[tuple[str, int, int], Answer] = {}
 
     def verdict(run: RunInfo) -> Answer:
         if not records.knows(run.id):
@@ -96,7 +97,7 @@ def register(app: Dash, records: Records) -> None:
             why = records.why_unread(run.id)
             return Answer(f"It cannot be read: {why}." if why else "Being read …", "unknown")
         # Of runs that measured nothing since, it is known.
-        mark = digest((records.epoch, run.id, [(n, p.last) for n, p in sorted(records.run(run.id).probes.items())]))
+        mark = (records.epoch, run.id, records.run(run.id).counted)
         if mark not in verdicts:
             if len(verdicts) > 4 * HEALTHY:
                 verdicts.clear()
@@ -114,20 +115,18 @@ def register(app: Dash, records: Records) -> None:
     def words(token: Any, _: Any, step: Any, shown: Any) -> tuple[Any, ...]:
         run, now = run_of(token), parts.now()
         there, probes = until(records.series(run), step), dict(records.run(run).probes)
-        numbers, stands_out = tiles(there), findings(Facts(there, probes, info_of(records, token)))
+        stands_out = findings(Facts(there, probes, info_of(records, token)))
         runs = [(one, parts.status(one, now), verdict(one)) for one in records.view().runs[:HEALTHY]]
-        content: dict[str, tuple[Any, Callable[[], Any]]] = {
-            "tiles": (numbers, lambda: [parts.tile_card(tile) for tile in numbers]),
-            "findings": (stands_out, lambda: finding_rows(stands_out, run is not None)),
-            "health": (
-                [(one.id, one.name, one.step, word, said) for one, word, said in runs],
-                lambda: _health(runs),
-            ),
-        }
-        marks = {name: digest(facts) for name, (facts, _) in content.items()}
-        shown = shown or {}
-        made = [content[name][1]() if marks[name] != shown.get(name) else no_update for name in names]
-        return (*made, marks if marks != shown else no_update)
+        lists: list[tuple[Sequence[Any], Callable[[Any], Any]]] = [
+            (tiles(there), parts.tile_card),
+            # Where there are none, what is said instead depends on whether there is a run.
+            (stands_out or [run], lambda one: finding_rows([one] if stands_out else [], run is not None)[0]),
+            ([(one.id, one.name, one.step, *more) for one, *more in runs] or [None], _health),
+        ]
+        before = shown or [None] * len(lists)
+        found = [rows(facts, make, old) for (facts, make), old in zip(lists, before, strict=True)]
+        marks = [mark for _, mark in found]
+        return (*(made for made, _ in found), marks if marks != shown else no_update)
 
     @app.callback(
         Output("cost", "figure"),
@@ -161,31 +160,30 @@ def _traces(records: Records, found: Costs) -> dict[int, str]:
     return {one: trace for one in newest if (trace := records.traceback(one))}
 
 
-def _health(runs: list[tuple[RunInfo, str, Answer]]) -> list[Any]:
-    if not runs:
-        return [dmc.Text("no run yet", size="sm", c="dimmed")]
-    return [
-        dmc.Group(
-            [
-                parts.verdict_sign(said.verdict, "sm"),
-                dmc.Stack(
-                    [
-                        dmc.Text(run.name, size="sm", fw=600, truncate=True),
-                        dmc.Text(said.text.replace(" %", "\u00a0%"), size="xs", c="dimmed", lineClamp=2),
-                    ],
-                    gap=0,
-                    flex=1,
-                    miw=0,
-                ),
-                dmc.Text(f"step {run.step:,}", size="xs", c="dimmed", className="number"),
-                parts.status_badge(word),
-            ],
-            wrap="nowrap",
-            align="flex-start",
-            gap="sm",
-        )
-        for run, word, said in runs
-    ]
+def _health(run: tuple[int, str, int, str, Answer] | None) -> Any:
+    """What is said of a run: its number, name, step, status and what its measurements say."""
+    if run is None:
+        return dmc.Text("no run yet", size="sm", c="dimmed")
+    _, name, step, word, said = run
+    return dmc.Group(
+        [
+            parts.verdict_sign(said.verdict, "sm"),
+            dmc.Stack(
+                [
+                    dmc.Text(name, size="sm", fw=600, truncate=True),
+                    dmc.Text(said.text.replace(" %", "\u00a0%"), size="xs", c="dimmed", lineClamp=2),
+                ],
+                gap=0,
+                flex=1,
+                miw=0,
+            ),
+            dmc.Text(f"step {step:,}", size="xs", c="dimmed", className="number"),
+            parts.status_badge(word),
+        ],
+        wrap="nowrap",
+        align="flex-start",
+        gap="sm",
+    )
 
 
 PAGE = Page("", "Overview", answer, layout, register)

@@ -26,12 +26,21 @@ _INFO = [
 _SCALAR = [
     schema.scalars.c[name] for name in ("measurement_id", "series_id", "value", "stderr", "low", "high", "samples")
 ]
+#: Asked at every look at a store, and so put together once.
+_VERSION = select(
+    select(schema.meta.c.value).where(schema.meta.c.key == "identity").scalar_subquery(),
+    select(func.coalesce(func.max(schema.measurements.c.id), 0)).scalar_subquery(),
+    select(func.coalesce(func.max(schema.runs.c.id), 0)).scalar_subquery(),
+    select(func.coalesce(func.sum(schema.runs.c.revision), 0)).scalar_subquery(),
+)
+_RUNS = select(schema.runs).order_by(schema.runs.c.id)
+_SERIES = select(schema.series).order_by(schema.series.c.id)
 
 
 def runs(connection: Connection) -> list[RunInfo]:
     """Every run, oldest first."""
     found = []
-    for row in connection.execute(select(schema.runs).order_by(schema.runs.c.id)).mappings():
+    for row in connection.execute(_RUNS).mappings():
         columns = {name: value for name, value in row.items() if name != "revision"}
         columns["seed"] = None if row["seed"] is None else int(row["seed"])
         columns["config"] = json.loads(row["config"])
@@ -46,13 +55,7 @@ def last_id(connection: Connection) -> int:
 
 def version(connection: Connection) -> tuple[Any, ...]:
     """Identity of the store, last measurement, last run, changes made to runs."""
-    query = select(
-        select(schema.meta.c.value).where(schema.meta.c.key == "identity").scalar_subquery(),
-        select(func.coalesce(func.max(schema.measurements.c.id), 0)).scalar_subquery(),
-        select(func.coalesce(func.max(schema.runs.c.id), 0)).scalar_subquery(),
-        select(func.coalesce(func.sum(schema.runs.c.revision), 0)).scalar_subquery(),
-    )
-    identity, *counts = connection.execute(query).one()
+    identity, *counts = connection.execute(_VERSION).one()
     return (identity, *map(int, counts))
 
 
@@ -93,7 +96,7 @@ def scalars(connection: Connection, after: int, run: int | None, probe: str | No
     numbers = _table(connection, query.order_by(*_SCALAR[:2]), len(_SCALAR))
     # Measurements and series are asked for after the scalars that name them, so that none can be missing.
     parents = _columns(connection, _chosen(select(*_INFO[:5]), after, run, probe).order_by(_INFO[0]), 5)
-    labels = _columns(connection, select(schema.series).order_by(schema.series.c.id), 5)
+    labels = _columns(connection, _SERIES, 5)
     ids = numbers[0].astype(np.int64)
     parent = np.searchsorted(parents[0].astype(np.int64), ids)
     label = np.searchsorted(labels[0].astype(np.int64), numbers[1].astype(np.int64))
