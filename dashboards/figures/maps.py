@@ -33,8 +33,9 @@ def heat_map(
         "zmin": low,
         "zmax": high if high > low else low + 1e-9,
         "colorscale": _COLORSCALE,
-        # Smoothing would paint over what is blank.
-        "zsmooth": "best" if finite.size == values.size else False,
+        # Smoothing would paint over what is blank. "best" colours every pixel by itself, at several times the cost of
+        # all the rest; on even grids "fast" differs from it by less than can be seen.
+        "zsmooth": False if finite.size < values.size else "fast" if _even(x) and _even(y) else "best",
         "colorbar": {
             "thickness": 10,
             "outlinewidth": 0,
@@ -46,6 +47,12 @@ def heat_map(
         },
         "hovertemplate": hover,
     }
+
+
+def _even(side: NDArray[Any]) -> bool:
+    """Whether coordinates are as far from each other as plotly asks for."""
+    steps = np.diff(side.astype(np.float64))
+    return bool(np.ptp(steps) <= 1e-3 * np.abs(steps).mean()) if len(steps) else True
 
 
 def arrows(gradient: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
