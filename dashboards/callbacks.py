@@ -11,7 +11,7 @@ from dash.exceptions import PreventUpdate
 
 from dashboards import parts
 from dashboards.answering import register_answer
-from dashboards.moving import STEP, TEXT, moved
+from dashboards.moving import STEP, TEXT, moved, told
 from dashboards.pages import PAGES, Page, Query
 from dashboards.records import Records, View
 from dashboards.rows import changed
@@ -77,6 +77,7 @@ def _pulse(app: Dash, records: Records) -> None:
         Output("token", "data"),
         Output("seen", "data"),
         Output("known", "data"),
+        Output("stops", "data"),
         *[Output(*one) for one in STEP],
         Input("pulse", "n_intervals"),
         Input("run", "value"),
@@ -115,6 +116,8 @@ def _pulse(app: Dash, records: Records) -> None:
             made[2] = changed(made[2], cards, seen.get("cards"))
         marks["cards"] = cards
         marks["known"] = known_of(records, view, run, now)
+        number, page = run.id if run is not None else None, page_of(place)
+        added, marks["stops"] = told(records, number, page, seen.get("stops"))
         fresh = token_of(records, run, beside)
         value, kept = str(run.id) if run is not None else None, [str(one) for one in beside]
         # While there is no store there are no runs, but those that were chosen may be in the next one that is read.
@@ -126,8 +129,9 @@ def _pulse(app: Dash, records: Records) -> None:
             fresh if fresh != token else no_update,
             marks if marks != seen else no_update,
             marks["known"] if marks["known"] != seen.get("known") else no_update,
+            added,
             # In the same answer: a question of its own for it would cost as much as this one.
-            *moved(records, run.id if run is not None else None, page_of(place), follow, *step),
+            *moved(records, number, page, follow, *step),
         )
 
 

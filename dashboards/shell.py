@@ -58,8 +58,10 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="at", data=None),
                 # The step alone, and nothing while the newest is followed: figures of a moment ask when it changes.
                 dcc.Store(id="moment", data=None),
+                # All steps at which the slider stops, and of what: assets/steps.js says from them where it is.
+                dcc.Store(id="stops", data=None),
                 dcc.Store(id="answer-shown", data=None),
-                # Where the slider was moved to by hand.
+                # Where the slider was moved to by hand while the page does not know the stops.
                 dcc.Store(id="asked", data=None),
                 _header(store, refresh),
                 _sidebar(),

@@ -3,34 +3,8 @@
   const set = function (id, props) {
     if (window.dash_clientside.set_props) window.dash_clientside.set_props(id, props);
   };
-  // From stop to stop: the page is told those around the one it looks at. Where the last answer is still on its way, from
-  // the one that was asked for.
-  let at = null, wanted = null, asked = 0;
   const go = function (by) {
-    const stops = at ? at[3] : [];
-    if (!stops.length) return;
-    const from = wanted !== null && Date.now() - asked < 1500 ? wanted : at[0];
-    let place = stops.indexOf(from);
-    if (place < 0) place = from < stops[0] ? 0 : stops.length - 1;
-    wanted = stops[Math.min(Math.max(place + by, 0), stops.length - 1)];
-    asked = Date.now();
-    if (wanted === from) return;
-    // Both at once: what is asked between the two would have the slider follow, and take the key back.
-    if (at[1] + stops.indexOf(wanted) - stops.indexOf(at[0]) < at[2] - 1) set("follow", { checked: false });
-    set("slider", { value: wanted });
-  };
-  window.dash_clientside = window.dash_clientside || {};
-  window.dash_clientside.gradlabStep = {
-    go: go,
-    // The server is asked what is nearest to where the slider is, unless it moved the slider itself.
-    ask: function (value, at) {
-      if (!at || at[4] === value) return window.dash_clientside.no_update;
-      return [value, Date.now()];
-    },
-    know: function (value) {
-      at = value;
-      if (!at || at[0] === wanted) wanted = null;
-    },
+    window.dash_clientside.gradlabStep.go(by);
   };
   const search = function () {
     const field = document.getElementById("search");

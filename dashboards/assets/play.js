@@ -1,11 +1,15 @@
 // Plays through training: from picture to picture, each asked for when the last one is painted, not sooner.
 (function () {
   const PATIENCE = 8000; // ms after which a picture that has not come is not waited for
-  let playing = false, due = 0, began = 0, waiting = 0, at = null;
-  let target = null, drawn = false, starting = false;
+  let playing = false, due = 0, began = 0, waiting = 0;
+  let target = null, late = false, starting = false;
 
   const set = function (id, props) {
     if (window.dash_clientside.set_props) window.dash_clientside.set_props(id, props);
+  };
+  const data = function (id) {
+    const props = window.dash_clientside.gradlab.props(id);
+    return props ? props.data : undefined;
   };
   const pause = function () {
     const speed = document.querySelector("#speed input:checked");
@@ -26,25 +30,28 @@
     show();
   };
   const last = function () {
+    const at = data("at");
     return !at || at[0] === null || at[1] >= at[2] - 1;
   };
   const ask = function (step) {
     began = Date.now();
     target = step;
-    drawn = false;
+    late = false;
     clearTimeout(waiting);
-    waiting = setTimeout(function () { drawn = true; target = at ? at[0] : target; settle(); }, PATIENCE);
-    set("slider", { value: step });
+    waiting = setTimeout(function () { late = true; settle(); }, PATIENCE);
+    window.dash_clientside.gradlabStep.to(step);
   };
   const next = function () {
     if (!playing) return;
-    const stops = at ? at[3] : [], place = at ? stops.indexOf(at[0]) : -1;
+    const at = data("at"), stops = at ? at[3] : [], place = at ? stops.indexOf(at[0]) : -1;
     if (!document.getElementById("play") || last() || place < 0 || place + 1 >= stops.length) stop();
     else ask(stops[place + 1]);
   };
   // The picture and the place of the slider are two answers, and come in any order.
   const settle = function () {
-    if (!playing || !drawn || target === null || !at || at[0] !== target) return;
+    const at = data("at"), shown = data("field-shown");
+    if (!playing || target === null || !at) return;
+    if (!late && (at[0] !== target || !shown || shown.step !== target)) return;
     target = null;
     clearTimeout(waiting);
     clearTimeout(due);
@@ -58,6 +65,7 @@
       stop();
       return;
     }
+    const at = data("at");
     if (!at || at[2] < 2) return;
     playing = true;
     show();
@@ -66,22 +74,21 @@
       const thumb = document.querySelector("#slider [role=slider]");
       set("follow", { checked: false });
       // The first stop may be above the lower end: it is known when the slider has come to it.
-      ask(thumb ? Number(thumb.getAttribute("aria-valuemin")) : 0);
       starting = true;
+      ask(thumb ? Number(thumb.getAttribute("aria-valuemin")) : 0);
     } else next();
   };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.gradlabPlay = {
-    know: function (value) {
-      at = value;
+    // What is on screen has changed.
+    shown: settle,
+    // What is looked at has.
+    know: function () {
+      const at = data("at");
       if (starting && at && at[1] === 0) {
         starting = false;
         target = at[0];
       }
-      settle();
-    },
-    shown: function () {
-      drawn = true;
       settle();
     },
   };

@@ -55,7 +55,7 @@
   window.fetch = function (what, options) {
     const address = String(what && what.url ? what.url : what);
     const asked = ask(what, options);
-    if (!address.includes("_dash-update-component")) return asked;
+    if (!address.includes("_dash-update-component") && !address.startsWith("/field/picture?")) return asked;
     const slow = setTimeout(look, SLOW);
     asked.then(
       function (answer) {

@@ -12,7 +12,8 @@ from dashboards import figures
 from dashboards.cards import card, graph
 from dashboards.figures.field_panel import critics, planes
 from dashboards.figures.state_fields import stored_over_states
-from dashboards.pages.field_panels import BESIDE, Chosen, follows, gathered
+from dashboards.pages.field_panels import BESIDE, follows
+from dashboards.pages.field_picture import ROWS, numbers, register_picture
 from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame, of_page
 from dashboards.presence import register_presence
@@ -22,14 +23,10 @@ from dashboards.series import last, select
 from dashboards.showing import digest, run_of, show, theme_of
 from dashboards.terms import register_terms
 from dashboards.timeline import picture_at
-from dashboards.trails import Trails
 from dashboards.words import FIELD, counted
 
 _SPEEDS = {"2": "2 a second", "5": "5 a second", "100": "as fast as it can"}
 _OVER = {"norm": "‖∇_a Q‖", "volatility": "volatility", "q": "Q"}
-#: Pixels of a row of so many panels beside each other, and most pixels that a panel is wide.
-_ROWS = {1: 560, 2: 470, 3: 380}
-_WIDEST = 640
 
 
 def answer(seen: Seen) -> Answer:
@@ -100,7 +97,7 @@ def layout(query: Query) -> Any:
                 play,
                 html.Div(
                     [
-                        html.Div(graph("field", _ROWS[1]), id="field-frame", className="field-frame"),
+                        html.Div(graph("field", ROWS[1]), id="field-frame", className="field-frame"),
                         html.Div(
                             [
                                 dmc.Text("The state", size="sm", fw=600),
@@ -136,10 +133,18 @@ def register(app: Dash, records: Records) -> None:
     """Gives the app this page's callbacks."""
     register_presence(app, records, "field", ["field"])
     register_terms(app, records, "field", {"": FIELD})
-    trails = Trails(records)
+    register_picture(app, records)
     # Of callbacks without an Output, Dash keeps one for the same inputs, and the shell's keyboard has "at" alone.
     app.clientside_callback(ClientsideFunction("gradlabPlay", "know"), Input("at", "data"), Input("page", "data"))
     app.clientside_callback(ClientsideFunction("gradlabPlay", "shown"), Input("field-shown", "data"))
+    # What a picture depends on; where the slider is moved by hand it is shown without this.
+    app.clientside_callback(
+        ClientsideFunction("gradlabPictures", "depend"),
+        # Never by this way: it says that the callback is this page's.
+        Output("field-shown", "data"),
+        *[Input(name, "value") for name in ("critic", "state", "plane", "beside")],
+        *[Input(name, "data") for name in ("at", "token", "scheme", "room")],
+    )
     pickers = [part for name in ("critic", "state", "plane") for part in ((name, "data"), (name, "value"))]
 
     @app.callback(
@@ -159,61 +164,6 @@ def register(app: Dash, records: Records) -> None:
         if after == list(before):
             raise PreventUpdate
         return tuple(new if new != old else no_update for new, old in zip(after, before, strict=True))
-
-    @app.callback(
-        Output("field", "figure"),
-        Output("field-shown", "data"),
-        Output("field", "style"),
-        Output("field-frame", "style"),
-        Output("field-note", "children"),
-        Output("field-trouble", "children"),
-        Input("slider", "value"),
-        Input("critic", "value"),
-        Input("state", "value"),
-        Input("plane", "value"),
-        Input("beside", "value"),
-        Input("token", "data"),
-        Input("scheme", "data"),
-        Input("room", "data"),
-        State("field-shown", "data"),
-    )
-    def picture(
-        at: Any, critic: str, state: str, plane: str, beside: str, token: Any, theme: Any, room: Any, shown: Any
-    ) -> tuple[Any, ...]:
-        run = run_of(token)
-        found = picture_at(records, run, at)
-        number = found[1] if found is not None else 0
-        arrays = records.arrays(number) if found is not None else {}
-        chosen = Chosen(token, run, at, *numbers(arrays, state, critic, plane), beside or "one")
-        seen = gathered(records, trails, arrays, number, chosen)
-        columns = min(len(seen.panels), 2 if len(seen.panels) == 4 else 3, room or 1) or 1
-        place = [run, records.epoch, seen.ids, chosen.state, chosen.critic, chosen.plane, beside, columns, seen.note]
-        # Zoom is kept from step to step, and lost where the axes become others.
-        kept = f"field {run} {chosen.plane} {beside} {len(seen.panels)}"
-        drawn, mark = show(
-            shown,
-            [*place, number, theme],
-            lambda: figures.fields(
-                seen.panels, columns=columns, linked=seen.linked, shared=seen.shared, theme=theme_of(theme),
-                uirevision=kept,
-            ),
-        )  # fmt: skip
-        trouble = None
-        if found is not None and (why := records.damage(number)):
-            title = f"The picture of step {found[0]:,} cannot be read"
-            trouble = dmc.Alert(f"{why}. Other steps are not affected.", title=title, color="orange", variant="light")
-        form = digest([columns, len(seen.panels), room])
-        if mark is not no_update:
-            mark["size"] = form
-        same = not isinstance(mark, dict) or (shown or {}).get("size") == form
-        rows = -(-max(1, len(seen.panels)) // columns)
-        # A narrow screen has no use for more height than a plane is wide.
-        row_height = 430 if columns == 1 and (room or 1) == 1 else _ROWS[columns]
-        style = {"height": f"{rows * row_height}px"}
-        # The state is at the right of one panel, and below several.
-        width = _WIDEST if columns == 1 else 520 * columns + 60
-        wide = {"maxWidth": f"{width}px", **({"flexBasis": f"{width - 100}px"} if columns > 1 else {})}
-        return drawn, mark, no_update if same else style, no_update if same else wide, seen.note, trouble
 
     @app.callback(
         Output("look", "figure"),
@@ -256,14 +206,6 @@ def register(app: Dash, records: Records) -> None:
                 ),
             )  # fmt: skip
         return *look, *drawn, {} if plane else {"display": "none"}, state_text(arrays, where)
-
-
-def numbers(arrays: Any, state: Any, critic: Any, plane: Any) -> tuple[int, int, int]:
-    """State, critic and plane as controls say them, within what a picture has."""
-    sizes = arrays["q"].sizes if "q" in arrays else {"critic": 1, "state": 1}
-    limits = (sizes["state"], sizes["critic"], max(1, len(planes(arrays))))
-    found = [min(int(one or 0), limit - 1) for one, limit in zip((state, critic, plane), limits, strict=True)]
-    return found[0], found[1], found[2]
 
 
 def choices(

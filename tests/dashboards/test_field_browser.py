@@ -54,13 +54,13 @@ def test_it_plays_from_picture_to_picture_and_stops_at_the_end(open_runs):
     page.drawn()
     page.said("step 1,000 (1 of 5)")
     asked = []
-    page.on("request", lambda one: asked.append(1) if '"output":"..field.figure' in (one.post_data or "") else None)
+    page.on("request", lambda one: asked.append(one.url) if "/field/picture?" in one.url else None)
     page.keyboard.press("p")
     page.until("document.querySelector('#play').getAttribute('aria-pressed') === 'true'")
     page.said("step 5,000 (5 of 5)")
     page.until("document.querySelector('#play').getAttribute('aria-pressed') === 'false'")
-    # A question a picture: none is asked before the last is painted.
-    assert len(asked) == 4
+    # At most a question a picture, and none twice: those that come next may be here already.
+    assert len(set(asked)) == len(asked) <= 4
     # The trail of the actor goes through all of them.
     page.until(f"{PLOT}._fullData[2].x.length === 5")
     # Again from the beginning; and whoever presses pause has it.

@@ -17,7 +17,7 @@ from dashboards.figures.compared import Number
 from dashboards.finding import Facts
 from dashboards.finding_rows import finding_rows
 from dashboards.findings import findings
-from dashboards.moving import moved
+from dashboards.moving import moved, told
 from dashboards.pages import PAGES, Query, Seen
 from dashboards.records import Records, RunRecords
 from dashboards.said import share_of
@@ -349,3 +349,38 @@ def test_of_the_list_of_runs_only_changed_cards_travel():
     patch = changed(cards, ["1", "9", "3", "all"], ["1", "2", "3", "all"]).to_plotly_json()
     assert [(step["location"], step["params"]["value"]) for step in patch["operations"]] == [([1], "b")]
     assert made == ["b"]
+
+
+def test_a_page_is_told_all_stops_once_and_then_those_that_are_added(recorder, records):
+    page = page_of({"path": "field"})
+    assert told(records, None, page, None) == (no_update, None)
+    for step in (1000, 2000):
+        recorder.record(step)
+    records.looking_at([1])
+    whole, mark = told(records, 1, page, None)
+    assert whole == {"run": 1, "epoch": records.epoch, "page": "field", "steps": [1000, 2000]}
+    assert told(records, 1, page, mark) == (no_update, mark)
+    recorder.record(3000)
+    records.view()
+    added, later = told(records, 1, page, mark)
+    (one,) = added.to_plotly_json()["operations"]
+    assert (one["operation"], one["location"], one["params"]["value"]) == ("Extend", ["steps"], [3000])
+    # Of another page, or where one came between others, all of them are told.
+    assert told(records, 1, page_of({"path": "gradient"}), later)[0]["page"] == "gradient"
+    recorder.record(1500)
+    records.view()
+    assert told(records, 1, page, later)[0]["steps"] == [1000, 1500, 2000, 3000]
+
+
+def test_a_page_is_not_told_more_stops_than_a_browser_should_have(recorder, records, monkeypatch):
+    monkeypatch.setattr("dashboards.moving._TOLD", 2)
+    page = page_of({"path": "field"})
+    for step in (1000, 2000):
+        recorder.record(step)
+    records.looking_at([1])
+    _, mark = told(records, 1, page, None)
+    recorder.record(3000)
+    records.view()
+    forgotten, mark = told(records, 1, page, mark)
+    assert forgotten is None
+    assert told(records, 1, page, mark)[0] is no_update
