@@ -3,7 +3,8 @@
 (function () {
   const AROUND = 20; // stops to either side that "at" tells of; as dashboards/timeline.py has it
   const api = window.dash_clientside = window.dash_clientside || {};
-  let at = null, wanted = null, asked = 0;
+  const FRESH = 1500; // ms for which an answer may come that was asked for before a move
+  let at = null, wanted = null, hand = null, asked = 0;
 
   const set = function (id, props) {
     if (api.set_props) api.set_props(id, props);
@@ -41,6 +42,8 @@
   };
   // Says where the slider is now; false where the server has to be asked.
   const put = function (value) {
+    hand = value;
+    asked = Date.now();
     const steps = stops();
     if (!steps) return false;
     const place = nearest(steps, value), before = data("at");
@@ -68,14 +71,14 @@
     go: function (by) {
       const around = at ? at[3] : [];
       if (!around.length) return;
-      const from = wanted !== null && Date.now() - asked < 1500 ? wanted : at[0];
+      const from = wanted !== null && Date.now() - asked < FRESH ? wanted : at[0];
       let place = around.indexOf(from);
       if (place < 0) place = from < around[0] ? 0 : around.length - 1;
       wanted = around[Math.min(Math.max(place + by, 0), around.length - 1)];
-      asked = Date.now();
       if (wanted === from) return;
       // Both at once: what is asked between the two would have the slider follow, and take the key back.
-      if (at[1] + around.indexOf(wanted) - around.indexOf(at[0]) < at[2] - 1) set("follow", { checked: false });
+      const back = at[1] + around.indexOf(wanted) - around.indexOf(at[0]) < at[2] - 1;
+      if (back && follows()) set("follow", { checked: false });
       to(wanted);
     },
     // What is nearest to where the slider is, unless that was said with it.
@@ -86,6 +89,8 @@
     know: function (value) {
       at = value;
       if (!at || at[0] === wanted) wanted = null;
+      // What was asked while the page followed still may have answered that it is at the newest.
+      if (at && hand !== null && at[4] !== hand && !follows() && Date.now() - asked < FRESH) to(hand);
     },
   };
 })();

@@ -109,6 +109,21 @@ def test_a_drag_asks_for_few_pictures_and_ends_at_the_one_that_is_said(open_runs
     assert len(set(asked)) == len(asked) <= 5
 
 
+def test_an_answer_that_was_on_its_way_does_not_take_the_slider_back(open_runs, records):
+    page = open_runs("field?run=1")
+    page.drawn()
+    page.keyboard.press("ArrowLeft")
+    # As a pulse does that was asked when the page followed still.
+    page.evaluate(
+        "window.dash_clientside.set_props('slider', { value: 5000 });"
+        "window.dash_clientside.set_props('at', { data: [5000, 4, 5, [1000, 2000, 3000, 4000, 5000], 5000] });"
+    )
+    page.wait_for_timeout(400)
+    page.said("step 4,000 (4 of 5)")
+    assert page.get_by_role("slider").get_attribute("aria-valuenow") == "4000"
+    assert is_what_the_page_says(page, records) == 4000
+
+
 def test_zoom_is_kept_where_a_picture_comes_back_that_was_seen_before_it(open_runs, records):
     page = open_runs("field?run=1&step=3000")
     page.drawn()
