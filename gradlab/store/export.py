@@ -11,7 +11,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,6 +32,9 @@ SCALARS = (
 MEASUREMENTS = (
     "run", "run_name", "measurement", "step", "time", "probe", "where", "cost", "status", "message", "notes",
 )  # fmt: skip
+
+#: Measurements that are in memory at a time.
+_PIECE = 1000
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -68,9 +71,7 @@ def export_scalars(store: Store, path: str | os.PathLike[str], runs: Sequence[in
     """
     write = _form(path)
     chosen = _chosen(store, runs)
-    with damage_named(store):
-        tables = [_scalars(store.scalars(run=run.id), run) for run in chosen]
-    return write(tables, SCALARS)
+    return write(_in_pieces(store, chosen, _scalars), SCALARS)
 
 
 def export_measurements(store: Store, path: str | os.PathLike[str], runs: Sequence[int | str] = ()) -> int:
@@ -89,9 +90,7 @@ def export_measurements(store: Store, path: str | os.PathLike[str], runs: Sequen
     """
     write = _form(path)
     chosen = _chosen(store, runs)
-    with damage_named(store):
-        tables = [_measurements(store.measurements(run=run.id), run) for run in chosen]
-    return write(tables, MEASUREMENTS)
+    return write(_in_pieces(store, chosen, _measurements), MEASUREMENTS)
 
 
 def export_configuration(store: Store, path: str | os.PathLike[str], runs: Sequence[int | str] = ()) -> int:
@@ -124,13 +123,27 @@ def _chosen(store: Store, runs: Sequence[int | str]) -> list[RunInfo]:
     return list({run.id: run for run in found}.values())
 
 
-def _scalars(table: ScalarTable, run: RunInfo) -> Columns:
+def _in_pieces(
+    store: Store, runs: Sequence[RunInfo], read: Callable[[Store, RunInfo, int, int], Columns]
+) -> Iterator[Columns]:
+    """What the store holds of these runs at the beginning, table by table, so that no run needs to fit into memory."""
+    last = store.last_id()
+    for run in runs:
+        for after in range(0, last, _PIECE):
+            with damage_named(store):
+                table = read(store, run, after, min(after + _PIECE, last))
+            yield table
+
+
+def _scalars(store: Store, run: RunInfo, after: int, upto: int) -> Columns:
+    table: ScalarTable = store.scalars(after, run.id, upto=upto)
     columns = {**table.columns(), "measurement": table.id}
     listed = {name: columns[name].tolist() for name in SCALARS if name != "run_name"}
     return {**listed, "run_name": [run.name] * len(table)}
 
 
-def _measurements(found: Sequence[MeasurementInfo], run: RunInfo) -> Columns:
+def _measurements(store: Store, run: RunInfo, after: int, upto: int) -> Columns:
+    found: Sequence[MeasurementInfo] = store.measurements(after, run.id, upto=upto)
     columns: dict[str, list[Any]] = {"run_name": [run.name] * len(found), "measurement": [one.id for one in found]}
     for name in MEASUREMENTS:
         if name not in columns:
@@ -138,7 +151,7 @@ def _measurements(found: Sequence[MeasurementInfo], run: RunInfo) -> Columns:
     return columns
 
 
-def _form(path: str | os.PathLike[str]) -> Callable[[Sequence[Columns], Sequence[str]], int]:
+def _form(path: str | os.PathLike[str]) -> Callable[[Iterable[Columns], Sequence[str]], int]:
     """What writes tables one after the other into this file, and gives the number of rows."""
     target = Path(path)
     forms = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
@@ -150,20 +163,29 @@ def _form(path: str | os.PathLike[str]) -> Callable[[Sequence[Columns], Sequence
         _require_pyarrow(target)
     check_target(target)
 
-    def write(tables: Sequence[Columns], names: Sequence[str]) -> int:
+    def write(tables: Iterable[Columns], names: Sequence[str]) -> int:
+        count = 0
+
+        def counted() -> Iterator[Columns]:
+            nonlocal count
+            for table in tables:
+                if rows := len(table[names[0]]):
+                    count += rows
+                    yield table
+
         with replacing(target) as file:
-            fill(file, tables, names)
-        return sum(len(table[names[0]]) for table in tables)
+            fill(file, counted(), names)
+        return count
 
     return write
 
 
-def _rows(tables: Sequence[Columns], names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+def _rows(tables: Iterable[Columns], names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
     for table in tables:
         yield from zip(*(table[name] for name in names), strict=True)
 
 
-def _csv(file: BinaryIO, tables: Sequence[Columns], names: Sequence[str]) -> None:
+def _csv(file: BinaryIO, tables: Iterable[Columns], names: Sequence[str]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
@@ -174,7 +196,7 @@ def _csv(file: BinaryIO, tables: Sequence[Columns], names: Sequence[str]) -> Non
     text.detach()
 
 
-def _json_lines(file: BinaryIO, tables: Sequence[Columns], names: Sequence[str]) -> None:
+def _json_lines(file: BinaryIO, tables: Iterable[Columns], names: Sequence[str]) -> None:
     for row in _rows(tables, names):
         line = json.dumps({name: _plain(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False)
         file.write(line.encode() + b"\n")
@@ -191,7 +213,7 @@ def _require_pyarrow(target: Path) -> Any:
     return pyarrow
 
 
-def _parquet(file: BinaryIO, tables: Sequence[Columns], names: Sequence[str]) -> None:
+def _parquet(file: BinaryIO, tables: Iterable[Columns], names: Sequence[str]) -> None:
     arrow = _require_pyarrow(Path(file.name))
     kinds = {
         **dict.fromkeys(("run", "measurement", "step", "samples"), arrow.int64()),

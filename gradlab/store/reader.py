@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, func, inspect, select
 from gradlab.errors import GradlabError
 from gradlab.store import schema
 from gradlab.store.codec import decode
-from gradlab.store.records import MeasurementInfo, News, RunInfo, ScalarTable
+from gradlab.store.records import ArrayInfo, MeasurementInfo, News, Record, RunInfo, ScalarTable
 
 #: Rows turned into numbers at a time, so that Python's objects for them never fill the memory.
 _CHUNK = 50_000
@@ -70,11 +70,51 @@ def since(connection: Connection, known: tuple[Any, ...] | None, after: int) -> 
 
 
 def measurements(
-    connection: Connection, after: int, run: int | None, probe: str | None, limit: int | None
+    connection: Connection, after: int, run: int | None, probe: str | None, limit: int | None, upto: int | None = None
 ) -> list[MeasurementInfo]:
     """Measurements with an id above ``after``, in the order of ids."""
-    query = _chosen(select(*_INFO), after, run, probe).order_by(schema.measurements.c.id).limit(limit)
+    query = _chosen(select(*_INFO), after, run, probe, upto).order_by(schema.measurements.c.id).limit(limit)
     return [_info(row) for row in connection.execute(query)]
+
+
+def page(
+    connection: Connection,
+    run: int,
+    probe: str | None,
+    status: str | None,
+    order: str,
+    descending: bool,
+    limit: int,
+    offset: int,
+) -> list[MeasurementInfo]:
+    """Some of a run's measurements in the order of one of their columns, equal ones in that of their ids."""
+    columns = schema.measurements.c
+    # Only ids are sorted: most of what is left out would have to be read otherwise.
+    query = select(columns.id).where(columns.run_id == run)
+    if probe is not None:
+        query = query.where(columns.probe == probe)
+    if status is not None:
+        query = query.where(columns.status == status)
+    keys = [columns[order], columns.id]
+    query = query.order_by(*[key.desc() if descending else key for key in keys]).limit(limit).offset(offset)
+    ids = list(connection.execute(query).scalars())
+    found = {row[0]: _info(row) for row in connection.execute(select(*_INFO).where(columns.id.in_(ids)))}
+    return [found[one] for one in ids]
+
+
+def record(connection: Connection, measurement_id: int) -> Record | None:
+    """One measurement with all it holds but the values of its arrays; None where there is no such measurement."""
+    row = connection.execute(select(*_INFO).where(schema.measurements.c.id == measurement_id)).one_or_none()
+    if row is None:
+        return None
+    columns = schema.arrays.c
+    held = select(columns.name, columns.dtype, columns.dims, columns.shape).order_by(columns.id)
+    listed = tuple(
+        ArrayInfo(one.name, one.dtype, tuple(json.loads(one.dims)), tuple(json.loads(one.shape)))
+        for one in connection.execute(held.where(columns.measurement_id == measurement_id))
+    )
+    table = scalars(connection, measurement_id - 1, None, None, measurement_id)
+    return Record(_info(row), table, listed, traceback(connection, measurement_id))
 
 
 def latest(connection: Connection, run: int, probe: str, at_step: int | None) -> MeasurementInfo | None:
@@ -87,15 +127,19 @@ def latest(connection: Connection, run: int, probe: str, at_step: int | None) ->
     return None if row is None else _info(row)
 
 
-def scalars(connection: Connection, after: int, run: int | None, probe: str | None) -> ScalarTable:
+def scalars(
+    connection: Connection, after: int, run: int | None, probe: str | None, upto: int | None = None
+) -> ScalarTable:
     """Scalars of measurements with an id above ``after``, as columns."""
     query = select(*_SCALAR).where(schema.scalars.c.measurement_id > after)
+    if upto is not None:
+        query = query.where(schema.scalars.c.measurement_id <= upto)
     if run is not None or probe is not None:
-        chosen = _chosen(select(schema.measurements.c.id), after, run, probe)
+        chosen = _chosen(select(schema.measurements.c.id), after, run, probe, upto)
         query = query.where(schema.scalars.c.measurement_id.in_(chosen))
     numbers = _table(connection, query.order_by(*_SCALAR[:2]), len(_SCALAR))
     # Measurements and series are asked for after the scalars that name them, so that none can be missing.
-    parents = _columns(connection, _chosen(select(*_INFO[:5]), after, run, probe).order_by(_INFO[0]), 5)
+    parents = _columns(connection, _chosen(select(*_INFO[:5]), after, run, probe, upto).order_by(_INFO[0]), 5)
     labels = _columns(connection, _SERIES, 5)
     ids = numbers[0].astype(np.int64)
     parent = np.searchsorted(parents[0].astype(np.int64), ids)
@@ -144,11 +188,14 @@ def traceback(connection: Connection, measurement_id: int) -> str:
     return connection.execute(query).scalar_one_or_none() or ""
 
 
-def _chosen(query: Select[Any], after: int, run: int | None, probe: str | None) -> Select[Any]:
+def _chosen(query: Select[Any], after: int, run: int | None, probe: str | None, upto: int | None = None) -> Select[Any]:
     columns = schema.measurements.c
     query = query.where(columns.id > after)
+    if upto is not None:
+        query = query.where(columns.id <= upto)
     if run is not None:
-        query = query.where(columns.run_id == run)
+        # Between two ids the rows are looked at: the index of runs would be gone through from end to end.
+        query = query.where((columns.run_id if upto is None else columns.run_id + 0) == run)
     if probe is not None:
         query = query.where(columns.probe == probe)
     return query

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 RunStatus = Literal["running", "finished", "stopped", "failed"]
 MeasurementStatus = Literal["ok", "skipped", "failed"]
 Where = Literal["inline", "background"]
+#: Columns of measurements that a page of them can be in the order of.
+Order = Literal["id", "step", "time", "cost", "probe", "where", "status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,40 @@ class ScalarTable:
                 for name, dtype in _DTYPES.items()
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayInfo:
+    """An array of a measurement without its values.
+
+    Attributes:
+        name: name under which it is stored.
+        dtype: numpy's, with byte order.
+        dims: names of its dimensions.
+        shape: their lengths.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One measurement with all it holds but the values of its arrays.
+
+    Attributes:
+        info: what is known of every measurement.
+        scalars: its scalars.
+        arrays: its arrays, in the order they were given.
+        traceback: where it failed, several lines; empty where it did not.
+    """
+
+    info: MeasurementInfo
+    scalars: ScalarTable
+    arrays: tuple[ArrayInfo, ...]
+    traceback: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import xarray as xr
 
+from gradlab.errors import GradlabError
 from gradlab.store import reader, writer
 from gradlab.store.backend import Backend
 from gradlab.store.postgres import PostgresBackend
-from gradlab.store.records import MeasurementInfo, News, RunInfo, ScalarTable
+from gradlab.store.records import MeasurementInfo, MeasurementStatus, News, Order, Record, RunInfo, ScalarTable
 from gradlab.store.sqlite import SqliteBackend
 from gradlab.store.url import parse
 from gradlab.store.writer import RunWriter
@@ -156,7 +157,13 @@ class Store:
         return self._backend.read(lambda connection: reader.since(connection, version, after))
 
     def measurements(
-        self, after: int = 0, run: int | None = None, probe: str | None = None, limit: int | None = None
+        self,
+        after: int = 0,
+        run: int | None = None,
+        probe: str | None = None,
+        limit: int | None = None,
+        *,
+        upto: int | None = None,
     ) -> list[MeasurementInfo]:
         """Measurements, skipped and failed ones too, in the order of their ids.
 
@@ -165,18 +172,57 @@ class Store:
             run: only those of this run.
             probe: only those of this probe.
             limit: at most so many.
+            upto: only those up to this id.
         """
-        return self._backend.read(lambda connection: reader.measurements(connection, after, run, probe, limit))
+        return self._backend.read(lambda connection: reader.measurements(connection, after, run, probe, limit, upto))
 
-    def scalars(self, after: int = 0, run: int | None = None, probe: str | None = None) -> ScalarTable:
+    def page(
+        self,
+        run: int,
+        probe: str | None = None,
+        status: MeasurementStatus | None = None,
+        *,
+        order: Order = "id",
+        descending: bool = False,
+        limit: int = 25,
+        offset: int = 0,
+    ) -> list[MeasurementInfo]:
+        """Some of a run's measurements, for looking through them.
+
+        Args:
+            run: id of the run.
+            probe: only those of this probe.
+            status: only those of this status.
+            order: name of the column they are in the order of.
+            descending: whether the largest comes first.
+            limit: at most so many.
+            offset: so many before them are left out.
+
+        Raises:
+            GradlabError: there is no such column.
+        """
+        if order not in get_args(Order):
+            raise GradlabError(f"order: {order!r} is none of {', '.join(get_args(Order))}")
+        return self._backend.read(
+            lambda connection: reader.page(connection, run, probe, status, order, descending, limit, offset)
+        )
+
+    def record(self, measurement_id: int) -> Record | None:
+        """One measurement with all it holds but the values of its arrays; None where there is no such measurement."""
+        return self._backend.read(lambda connection: reader.record(connection, measurement_id))
+
+    def scalars(
+        self, after: int = 0, run: int | None = None, probe: str | None = None, *, upto: int | None = None
+    ) -> ScalarTable:
         """Scalars as columns, in the order of their measurements' ids.
 
         Args:
             after: only those of measurements with a larger id.
             run: only those of this run.
             probe: only those of this probe.
+            upto: only those of measurements up to this id.
         """
-        return self._backend.read(lambda connection: reader.scalars(connection, after, run, probe))
+        return self._backend.read(lambda connection: reader.scalars(connection, after, run, probe, upto))
 
     def arrays(self, measurement_id: int, names: Sequence[str] | None = None) -> dict[str, xr.DataArray]:
         """Labelled arrays of one measurement, as they were stored; empty when it has none.
