@@ -10,6 +10,11 @@ from dash import dcc, html
 from dashboards.style import GRAPH_CONFIG
 from dashboards.terms import what
 
+#: A figure is saved by a menu of its own, which says its name and step, and puts it on the ground that it is seen on.
+_CONFIG = {**GRAPH_CONFIG, "modeBarButtonsToRemove": [*GRAPH_CONFIG["modeBarButtonsToRemove"], "toImage"]}
+#: Forms in which every figure can be saved.
+_SAVED = {"png": "PNG", "svg": "SVG", "json": "JSON"}
+
 
 def card(
     title: str,
@@ -57,20 +62,30 @@ def card(
 
 
 def graph(name: Any, height: int, className: str = "") -> Any:
-    """A graph without data yet.
+    """A graph without data yet, with a small menu that saves it.
 
     Args:
         name: its id.
         height: in pixels.
         className: ``over-training`` where x is the training step, on which the chosen step is marked.
     """
+    # The modes of saving, which assets/save.js knows, are of the figure as it is seen: its zoom and its hidden traces.
+    saving = [html.Button(label, **{"data-save": form, "type": "button"}) for form, label in _SAVED.items()]
     blank = {"data": [], "layout": {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
                                     "xaxis": {"visible": False}, "yaxis": {"visible": False}}}  # fmt: skip
-    return dcc.Graph(
+    drawn = dcc.Graph(
         id=name,
         figure=blank,
-        config=GRAPH_CONFIG,
+        config=_CONFIG,
         style={"height": f"{height}px"},
         className=f"graph {className}".strip(),
         responsive=True,
+    )
+    named = name if isinstance(name, str) else str(name.get("probe", "figure"))
+    summary = html.Summary(
+        html.Span(className="icon save-icon"), title="Save this figure", **{"aria-label": "Save this figure"}
+    )
+    return html.Div(
+        [drawn, html.Details([summary, html.Div(saving)], className="save", **{"data-figure": named})],
+        className="figure",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.figures.absent import Absent
-from dashboards.kinds import KINDS, Kind
+from dashboards.kinds import KINDS
 from dashboards.one_run import OneRun
 from gradlab.errors import GradlabError
 
@@ -22,11 +22,12 @@ class DrawnRun:
         summary = self.run.probes.get(probe)
         return [] if summary is None else summary.missing
 
-    def _why_not(self, kind: Kind) -> str:
+    def _why_not(self, name: str) -> str:
+        kind = KINDS[name]
         return self.run.absence(kind.probe, kind.words)
 
     def _require(self, name: str) -> None:
-        self._refuse(self._why_not(KINDS[name]))
+        self._refuse(self._why_not(name))
 
     def _refuse(self, why: str) -> None:
         if why:

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import xarray as xr
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +20,7 @@ from gradlab.store import MeasurementInfo, RunInfo, ScalarTable, Store, open_sto
 from gradlab.store.filesystem import filesystem, is_network, state_of
 from gradlab.store.url import parse
 
+T = TypeVar("T")
 Condition = Literal["ok", "missing", "empty", "unreadable"]
 #: What reading raises: the first three where the store cannot be reached, the others where a record is not what it was.
 _UNREADABLE = (GradlabError, SQLAlchemyError, OSError, ValueError, TypeError, KeyError)
@@ -134,6 +135,11 @@ class Records:
     def name(self) -> str:
         """Where the store is, for people: without a password."""
         return self.location.name
+
+    @property
+    def where(self) -> str:
+        """Where the store is, to be opened once more; with its password, so not for printing."""
+        return self._where
 
     @property
     def epoch(self) -> str:
@@ -262,6 +268,21 @@ class Records:
             return store.traceback(measurement_id)
         except _UNREADABLE:
             return ""
+
+    def asked(self, question: Callable[[Store], T]) -> T:
+        """The answer of the store to a question of one page, of which nothing is kept.
+
+        Raises:
+            GradlabError: the store cannot be read at the moment, or a record of it cannot.
+        """
+        with self._lock:
+            store = self._store
+        if store is None:
+            raise GradlabError(f"store {self.name}: cannot be read at the moment")
+        try:
+            return question(store)
+        except _UNREADABLE as error:
+            raise GradlabError(_in_a_line(error)) from error
 
     def close(self) -> None:
         """Lets go of the store."""

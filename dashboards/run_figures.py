@@ -66,7 +66,7 @@ class RunFigures(TruthFigures, FieldFigures, GradientFigures):
 
     def absent(self) -> dict[str, str]:
         """Figures that this run has no numbers for → why."""
-        found = {name: self._why_not(kind) for name, kind in KINDS.items() if kind.probe}
+        found = {name: self._why_not(name) for name, kind in KINDS.items() if kind.probe}
         found |= {name: self.run.absence(probe) for name, probe in self.others.items()}
         if not self.run.probes:
             found["cost"] = "nothing has been measured yet"

@@ -163,9 +163,40 @@ FIELD = {
         "0.9 of a cell.",
         "linear",
     ),
-    "optimum": Word("optima", "Local maxima of Q(s, ·) that were found on the whole action box.", "linear"),
+    "optimum": Word(
+        "optima",
+        "Local maxima of Q(s, ·) that were found on the whole action box; the star is the best of them.",
+        "linear",
+    ),
+    "persistence": Word(
+        "persistence",
+        "How far Q must fall on the way from an optimum to a higher one, as a share of the range of Q over the action "
+        "box. The larger the mark the more persistent its optimum; small ones may be ripples of the network.",
+        "linear",
+    ),
+    "hollow": Word(
+        "hollow stars and crosses",
+        "Optima that are off the plane which is shown: they are drawn where they project to, and Q there is another "
+        "than theirs. Only agents with more than two actions have such.",
+        "linear",
+    ),
     "actor": Word("actor", "The action that the actor takes in this state.", "linear"),
+    "trail": Word(
+        "actor before", "The actions that the actor took in this state at the pictures before this one.", "linear"
+    ),
     "ascent": Word("ascent", "The path of gradient ascent on Q from the actor's action.", "linear"),
+    "simulated": Word(
+        "simulated",
+        "The return of taking each action once and following the actor's policy from then on, in the task's own "
+        "simulator; every few pictures it is stored beside the learned Q.",
+        "linear",
+    ),
+    "difference": Word(
+        "learned − simulated",
+        "The learned Q less the simulated one, each less its mean over the plane, on the simulated grid: where it is "
+        "red the critic promises too much, where it is blue too little. The simulated Q counts fewer rewards.",
+        "linear",
+    ),
 }
 
 #: Numbers of the probe ``on-policy``.

@@ -63,7 +63,7 @@ def simulated(
             actions[..., axis] = side[..., None]
         shape = (len(obs), *grid[0].shape)
         mean, stderr = (torch.full(shape, torch.nan, dtype=torch.float64) for _ in range(2))
-        objective = reason = ""
+        objective, reason, noises = "", "", 0
         for state in range(min(states, len(obs))):
             if time.perf_counter() - started > seconds:
                 break
@@ -76,7 +76,7 @@ def simulated(
             found = reference.values(agent, at, flat)
             mean[state] = found.mean.cpu().reshape(shape[1:])
             stderr[state] = found.stderr.cpu().reshape(shape[1:])
-            objective = str(found.objective)
+            objective, noises = str(found.objective), int(found.samples)
     except Exception as error:  # noqa: BLE001 - somebody else's environment; without it there is the learned field still
         return {}, f"no simulated field: {first_line(error)}"
     if not objective:
@@ -84,7 +84,7 @@ def simulated(
     names = ["x", "y"][: len(axes)]
     coords = {name: side.numpy() for name, side in zip(names, sides, strict=True)}
     dims = ("state", *names[::-1])
-    attrs = {"horizon": horizon, "objective": objective}
+    attrs = {"horizon": horizon, "objective": objective, "noises": noises}
     return {
         "simulated_q": xr.DataArray(mean.numpy().astype(np.float32), dims=dims, coords=coords, attrs=attrs),
         "simulated_stderr": xr.DataArray(stderr.numpy().astype(np.float32), dims=dims, coords=coords),

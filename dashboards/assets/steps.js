@@ -67,6 +67,7 @@
   api.gradlabStep = {
     stops: stops,
     to: to,
+    step: function () { return at ? at[0] : null; },
     // From stop to stop. Where the last answer is still on its way, from the one that was asked for.
     go: function (by) {
       const around = at ? at[3] : [];

@@ -14,6 +14,10 @@ from dashboards.style import ACCENT, OPTIMUM, Theme, look
 #: Pixels of a mark whose persistence is nothing, and of one whose persistence is the whole range of Q.
 _SMALL, _LARGE = 7.0, 17.0
 _TRAIL = "rgba(255,192,120,0.75)"
+#: Colours of differences: blue below zero, red above (ColorBrewer's RdBu), told apart by the colour-blind too.
+_DIVERGING = [
+    [0.0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f5f5f5"], [0.75, "#f4a582"], [1.0, "#b2182b"],
+]  # fmt: skip
 
 
 def traces(panel: Panel, theme: Theme, x: str, y: str, over: str, span: tuple[float, float]) -> list[dict[str, Any]]:
@@ -30,10 +34,17 @@ def traces(panel: Panel, theme: Theme, x: str, y: str, over: str, span: tuple[fl
     if panel.flat:
         return _along(panel, theme, x, y, over)
     place = "(%{x:.2f}, %{y:.2f})"
-    hover = f"a = {place}<br>Q = %{{z:.4g}}<extra></extra>"
-    heat = {**heat_map(panel.values, *panel.sides, theme, "Q(s, a)", hover), "xaxis": x, "yaxis": y}
+    noise = {} if panel.stderr is None else {"customdata": panel.stderr.astype(np.float32)}
+    what, sure = ("ΔQ" if panel.diverging else "Q"), (" ± %{customdata:.2g} (standard error)" if noise else "")
+    hover = f"a = {place}<br>{what} = %{{z:.4g}}{sure}<extra></extra>"
+    title = "ΔQ" if panel.diverging else "Q(s, a)"
+    heat = {**heat_map(panel.values, *panel.sides, theme, title, hover), "xaxis": x, "yaxis": y, **noise}
     heat |= {"zmin": span[0], "zmax": span[1]}
     quiver = {**arrows(panel.slopes, *panel.slope_sides), "xaxis": x, "yaxis": over}
+    if panel.diverging:
+        # Its middle is light on either ground, so that its arrows are dark.
+        heat["colorscale"] = _DIVERGING
+        quiver["marker"] = {**quiver["marker"], "color": "rgba(20,16,31,0.7)"}
     return [heat, quiver, *_marks(panel, lambda at: (at[:, 0], at[:, 1]), {"xaxis": x, "yaxis": over}, place)]
 
 

@@ -34,6 +34,8 @@ class Panel:
         actor: where the actor is, [0 or 1, d].
         trail: where it was before, [k, d], at ``trail_steps`` [k].
         reach: how far the plane reaches, in action units.
+        stderr: standard errors of the values, of their shape, where they are estimates.
+        diverging: whether it is a difference, in which both signs are of interest.
     """
 
     title: str
@@ -51,6 +53,8 @@ class Panel:
     trail: Floats
     trail_steps: NDArray[np.int64]
     reach: float
+    stderr: Floats | None = None
+    diverging: bool = False
 
     @property
     def flat(self) -> bool:
@@ -182,8 +186,15 @@ def simulated_panel(arrays: Arrays, state: int = 0, title: str = "") -> Panel | 
     return replace(
         learned, title=title, sides=sides, values=height, slope_sides=sides, slopes=slopes,
         path=np.empty((0, len(names))), optima=best, heights=height[top][None], shares=np.array([np.nan]),
-        distances=np.zeros(1),
+        distances=np.zeros(1), stderr=_noise(arrays, state, names),
     )  # fmt: skip
+
+
+def _noise(arrays: Arrays, state: int, names: list[str]) -> Floats | None:
+    if "simulated_stderr" not in arrays:
+        return None
+    found = arrays["simulated_stderr"].isel(state=state).transpose(*names[::-1])
+    return np.asarray(found.values.astype(np.float64))
 
 
 class _Actions:

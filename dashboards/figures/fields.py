@@ -50,9 +50,9 @@ def fields(
     several, flat = len(panels) > 1, panels[0].flat
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
-    spans = [_span(panel) for panel in panels]
-    if shared:
-        spans = [(min(low for low, _ in spans), max(high for _, high in spans))] * len(panels)
+    spans, last = _spans(panels, shared)
+    # A difference has colours of its own, beside those of what it is the difference of.
+    apart = not shared or any(panel.diverging for panel in panels)
     data, extra, notes = [], {}, []
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
@@ -60,7 +60,7 @@ def fields(
             f"{name}{index if index > 1 else ''}"
             for name, index in (("x", number + 1), ("y", 2 * number + 1), ("y", 2 * number + 2))
         )
-        where = _domain(row, column, rows, columns, shared and linked and not flat, several)
+        where = _domain(row, column, rows, columns, not apart and linked and not flat, several)
         drawn = traces(panel, theme, x, y, over, spans[number])
         for one in drawn:
             if several:
@@ -69,7 +69,8 @@ def fields(
             if one["type"] in ("quiver", "heatmap"):
                 one["showlegend"] = False
         if not flat:
-            _bar(drawn[0], where, shown=not shared or number == 0, apart=not shared)
+            shown = not shared or panel.diverging or number == (last if apart else 0)
+            _bar(drawn[0], where, shown=shown, apart=apart)
         data += drawn
         first = linked and number > 0
         extra |= _axes(
@@ -88,6 +89,20 @@ def fields(
         # Over the titles of the panels.
         look["legend"] = {**look["legend"], "y": 1.03}
     return drawing({"data": data, "layout": look})
+
+
+def _spans(panels: Sequence[Panel], shared: bool) -> tuple[list[tuple[float, float]], int]:
+    """The values at the ends of each panel's colours, and the last that is no difference."""
+    spans = [_span(panel) for panel in panels]
+    values = [number for number, panel in enumerate(panels) if not panel.diverging]
+    if shared and values:
+        both = min(spans[number][0] for number in values), max(spans[number][1] for number in values)
+        spans = [both if number in values else span for number, span in enumerate(spans)]
+    for number, panel in enumerate(panels):
+        if panel.diverging:
+            most = max(map(abs, spans[number]))
+            spans[number] = (-most, most)
+    return spans, max(values, default=0)
 
 
 def _span(panel: Panel) -> tuple[float, float]:
@@ -138,7 +153,9 @@ def _axes(
         bottom = {"range": ranges[0], "domain": where[0], "anchor": y, **({"matches": "x"} if linked else {})}
         return {
             keys[0]: axis(theme, title={**title, "text": panel.words[0]}, **bottom),
-            keys[1]: axis(theme, title={**title, "text": "Q(s, a)"}, domain=where[1], anchor=x),
+            keys[1]: axis(
+                theme, title={**title, "text": "ΔQ" if panel.diverging else "Q(s, a)"}, domain=where[1], anchor=x
+            ),
             keys[2]: axis(
                 theme, title={**title, "text": "dQ/da"}, overlaying=y, side="right", anchor=x, showgrid=False,
                 zeroline=True, tickmode="auto", nticks=6,

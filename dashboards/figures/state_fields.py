@@ -66,7 +66,20 @@ def field_over_states(
     if "seen" in arrays:
         cloud = points(arrays["seen"].values.astype(np.float64), "states seen", "markers")
         dots = {"size": 3, "color": "rgba(255,255,255,0.5)"}
-        traces.append({**cloud, "yaxis": "y", "marker": dots, "hoverinfo": "skip", "cliponaxis": True})
+        traces.append(
+            {
+                **cloud, "yaxis": "y", "marker": dots, "hoverinfo": "skip", "cliponaxis": True, "showlegend": False,
+                "legendgroup": "seen",
+            }
+        )  # fmt: skip
+        # The dots are as white as the ground under the legend: its own has a rim.
+        rim = {"size": 6, "color": "#ffffff", "line": {"width": 1.2, "color": muted(theme)}}
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "name": "states seen", "x": [None], "y": [None], "marker": rim,
+                "legendgroup": "seen", "hoverinfo": "skip",
+            }
+        )  # fmt: skip
     if "place" in arrays:
         state = points(arrays["place"].values[None].astype(np.float64), "state", "markers")
         outline = {"symbol": "circle", "size": 12, "color": ACCENT, "line": {"width": 2.5, "color": "#ffffff"}}

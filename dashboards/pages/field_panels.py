@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dashboards.figures.field_difference import difference_panel, sureness
 from dashboards.figures.field_panel import Panel, critics, panel, planes, simulated_panel
 from dashboards.records import Records
 from dashboards.showing import together
@@ -115,19 +116,28 @@ def _simulated(records: Records, trails: Trails, measurement_id: int, chosen: Ch
     arrays = records.arrays(number)
     truth = simulated_panel(arrays, chosen.state, f"simulated, step {step:,}")
     if truth is None:
-        known = [k + 1 for k in range(arrays["q"].sizes["state"]) if simulated_panel(arrays, k) is not None]
+        others = [k + 1 for k in range(arrays["q"].sizes["state"]) if simulated_panel(arrays, k) is not None]
         alone = panel(arrays, chosen.state, chosen.critic)
-        note = f"State {chosen.state + 1} is not simulated; choose state {' or '.join(map(str, known))}."
+        note = f"State {chosen.state + 1} is not simulated; choose state {' or '.join(map(str, others))}."
         return Panels([alone], True, True, note, (number,))
     name = critics(arrays)[min(chosen.critic, len(critics(arrays)) - 1)]
     trail = trails.trail(chosen.run, number, chosen.state, arrays.get("obs"))
     learned = panel(arrays, chosen.state, chosen.critic, 0, trail, f"learned ({name}), step {step:,}")
-    rewards = arrays["simulated_q"].attrs.get("horizon", "some")
+    known = arrays["simulated_q"].attrs
+    rewards = known.get("horizon", "some")
     note = (
         f"Both are shown less their mean over the plane, in the same colours: the simulated Q counts {rewards} rewards "
-        "of the actor's own policy, the learned one all. Arrows of the simulated Q are differences on its grid."
+        "of the actor's own policy, the learned one all. Arrows of the simulated Q are differences on its grid. "
     )
-    return Panels([learned.centred(), truth.centred()], True, True, note, (number,))
+    less = difference_panel(arrays, chosen.state, chosen.critic, "learned − simulated")
+    assert less is not None
+    return Panels(
+        [learned.centred(), truth.centred(), less],
+        True,
+        True,
+        note + sureness(less, int(known.get("noises", 0))),
+        (number,),
+    )
 
 
 def _runs(records: Records, trails: Trails, chosen: Chosen, own: Panel, measurement_id: int) -> Panels:

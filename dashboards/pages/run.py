@@ -1,19 +1,21 @@
-"""Run: what it is, how it was configured, and what each of its probes did."""
+"""Run: what it is and how it was configured, every record it has, and what can be taken home from it."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, State, html, no_update
 
 from dashboards import parts
 from dashboards.cards import card
 from dashboards.costs import costs
 from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame
+from dashboards.pages.run_config import config_card, register_config
+from dashboards.pages.run_exports import exports_card, register_exports
+from dashboards.pages.run_records import USUAL, records_card, register_records
 from dashboards.records import Records, RunRecords
 from dashboards.said import Answer, percent
 from dashboards.showing import digest, info_of
@@ -38,12 +40,11 @@ def answer(seen: Seen) -> Answer:
     return Answer(f"{run.name} is {word} at step {run.step:,}: {counts}.{waited}", "doubtful" if failed else "fact")
 
 
-def layout(_: Query) -> Any:
+def layout(query: Query) -> Any:
     """What is on the page."""
     return frame(
         "run",
-        [],
-        dcc.Store(id="run-shown"),
+        ["run", "config", "records", "exports", "report"],
         html.Div(
             [
                 card("This run", html.Dl(id="run-facts", className="facts")),
@@ -51,20 +52,19 @@ def layout(_: Query) -> Any:
             ],
             className="pair",
         ),
-        card(
-            "Configuration",
-            html.Pre(id="run-config", className="config", tabIndex=0),
-            about="As the training process stored it when the run began.",
-        ),
+        records_card(query),
+        html.Div([config_card(), exports_card()], className="pair"),
     )
 
 
 def register(app: Dash, records: Records) -> None:
     """Gives the app this page's callbacks."""
+    register_config(app, records)
+    register_records(app, records)
+    register_exports(app, records)
 
     @app.callback(
         Output("run-facts", "children"),
-        Output("run-config", "children"),
         Output("probes", "children"),
         Output("run-shown", "data"),
         Input("token", "data"),
@@ -75,13 +75,12 @@ def register(app: Dash, records: Records) -> None:
         run = info_of(records, token)
         known = records.run(run.id if run is not None else None)
         facts = _facts(run, known)
-        mark = digest((facts, run and run.config, [(name, repr(one)) for name, one in known.probes.items()]))
+        mark = digest((facts, [(name, repr(one)) for name, one in known.probes.items()]))
         if mark == shown:
-            return (no_update,) * 4
-        config = json.dumps(dict(run.config), indent=2, sort_keys=True, default=str, ensure_ascii=False) if run else ""
+            return (no_update,) * 3
         elapsed = max(0.0, run.last_seen - run.started) if run is not None else 0.0
         rows = [part for label, value in facts for part in (html.Dt(label), html.Dd(value))]
-        return rows, config, parts.probe_rows(dict(known.probes), elapsed), mark
+        return rows, parts.probe_rows(dict(known.probes), elapsed), mark
 
 
 def _facts(run: RunInfo | None, known: RunRecords) -> list[tuple[str, str]]:
@@ -108,4 +107,4 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-PAGE = Page("run", "Run", answer, layout, register)
+PAGE = Page("run", "Run", answer, layout, register, choices=USUAL)

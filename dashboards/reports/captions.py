@@ -22,6 +22,13 @@ _ABOUT = {
     "field": "Q over the action plane in colours; arrows follow the action gradient, their length ∝ √‖∇Q‖. The star is "
     "the best local optimum, diamonds are the others, the ring is the actor, the orange line where gradient ascent "
     "from its action leads.",
+    "field-critics": "The same state by each critic, in the same colours: a colour is the same Q.",
+    "field-simulated": "The learned Q and the simulated one, each less its mean over the plane, in the same colours; "
+    "and their difference in its own: red where the critic promises too much, blue where too little. The pointer says "
+    "the simulated values' standard errors; they count fewer rewards than the learned Q.",
+    "field-over-states": "The length of the gradient at the actor's action, over the plane of the two directions in "
+    "which states seen vary most, through the first state; dots are states seen.",
+    "state-look": "Its body as it stands, by kinematics, where the task is known; its coordinates otherwise.",
     "gradient-error": REFERENCES["gradient"].meaning,
     "simulator-error": REFERENCES["simulator"].meaning,
     "error-parts": "Bias² is unbiased and never clipped: where it comes out negative its bar is at the left of zero.",

@@ -6,7 +6,7 @@ import math
 
 from dashboards.costs import Costs, ProbeCost
 from dashboards.figures.cost import percent
-from dashboards.reports.drawn import drawn_one
+from dashboards.reports.drawn import Planned, drawn_one
 from dashboards.reports.markup import Markup, table, tag
 from dashboards.run_figures import RunFigures
 from dashboards.said import times
@@ -38,8 +38,7 @@ def cost_section(figures: RunFigures, place: str) -> Markup:
         parts.append(tag("ul", *[tag("li", one) for one in reasons], class_="quiet"))
     drawn: list[Markup] = []
     if "cost" in figures.names():
-        title = "Time so far, by probe"
-        drawn.append(drawn_one(f"{place}-cost", "cost", title, figures.cost, figures))
+        drawn.append(drawn_one(Planned(f"{place}-cost", "cost", "Time so far, by probe", figures.cost), figures))
     return tag("div", *drawn, tag("div", *parts, class_="card stack"), class_="stack")
 
 

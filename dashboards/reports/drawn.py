@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
@@ -16,12 +17,32 @@ from dashboards.style import Theme
 
 #: Of a report's gradient errors, from top to bottom.
 METRICS = ("bias_squared", "variance", "cosine", "norm_ratio")
-_HALF = {"field", "landscape", "curvature", "rollout-gradient", "rollout-value"}
+_HALF = {"field", "field-over-states", "state-look", "landscape", "curvature", "rollout-gradient", "rollout-value"}
+#: Panels beside each other: a narrow page scrolls.
+_WIDE = {"field-critics", "field-simulated"}
 #: Pages of a probe's own numbers that are drawn; the table has all.
 _PAGES = 4
 
 
-def drawn(figures: RunFigures, place: str) -> Iterator[Markup]:
+class Planned(NamedTuple):
+    """A figure that is going to be drawn.
+
+    Attributes:
+        where: its id.
+        name: of the figure.
+        title: what stands over it.
+        make: draws it in a theme.
+        more: what its caption says of this one picture.
+    """
+
+    where: str
+    name: str
+    title: str
+    make: Callable[[Theme], go.Figure]
+    more: str = ""
+
+
+def planned(figures: RunFigures, place: str) -> Iterator[Planned]:
     """The figures that a run has, but for that of costs, which stands with their table.
 
     Args:
@@ -34,14 +55,13 @@ def drawn(figures: RunFigures, place: str) -> Iterator[Markup]:
         if name == "field":
             yield from _fields(figures, place)
         elif name in KINDS:
-            make = _maker(figures, name)
-            yield drawn_one(f"{place}-{name}", name, KINDS[name].title, make, figures)
+            yield Planned(f"{place}-{name}", name, KINDS[name].title, _maker(figures, name))
     for number, (name, probe) in enumerate(figures.others.items(), 1):
         # Names are free, ids are not.
         pages = paged(keys(figures.run.series, probe))
         for page in range(min(len(pages), _PAGES)):
             title = f"{probe}, page {page + 1} of {len(pages)}" if len(pages) > 1 else probe
-            yield drawn_one(f"{place}-probe-{number}-{page + 1}", name, title, _page(figures, probe, page), figures)
+            yield Planned(f"{place}-probe-{number}-{page + 1}", name, title, _page(figures, probe, page))
 
 
 def _maker(figures: RunFigures, name: str) -> Callable[[Theme], go.Figure]:
@@ -54,9 +74,11 @@ def _page(figures: RunFigures, name: str, page: int) -> Callable[[Theme], go.Fig
     return lambda theme: figures.any_probe(name, page=page, theme=theme)
 
 
-def _fields(figures: RunFigures, place: str) -> Iterator[Markup]:
+def _fields(figures: RunFigures, place: str) -> Iterator[Planned]:
     """The first picture and the newest, of one state by one critic."""
     steps = list(dict.fromkeys(step for step, _ in figures.run.fields))
+    pictures = len(figures.run.fields)
+    of = f"Of the first state that it is measured at, by the first critic; {pictures} pictures are stored."
     for step in dict.fromkeys([steps[0], steps[-1]]):
         where = f"{place}-field" if step == steps[-1] else f"{place}-field-first"
         word = "newest" if step == steps[-1] else "first"
@@ -65,26 +87,22 @@ def _fields(figures: RunFigures, place: str) -> Iterator[Markup]:
         def make(theme: Theme, step: int = step) -> go.Figure:
             return figures.field(step, theme=theme)
 
-        yield drawn_one(where, "field", title, make, figures)
+        yield Planned(where, "field", title, make, of)
 
 
-def drawn_one(where: str, name: str, title: str, make: Callable[[Theme], go.Figure], figures: RunFigures) -> Markup:
+def drawn_one(one: Planned, figures: RunFigures) -> Markup:
     """One figure with its title and caption.
 
     Args:
-        where: its id.
-        name: of the figure.
-        title: what stands over it.
-        make: draws it in a theme.
+        one: what it is.
         figures: the run's figures.
     """
+    where, name, title, make, more = one
     shown = METRICS if name in ("gradient-error", "simulator-error") else ()
-    pictures = len(figures.run.fields)
-    of = f"Of the first state that it is measured at, by the first critic; {pictures} pictures are stored."
     pixels = figures.height(name)
     plot = tag(
         "div",
-        class_="plot" if name in KINDS else "plot wide",
+        class_="plot" if name in KINDS and name not in _WIDE else "plot wide",
         style=f"height:{pixels}px",
         role="img",
         aria_label=f"{title}; the numbers are in the table below",
@@ -96,7 +114,7 @@ def drawn_one(where: str, name: str, title: str, make: Callable[[Theme], go.Figu
         tag("h3", title),
         tag("div", plot, class_="scroll"),
         figure_data(f"{where}-data", make),
-        caption(name, figures, shown, of if name == "field" else ""),
+        caption(name, figures, shown, more),
         class_=f"card {'half' if name in _HALF else ''}".strip(),
         id_=where,
     )

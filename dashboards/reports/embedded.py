@@ -16,7 +16,7 @@ import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from dashboards.reports.markup import Markup, tag
-from dashboards.style import GRAPH_CONFIG, Theme
+from dashboards.style import GRAPH_CONFIG, Theme, drawing, layout
 
 
 def figure_data(place: str, make: Callable[[Theme], go.Figure]) -> Markup:
@@ -26,8 +26,26 @@ def figure_data(place: str, make: Callable[[Theme], go.Figure]) -> Markup:
         place: id of the element.
         make: draws it in a theme.
     """
-    light, dark = (json.loads(pio.to_json(make(theme), validate=False, engine="json")) for theme in ("light", "dark"))
+    light, dark = (_plain(make(theme)) for theme in ("light", "dark"))
+    for figure, template in ((light, _template("light")), (dark, _template("dark"))):
+        # All figures have the same one, which is most of a small figure: it is there once.
+        if figure["layout"].get("template") == template:
+            del figure["layout"]["template"]
     return packed(place, {"figure": light, "dark": changes(light, dark), "config": GRAPH_CONFIG})
+
+
+def templates() -> Markup:
+    """What the layouts of all figures begin with, in each theme, as the page's script puts it into them."""
+    return packed("templates", {"light": _template("light"), "dark": _template("dark")})
+
+
+@cache
+def _template(theme: Theme) -> Any:
+    return _plain(drawing({"data": [], "layout": layout(theme, uirevision="")}))["layout"]["template"]
+
+
+def _plain(figure: go.Figure) -> Any:
+    return json.loads(pio.to_json(figure, validate=False, engine="json"))
 
 
 def packed(place: str, value: Any) -> Markup:

@@ -6,10 +6,13 @@
 
   const texts = new Map();
 
-  async function unpack(node) {
-    const packed = Uint8Array.from(atob(document.getElementById(node.dataset.figure).textContent), (one) => one.charCodeAt(0));
+  // What all figures share, by theme.
+  let templates = null;
+
+  async function unpack(place) {
+    const packed = Uint8Array.from(atob(document.getElementById(place).textContent), (one) => one.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    texts.set(node, await new Response(stream).text());
+    return new Response(stream).text();
   }
 
   // Anew each time: plotly writes into what it is given.
@@ -21,6 +24,7 @@
       if (value === undefined) delete place[last];
       else place[last] = value;
     }
+    one.figure.layout.template ??= JSON.parse(templates)[night ? "dark" : "light"];
     return one;
   }
 
@@ -43,8 +47,9 @@
 
   async function drawAll() {
     document.documentElement.removeAttribute("data-drawn");
+    templates ??= await unpack("templates");
     for (const node of nodes) {
-      if (!texts.has(node)) await unpack(node);
+      if (!texts.has(node)) texts.set(node, await unpack(node.dataset.figure));
       // Paper is no screen: the question about dark changes its answer while a page is printed.
       if (printing) return;
       await draw(node, dark.matches);

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from dashboards.answer import Tile
 from dashboards.finding import Facts, Finding
 from dashboards.findings import findings
 from dashboards.reports.costing import cost_section
-from dashboards.reports.drawn import absent, drawn
+from dashboards.reports.drawn import absent, drawn_one, planned
 from dashboards.reports.markup import Markup, table, tag
 from dashboards.run_figures import RunFigures
 from dashboards.said import Answer
@@ -22,12 +23,17 @@ _SIGNS = {"good": ("✓", "good"), "doubtful": ("!", "doubtful"), "bad": ("✕",
 NARROW = "\u00a0%"
 
 
-def section(figures: RunFigures, place: str) -> Markup:
+#: What is told how far a report is: of so many figures so many are drawn.
+Progress = Callable[[int, int], None]
+
+
+def section(figures: RunFigures, place: str, progress: Progress | None = None) -> Markup:
     """Everything a report says of one run.
 
     Args:
         figures: the run's figures.
         place: what ids begin with, the same for every report of this run.
+        progress: is told after each figure how far it is.
     """
     info = figures.info
     return tag(
@@ -39,7 +45,7 @@ def section(figures: RunFigures, place: str) -> Markup:
         tag("h2", "Findings"),
         _findings(findings(Facts(figures.run.series, figures.run.probes, figures.info)), figures, place),
         tag("h2", "Figures"),
-        tag("div", *drawn(figures, place), class_="figures"),
+        tag("div", *_drawn(figures, place, progress), class_="figures"),
         absent(figures),
         tag("h2", "What measuring cost"),
         cost_section(figures, place),
@@ -49,6 +55,14 @@ def section(figures: RunFigures, place: str) -> Markup:
         _again(figures),
         class_="run",
     )
+
+
+def _drawn(figures: RunFigures, place: str, progress: Progress | None) -> Iterator[Markup]:
+    sketches = list(planned(figures, place))
+    for number, one in enumerate(sketches, 1):
+        yield drawn_one(one, figures)
+        if progress is not None:
+            progress(number, len(sketches))
 
 
 def facts(figures: RunFigures) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.one_run import Where, opened
-from dashboards.reports.embedded import asset, plotly_js, scripts
+from dashboards.reports.embedded import asset, plotly_js, scripts, templates
 from dashboards.reports.markup import Markup, joined, tag
-from dashboards.reports.sections import answer_card, facts, section
+from dashboards.reports.sections import Progress, answer_card, facts, section
 from dashboards.run_figures import RunFigures, of_run
 from gradlab.errors import GradlabError
 from gradlab.files import check_target, replacing
@@ -19,7 +19,7 @@ from gradlab.store.chosen import chosen_run
 LARGEST = 6.0
 
 
-def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = ()) -> str:
+def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = (), progress: Progress | None = None) -> str:
     """A report as HTML that holds all it needs: the answer first, then findings, figures, costs, how to make it again.
 
     The same runs in the same store give the same text, whenever it is made.
@@ -27,6 +27,7 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = ()) -> 
     Args:
         store: path or URL of the store, or an open one.
         runs: ids or names, in the order to show them; the newest when empty. Of several there is an index on top.
+        progress: is told after each figure how many of how many of a run's are drawn.
 
     Raises:
         GradlabError: there is no such store or run.
@@ -35,7 +36,7 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = ()) -> 
         ids = list(dict.fromkeys(chosen_run(source, run).id for run in runs)) or [chosen_run(source).id]
         shown = [of_run(source, run) for run in ids]
         places = [f"run-{run}" for run in ids]
-        parts = [section(one, place) for one, place in zip(shown, places, strict=True)]
+        parts = [section(one, place, progress) for one, place in zip(shown, places, strict=True)]
     script, policy = scripts()
     names = [one.info.name for one in shown]
     title = f"{names[0]} · gradlab" if len(names) == 1 else f"{len(names)} runs · gradlab"
@@ -61,6 +62,7 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = ()) -> 
                 *parts,
                 tag("footer", _FOOTER),
             ),
+            templates(),
             script,
         ),
         lang="en",
@@ -104,16 +106,31 @@ def write_report(
     target = Path(path)
     check_target(target)
     content = report_html(store, runs).encode()
-    if len(content) > LARGEST * 1e6:
-        count = max(len(runs), 1)
-        alone = len(plotly_js().encode())
-        fit = int((LARGEST * 1e6 - alone) * count / (len(content) - alone))
-        remedy = f"name {fit} of them" if count > 1 and fit else "gradlab export writes the numbers themselves"
-        size = f"{len(content) / 1e6:.1f} MB of {count} {'run' if count == 1 else 'runs'}"
-        raise GradlabError(f"{target}: would be {size}, more than the {LARGEST:g} that a report may be; {remedy}")
+    check_size(content, str(target), len(runs))
     with replacing(target) as file:
         file.write(content)
     return target
+
+
+def check_size(content: bytes, name: str, runs: int = 1) -> None:
+    """Refuses a report that is larger than one may be.
+
+    Args:
+        content: of the file.
+        name: of the file, for people.
+        runs: how many it is of.
+
+    Raises:
+        GradlabError: it is larger than 6 MB.
+    """
+    if len(content) <= LARGEST * 1e6:
+        return
+    count = max(runs, 1)
+    alone = len(plotly_js().encode())
+    fit = int((LARGEST * 1e6 - alone) * count / (len(content) - alone))
+    remedy = f"name {fit} of them" if count > 1 and fit else "gradlab export writes the numbers themselves"
+    size = f"{len(content) / 1e6:.1f} MB of {count} {'run' if count == 1 else 'runs'}"
+    raise GradlabError(f"{name}: would be {size}, more than the {LARGEST:g} that a report may be; {remedy}")
 
 
 def _index(shown: Sequence[RunFigures], places: Sequence[str]) -> Markup:

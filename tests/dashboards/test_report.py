@@ -35,8 +35,14 @@ def without_scripts(page: str) -> str:
 
 
 def drawn(page: str) -> dict:
-    found = re.finditer(r'<script type="text/plain" id="([^"]+)">[^<]*</script>', page)
-    return {one[1]: unpacked(one[0]) for one in found}
+    packed = re.finditer(r'<script type="text/plain" id="([^"]+)">[^<]*</script>', page)
+    found = {one[1]: unpacked(one[0]) for one in packed}
+    # As the page's script does.
+    templates = found.pop("templates")
+    for one in found.values():
+        one["figure"]["layout"]["template"] = templates["light"]
+        one["dark"].append([["layout", "template"], templates["dark"]])
+    return found
 
 
 def test_the_answer_comes_first_and_everything_else_after(known):
@@ -60,7 +66,8 @@ def test_each_figure_is_that_of_the_store_in_both_themes_with_its_caption(known)
     assert list(found) == [
         f"run-1-{name}-data"
         for name in (
-            "wrong-direction", "field-first", "field", "gradient-error", "simulator-error", "error-parts", "landscape",
+            "wrong-direction", "field-first", "field", "field-critics", "state-look",
+            "gradient-error", "simulator-error", "error-parts", "landscape",
             "curvature", "critic-gradient", "cost",
         )
     ]  # fmt: skip

@@ -65,7 +65,7 @@ def pixels(page, selector: str) -> np.ndarray:
 def test_every_figure_is_painted_and_nothing_is_asked(report, open_page):
     page = open_page(report)
     count = page.locator(".plot").count()
-    assert page.evaluate("document.documentElement.dataset.drawn") == str(count) == "11"
+    assert page.evaluate("document.documentElement.dataset.drawn") == str(count) == "13"
     for number in range(count):
         seen = pixels(page, f".plot >> nth={number}")
         # Ink on white: lines, bands, text.
