@@ -11,7 +11,7 @@ import xarray as xr
 
 from dashboards import figures
 from dashboards.drawn_run import DrawnRun
-from dashboards.figures.field_difference import difference_panel
+from dashboards.figures.field_difference import difference_panel, sureness
 from dashboards.figures.field_panel import critics, panel, planes, simulated_panel
 from dashboards.figures.state_fields import stored_over_states
 from dashboards.one_run import opened
@@ -52,6 +52,19 @@ class FieldFigures(DrawnRun):
                 if len(found) == len(_ONLY_WITH):
                     break
         return found
+
+    def said_of_picture(self, name: str) -> str:
+        """Of which picture a figure of only some pictures is, and how sure what is simulated in it is."""
+        if name not in self._newest:
+            return ""
+        step = self._newest[name]
+        said = f"Of the first state, at step {step:,}."
+        if name != "field-simulated":
+            return said
+        arrays = self._picture(step)
+        less = difference_panel(arrays)
+        noises = int(arrays["simulated_q"].attrs.get("noises", 0))
+        return said if less is None else f"{said} {sureness(less, noises)}"
 
     def field_critics(self, step: int | None = None, *, state: int = 0, theme: Theme = "light") -> go.Figure:
         """The field by each critic, in the same colours; ``step`` and ``state`` as in ``field``."""

@@ -83,11 +83,11 @@ def fields(
                     "xanchor": "left", "y": 1, "yanchor": "bottom", "yshift": 3, "font": {"size": 12.5},
                 }
             )  # fmt: skip
-    margin = {"l": 52, "r": 56 if flat else 8, "t": 56 if several else 34, "b": 42}
+    margin = {"l": 52, "r": 56 if flat else 8, "t": 60 if several else 34, "b": 42}
     look = layout(theme, uirevision=uirevision, margin=margin, annotations=notes, **extra)
     if several:
         # Over the titles of the panels.
-        look["legend"] = {**look["legend"], "y": 1.03}
+        look["legend"] = {**look["legend"], "yref": "container", "y": 1, "yanchor": "top"}
     return drawing({"data": data, "layout": look})
 
 
@@ -128,7 +128,8 @@ def _bar(heat: dict[str, Any], where: Any, *, shown: bool, apart: bool) -> None:
     if apart:
         (_, right), (bottom, top) = where
         heat["colorbar"] |= {
-            "x": right, "xanchor": "left", "xpad": 4, "y": (bottom + top) / 2, "len": 0.95 * (top - bottom),
+            # A plane is at the top of its place, and seldom as high.
+            "x": right, "xanchor": "left", "xpad": 4, "y": top, "yanchor": "top", "len": 0.85 * (top - bottom),
             "thickness": 8, "nticks": 5,
         }  # fmt: skip
 
@@ -169,9 +170,10 @@ def _axes(
             title={**title, "text": panel.words[0]}, **({"matches": "x"} if linked else {}), **quiet,
         ),
         keys[1]: axis(
-            theme, range=ranges[1], domain=where[1], anchor=x, scaleanchor=x,
+            theme, range=ranges[1], domain=where[1], anchor=x,
             constraintoward="top" if several else "middle", title={**title, "text": "" if bare else panel.words[1]},
-            **({"matches": "y"} if linked else {}), **quiet,
+            # What matches the first has its scale.
+            **({"matches": "y"} if linked else {"scaleanchor": x}), **quiet,
         ),
         keys[2]: {
             "overlaying": y, "matches": "y" if linked else y, "range": ranges[1], "visible": False, "anchor": x,

@@ -44,7 +44,8 @@ def answer(seen: Seen) -> Answer:
     if parts:
         return Answer(" ".join(parts), "fact")
     if seen.records.fields:
-        return Answer(f"{len(seen.records.fields):,} pictures of the critic's field over training.", "fact")
+        count = len(seen.records.fields)
+        return Answer(f"{count:,} picture{'s' * (count != 1)} of the critic's field over training.", "fact")
     return of_page(seen, "field", "the critic's field")
 
 

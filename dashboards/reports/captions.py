@@ -24,8 +24,8 @@ _ABOUT = {
     "from its action leads.",
     "field-critics": "The same state by each critic, in the same colours: a colour is the same Q.",
     "field-simulated": "The learned Q and the simulated one, each less its mean over the plane, in the same colours; "
-    "and their difference in its own: red where the critic promises too much, blue where too little. The pointer says "
-    "the simulated values' standard errors; they count fewer rewards than the learned Q.",
+    "and their difference in its own: red where the critic promises too much, blue where too little. The "
+    "simulated values count fewer rewards than the learned Q.",
     "field-over-states": "The length of the gradient at the actor's action, over the plane of the two directions in "
     "which states seen vary most, through the first state; dots are states seen.",
     "state-look": "Its body as it stands, by kinematics, where the task is known; its coordinates otherwise.",

@@ -55,7 +55,8 @@ def planned(figures: RunFigures, place: str) -> Iterator[Planned]:
         if name == "field":
             yield from _fields(figures, place)
         elif name in KINDS:
-            yield Planned(f"{place}-{name}", name, KINDS[name].title, _maker(figures, name))
+            more = figures.said_of_picture(name)
+            yield Planned(f"{place}-{name}", name, KINDS[name].title, _maker(figures, name), more)
     for number, (name, probe) in enumerate(figures.others.items(), 1):
         # Names are free, ids are not.
         pages = paged(keys(figures.run.series, probe))

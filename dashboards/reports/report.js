@@ -35,7 +35,8 @@
     // A legend above the panels needs more lines where the page is narrow.
     if (layout.legend && layout.legend.yref === "container") {
       const room = width || node.clientWidth;
-      layout.margin = { ...layout.margin, t: 34 + 19 * (room < 480 ? 4 : room < 760 ? 2 : 1) };
+      const least = 34 + 19 * (room < 480 ? 4 : room < 760 ? 2 : 1);
+      layout.margin = { ...layout.margin, t: Math.max(layout.margin?.t || 0, least) };
     }
     if (width) Object.assign(layout, { width, autosize: false });
     const config = { ...one.config, responsive: !width };

@@ -6,11 +6,18 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+import xarray as xr
 
 from dashboards import figures
+from dashboards.figures.field_difference import difference_panel, sureness
 from dashboards.figures.field_panel import Trail, panel, planes, simulated_panel
 from dashboards.figures.state_fields import stored_over_states
+from dashboards.reports import report_html
+from dashboards.run_figures import of_run
+from dashboards.style import muted
 from gradlab.agent import Agent
+from gradlab.measurement import Measurement
+from gradlab.store import open_store
 from probes.field import Field
 
 
@@ -109,4 +116,73 @@ def test_the_stored_field_over_states_is_drawn(three, theme, shown):
     expected = three[name].values[0, 1] if shown != "action 1" else three[name].values[0, 1, ..., 0]
     np.testing.assert_array_equal(figure.data[0].z, expected)
     assert len(figure.data[1].x) == 32
+    # What the legend shows of white dots has a rim that is seen on either ground.
+    assert (figure.data[1].showlegend, figure.data[2].name) == (False, "states seen")
+    assert figure.data[2].marker.line.color == muted(theme)
     assert stored_over_states({}, 0) == {}
+
+
+def known_difference(noise: float = 0.5) -> dict:
+    """Q = 3x + y + 10 and a simulated Q of x − y on a coarser grid: their difference is 2x + 2y, less its mean."""
+    fine, coarse = np.linspace(-1, 1, 9), np.linspace(-1, 1, 5)
+    x, y = np.meshgrid(fine, fine)
+    learned = np.stack([3 * x + y + 10, x - y])[:, None]
+    x, y = np.meshgrid(coarse, coarse)
+    return {
+        "q": xr.DataArray(learned, dims=("critic", "state", "y", "x"), coords={"x": fine, "y": fine}),
+        "simulated_q": xr.DataArray((x - y)[None], dims=("state", "y", "x"), coords={"x": coarse, "y": coarse}),
+        "simulated_stderr": xr.DataArray(np.full((1, 5, 5), noise), dims=("state", "y", "x")),
+        "actor": xr.DataArray([[0.25, 0.5]], dims=("state", "action")),
+    }
+
+
+def test_learned_less_simulated_is_what_it_is_in_closed_form():
+    less = difference_panel(known_difference())
+    x, y = np.meshgrid(less.sides[0], less.sides[1])
+    np.testing.assert_allclose(less.values, 2 * x + 2 * y, atol=1e-12)
+    np.testing.assert_allclose(less.slopes, 2.0, atol=1e-12)
+    assert less.actor.tolist() == [[0.25, 0.5]]
+    # Of a critic that is right there is nothing left.
+    np.testing.assert_allclose(difference_panel(known_difference(), critic=1).values, 0.0, atol=1e-12)
+    assert difference_panel({}, 0) is None
+    # |2x + 2y| > 1.96 · 0.5 holds at 20 of 25 points: all but the diagonal x = −y, where it is 0.
+    said = sureness(less, 4)
+    assert said.endswith("at most 0.5, n = 4 noises; the difference is told from zero on 80 % of the plane.")
+    assert "0 % of the plane" in sureness(difference_panel(known_difference(9.0)))
+    assert "are exact" in sureness(difference_panel(known_difference(0.0)))
+
+
+def test_a_difference_has_symmetric_colours_and_a_bar_of_its_own():
+    arrays = known_difference()
+    panels = [panel(arrays).centred(), simulated_panel(arrays).centred(), difference_panel(arrays)]
+    figure = figures.fields(panels, columns=3)
+    go.Figure(figure.to_dict())
+    learned, truth, less = (trace for trace in figure.data if trace.type == "heatmap")
+    assert (learned.zmin, learned.zmax) == (truth.zmin, truth.zmax) == (-4.0, 4.0)
+    assert (less.zmin, less.zmax) == (-4.0, 4.0)
+    assert less.colorscale != truth.colorscale
+    assert (learned.showscale, truth.showscale, less.showscale) == (False, True, True)
+    assert less.colorscale[2][1] == "#f5f5f5"
+    assert truth.customdata.shape == (5, 5)
+    assert "standard error" in truth.hovertemplate
+    assert learned.customdata is None
+
+
+def test_a_run_has_the_figures_that_its_newest_pictures_have(tmp_path):
+    simulated = known_difference()
+    with open_store(tmp_path / "gradlab.db") as store:
+        run = store.start_run("mine")
+        run.record(1000, "field", Measurement(arrays=simulated))
+        run.record(2000, "field", Measurement(arrays={name: simulated[name] for name in ("q", "actor")}))
+        found = of_run(store)
+        assert found.names()[:3] == ["field", "field-critics", "field-simulated"]
+        absent = found.absent()
+        assert "too few states were seen" in absent["field-over-states"]
+        assert "do not say in which states" in absent["state-look"]
+        less = found.figure("field-simulated").data[-7]
+        np.testing.assert_array_equal(less.z, difference_panel(simulated).values.astype(np.float32))
+        assert found.said_of_picture("field-simulated").startswith("Of the first state, at step 1,000. The simulated")
+        assert found.said_of_picture("field-critics") == "Of the first state, at step 2,000."
+        page = report_html(store)
+        assert all(f'id="run-1-{name}"' in page for name in ("field", "field-critics", "field-simulated"))
+        assert "told from zero on 80 % of the plane" in page
