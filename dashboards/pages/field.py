@@ -14,6 +14,7 @@ from dashboards.figures.field_panel import critics, planes
 from dashboards.figures.state_fields import stored_over_states
 from dashboards.pages.field_panels import BESIDE, follows
 from dashboards.pages.field_picture import ROWS, numbers, register_picture
+from dashboards.pages.field_render import register_render, render_place
 from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame, of_page
 from dashboards.presence import register_presence
@@ -101,7 +102,8 @@ def layout(query: Query) -> Any:
                         html.Div(graph("field", ROWS[1]), id="field-frame", className="field-frame"),
                         html.Div(
                             [
-                                dmc.Text("The state", size="sm", fw=600),
+                                html.Div("The state", id="state-title", className="state-title"),
+                                *render_place(),
                                 graph("look", 300),
                                 dmc.Text(id="state-text", size="xs", c="dimmed", className="number"),
                             ],
@@ -135,6 +137,7 @@ def register(app: Dash, records: Records) -> None:
     register_presence(app, records, "field", ["field"])
     register_terms(app, records, "field", {"": FIELD})
     register_picture(app, records)
+    register_render(app, records)
     # Of callbacks without an Output, Dash keeps one for the same inputs, and the shell's keyboard has "at" alone.
     app.clientside_callback(ClientsideFunction("gradlabPlay", "know"), Input("at", "data"), Input("page", "data"))
     app.clientside_callback(ClientsideFunction("gradlabPlay", "shown"), Input("field-shown", "data"))

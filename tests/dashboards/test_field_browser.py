@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import sys
+
 import numpy as np
 import pytest
+import xarray as xr
+from conftest import Recorder, visiting
+
+from gradlab.measurement import Measurement
+from gradlab.simulation.rendering import png
+from gradlab.store import open_store
 
 pytestmark = pytest.mark.browser
 
@@ -88,3 +97,37 @@ def test_of_one_action_there_is_a_curve_and_no_plane(one_action_recorder, open_p
     page.until(f"{PLOT}._fullData.length === 21")
     ranges = page.evaluate(f"[1, 3].map(n => {PLOT}._fullLayout['xaxis' + (n > 1 ? n : '')].range)")
     assert np.allclose(ranges[0], ranges[1])
+
+
+def test_a_state_is_rendered_where_it_can_be_and_drawn_with_the_reason_where_not(browser, tmp_path, monkeypatch):
+    """The process that renders is another one here: it has a picture of states whose first number is positive."""
+    bodies = pytest.importorskip("gradlab.simulation.bodies").bodies
+    from dashboards import Server
+
+    picture = base64.b64encode(png(np.full((90, 120, 3), (10, 200, 30), dtype=np.uint8))).decode()
+    script = (
+        "import json, sys\nprint('{}', flush=True)\nfor line in sys.stdin:\n"
+        "    first = json.loads(line)['obs'][0]\n"
+        f"    print(json.dumps({{'png': {picture!r}}} if first > 0 else {{'why': 'no <b>state</b>'}}), flush=True)"
+    )
+    monkeypatch.setattr("dashboards.renders._COMMAND", (sys.executable, "-c", script))
+    with open_store(tmp_path / "gradlab.db") as store:
+        run = store.start_run(algorithm="TD3", environment="Reacher-v5")
+        arrays = dict(Recorder(run).field(1000, states=2).arrays)
+        obs = np.array([[1, 1, 0, 0, 0.1, 0.1, 0, 0, 0, 0], [-1, 1, 0, 0, 0.1, 0.1, 0, 0, 0, 0]])
+        shapes = bodies("Reacher-v5", obs)
+        arrays |= {str(name): shapes[name] for name in shapes.data_vars}
+        arrays["obs"] = xr.DataArray(obs, dims=("state", "feature"))
+        run.record(1000, "field", Measurement(arrays=arrays))
+    with Server(str(tmp_path / "gradlab.db"), port=0) as server, visiting(browser, server) as visit:
+        page = visit("field?run=1")
+        image = page.locator("#render img")
+        image.wait_for()
+        page.until("document.querySelector('#render img').naturalWidth === 120")
+        assert page.locator("#look").is_hidden()
+        page.get_by_role("textbox", name="State").click()
+        page.get_by_role("option", name="state 2").click()
+        image.wait_for(state="detached")
+        page.until("document.querySelector('#look .js-plotly-plot')?.data?.length > 2")
+        assert page.locator("#look").is_visible()
+        page.until("document.querySelector('#state-title').title === 'Drawn from its shapes: no <b>state</b>.'")
