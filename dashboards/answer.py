@@ -18,6 +18,9 @@ from dashboards.words import CURVATURE, LANDSCAPE, METRICS, ON_POLICY, WRONG_DIR
 
 #: Shares of states pointing the wrong way from which the answer is doubtful, and bad.
 _DOUBTFUL, _BAD = 0.1, 0.3
+#: Training steps before which a critic that points the wrong way is no verdict on it: every critic begins as a coin,
+#: and TD3's authors let an agent act at random for as long before it learns (S. Fujimoto et al. 2018, appendix C).
+EARLY = 10_000
 #: Points of a number's course in its tile.
 _COURSE = 60
 #: Of on-policy runs: label, number and how it is printed.
@@ -87,11 +90,15 @@ def direction(series: data.SeriesSet) -> Answer | None:
     wrong = last(data.select(series, "simulator", "deterministic/wrong_direction"))
     if wrong is None:
         return None
-    return Answer(
-        f"Step {int(wrong.step[0]):,}: the critic's action gradient points the wrong way on "
-        f"{_share(wrong)} of the states (simulator, n = {counted(wrong, 'simulator')}).",
-        _verdict(wrong),
+    step, verdict = int(wrong.step[0]), _verdict(wrong)
+    said = (
+        f"Step {step:,}: the critic's action gradient points the wrong way on "
+        f"{_share(wrong)} of the states (simulator, n = {counted(wrong, 'simulator')})."
     )
+    if verdict == "bad" and step < EARLY:
+        early = f"That is early: critics begin no better than a coin, and before step {EARLY:,} it is no verdict."
+        return Answer(f"{said} {early}", "doubtful")
+    return Answer(said, verdict)
 
 
 def tiles(series: data.SeriesSet) -> list[Tile]:

@@ -350,9 +350,10 @@ def test_the_answer_is_the_newest_simulator_measurement(recorder, records):
 )
 def test_verdicts(recorder, records, share, stderr, verdict):
     wrong = Estimate(share, stderr, 64, "simulator")
-    recorder.run.record(1, "simulator", Measurement({"deterministic/wrong_direction": wrong}))
+    recorder.run.record(10_000, "simulator", Measurement({"deterministic/wrong_direction": wrong}))
     records.view()
     assert answer(records.series(1)).verdict == verdict
+    assert "early" not in answer(records.series(1)).text
 
 
 def test_the_newest_run_is_shown_until_another_is_picked(store_path, recorder, records):

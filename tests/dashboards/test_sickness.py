@@ -84,6 +84,38 @@ def test_nothing_is_said_of_a_healthy_run_at_any_time():
     assert answer(facts("healthy").series).verdict != "bad"
 
 
+def test_a_healthy_run_of_little_training_is_said_to_be_early_and_not_to_be_bad():
+    # What TD3 measured on Reacher-v5 after 6,000 steps: no better than a coin, as every critic begins.
+    wrong = {"deterministic/wrong_direction": Estimate(0.53, 0.12, 15, "simulator", ends=(0.29, 0.76))}
+    with open_store(_PLACE[0]) as store:
+        run = store.start_run("young")
+        run.record(6000, "health", Measurement(healthy(6000)))
+        run.record(6000, "simulator", Measurement(wrong))
+        young = Facts(collect(store.scalars(run=run.id)))
+        assert answer(young.series).verdict == "doubtful"
+        assert "points the wrong way on 53 % (29 to 76 %)" in answer(young.series).text
+        assert "That is early" in answer(young.series).text
+        assert [one.verdict for one in findings(young)] == ["doubtful"]
+        # The same of a run that had the time to learn.
+        run.record(10_000, "simulator", Measurement(wrong))
+        grown = Facts(collect(store.scalars(run=run.id)))
+        assert answer(grown.series).verdict == findings(grown)[0].verdict == "bad"
+        assert "early" not in answer(grown.series).text
+
+
+def test_early_is_no_excuse_for_what_is_broken():
+    wrong = {"deterministic/wrong_direction": Estimate(0.5, 0.05, 15, "simulator")}
+    with open_store(_PLACE[0]) as store:
+        run = store.start_run("young and sick")
+        for step in (1500, 2000, 2500):
+            run.record(step, "health", Measurement(healthy(step) | CHANGES["frozen critic"]))
+        run.record(2500, "simulator", Measurement(wrong))
+        known = Facts(collect(store.scalars(run=run.id)))
+    assert answer(known.series).verdict == "bad"
+    assert answer(known.series).text.startswith("The critic is frozen")
+    assert [one.verdict for one in findings(known)] == ["bad", "doubtful"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "evidence"),
     [
