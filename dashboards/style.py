@@ -28,6 +28,8 @@ FIELD_COLORS = ["#14101f", "#2a1f45", "#36356f", "#395d9c", "#3680a0", "#38a1aa"
 
 ACCENT = "#f08c00"
 OPTIMUM = "#ffd43b"
+#: The accent where it is a line or a sign on the card itself: at least 3:1 against it (WCAG 2.2, 1.4.11).
+ACCENTS = ("#b35c00", ACCENT)
 
 FONT = (
     "-apple-system, BlinkMacSystemFont, Segoe UI, Roboto, Helvetica, Arial, DejaVu Sans, sans-serif, "

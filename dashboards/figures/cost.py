@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from dashboards.costs import Costs, OverTime
 from dashboards.figures.lines import caption, emptied, message
-from dashboards.style import ACCENT, Theme, axis, color_of, drawing, layout, muted, rgba
+from dashboards.style import ACCENTS, Theme, axis, color_of, drawing, layout, muted, rgba
 from dashboards.words import escape
 from gradlab.store.records import Where
 
 _GAP = 0.2
+#: An area of this share of its panel has its name at its right end.
+_NAMED = 0.07
 _PLACES: dict[Where, tuple[str, str]] = {
     "inline": (
         "training process",
@@ -57,6 +59,7 @@ def cost(costs: Costs, theme: Theme = "light", uirevision: str = "cost") -> go.F
     traces: list[dict[str, Any]] = []
     extra: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
+    named: list[dict[str, Any]] = []
     for row, (where, line) in enumerate(costs.over_time.items()):
         number = "" if row == 0 else str(row + 1)
         top = 1 - row * (height + _GAP)
@@ -70,9 +73,12 @@ def cost(costs: Costs, theme: Theme = "light", uirevision: str = "cost") -> go.F
         head = f"{label}: {percent(costs.spent(where))} of the time"
         keys = [f"<span style='color:{muted(theme)}'>╌ planned</span>"]
         if budget is not None:
-            keys.append(f"<span style='color:{ACCENT}'>⋯</span> <span>budget {percent(budget)}</span>")
+            accent = ACCENTS[theme == "dark"]
+            keys.append(f"<span style='color:{accent}'>⋯</span> <span>budget {percent(budget)}</span>")
         said = "<br>".join([meaning, _PLANNED, *([_BUDGET] if budget is not None else [])])
+        named += drawn.names()
         notes.append(caption(f"{head}<br><span style='font-weight:400'>{'   '.join(keys)}</span>", said, y=top))
+    notes += named
     if not traces:
         notes.append(message("nothing has been measured yet", theme))
     title = {"text": f"{_LONG[unit]} since the run began", "font": {"size": 11, "color": muted(theme)}, "standoff": 6}
@@ -80,7 +86,8 @@ def cost(costs: Costs, theme: Theme = "light", uirevision: str = "cost") -> go.F
         theme,
         uirevision=uirevision,
         annotations=notes,
-        margin={"l": 52, "r": 12, "t": 40, "b": 40},
+        # At the right of the panels are the names of their areas.
+        margin={"l": 52, "r": 80 if traces else 12, "t": 40, "b": 40},
         xaxis=axis(theme, title=title, anchor=f"y{rows}" if rows > 1 else "y", domain=[0, 1], rangemode="tozero"),
         **(extra or {"yaxis": {}}),
     )
@@ -123,7 +130,9 @@ class _Panel:
         self._budget = budget
         self._theme = theme
         self._total = np.sum(list(line.spent.values()), axis=0)
-        self._size, self.unit = _unit(float(max(self._total[-1], line.planned[-1], (budget or 0) * line.seconds[-1])))
+        self._highest = float(max(self._total[-1], line.planned[-1], (budget or 0) * line.seconds[-1]))
+        self._size, self.unit = _unit(self._highest)
+        self._yaxis = f"y{number}"
         after, unit = time
         self._place = {
             "type": "scatter", "mode": "lines", "x": line.seconds / after, "xaxis": "x", "yaxis": f"y{number}",
@@ -154,7 +163,21 @@ class _Panel:
             )
         made.append(self._rule("planned", self._line.planned, muted(self._theme), "dash"))
         if self._budget is not None:
-            made.append(self._rule("budget", self._budget * self._line.seconds, ACCENT, "dot"))
+            made.append(self._rule("budget", self._budget * self._line.seconds, ACCENTS[self._theme == "dark"], "dot"))
+        return made
+
+    def names(self) -> list[dict[str, Any]]:
+        """The areas' names at their right ends, where these are high enough for one: colour alone tells none."""
+        made: list[dict[str, Any]] = []
+        below = 0.0
+        for name, spent in self._line.spent.items():
+            end = float(spent[-1])
+            if end > _NAMED * self._highest:
+                made.append({
+                    "text": escape(name), "showarrow": False, "xref": "paper", "x": 1, "xanchor": "left", "xshift": 4,
+                    "yref": self._yaxis, "y": (below + end / 2) / self._size, "font": {"size": 11},
+                })  # fmt: skip
+            below += end
         return made
 
     def _rule(self, name: str, seconds: Any, color: str, dash: str) -> dict[str, Any]:

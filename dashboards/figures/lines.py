@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from textwrap import wrap
 from typing import Any
 
@@ -14,6 +15,13 @@ from dashboards.style import Theme, muted, rgba
 
 #: Up to so many points every point has a mark; beyond, only those that are not resolved from zero.
 _MARKED = 80
+#: On a line of more points one in each of about so many stretches has its mark, too: colour alone tells no line.
+_SIGNED = 8
+#: Plotly's numbers of marks; hollow ones are a hundred above.
+_NUMBERS = {
+    "circle": 0, "square": 1, "diamond": 2, "cross": 3, "x": 4, "triangle-up": 5, "triangle-down": 6, "pentagon": 13,
+    "hexagon": 14, "star": 17, "bowtie": 25,
+}  # fmt: skip
 #: Of a line of text on hover.
 _CHARACTERS = 56
 
@@ -61,8 +69,13 @@ def line(
     if null is not None:
         # An interval without width is exact: a deterministic estimator has no variance at all.
         sure = (numbers.low > null) | (numbers.high < null) | (numbers.low == numbers.high)
-    # A name for each point's mark is dear to check and to send: long series have one mark, and sizes.
+    # A name for each point's mark is dear to check and to send: long series have numbers, and sizes.
     few = len(numbers) <= _MARKED
+    if few:
+        symbols, sizes = np.where(sure, symbol, f"{symbol}-open"), np.full(len(numbers), 6, np.uint8)
+    else:
+        symbols = np.where(sure, 0, 100).astype(np.uint8) + np.uint8(_NUMBERS[symbol])
+        sizes = np.where(sure, np.where(_here_and_there(numbers.step), 7, 0), 5).astype(np.uint8)
     shared = {"xaxis": xaxis, "yaxis": yaxis, "legendgroup": group or label}
     band_x, band_y = _band(numbers, scale)
     band = {
@@ -89,8 +102,8 @@ def line(
         "line": {"color": color, "width": 1.8, "dash": dash},
         "marker": {
             "color": color,
-            "symbol": np.where(sure, symbol, f"{symbol}-open") if few else f"{symbol}-open",
-            "size": np.full(len(numbers), 6, np.uint8) if few else np.where(sure, 0, 5).astype(np.uint8),
+            "symbol": symbols,
+            "size": sizes,
             "line": {"width": 1.2, "color": color},
         },
         "hovertemplate": (
@@ -141,6 +154,19 @@ def _printed(numbers: Series, scale: Scale) -> tuple[NDArray[np.float64], list[s
     return value, notes.tolist() if notes.astype(bool).any() else []
 
 
+def _here_and_there(steps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The first point of each of about ``_SIGNED`` stretches between round steps, so that as a run goes on they stay.
+
+    Example:
+        >>> np.flatnonzero(_here_and_there(np.arange(0.0, 4200.0, 10.0))).tolist()
+        [0, 50, 100, 150, 200, 250, 300, 350, 400]
+    """
+    span = float(steps[-1] - steps[0]) / _SIGNED or 1.0
+    unit = 10.0 ** math.floor(math.log10(span))
+    stretch = next((unit * one for one in (1, 2, 5) if unit * one >= 0.9 * span), 10 * unit)
+    return np.diff(np.floor(steps / stretch), prepend=-1) > 0
+
+
 def _steps(series: Series) -> NDArray[np.int32] | NDArray[np.float64]:
     """Steps in as few bytes as they need."""
     small = not len(series) or series.step[-1] <= np.iinfo(np.int32).max
@@ -150,7 +176,7 @@ def _steps(series: Series) -> NDArray[np.int32] | NDArray[np.float64]:
 def caption(text: str, meaning: str, *, y: float) -> dict[str, Any]:
     """The name of a panel at its upper left, with its definition on hover."""
     return {
-        "text": f"<b>{text}</b> <span style='opacity:.55'><sup>?</sup></span>",
+        "text": f"<b>{text}</b> <sup>?</sup>",
         "hovertext": meaning,
         "captureevents": True,
         "showarrow": False,

@@ -22,6 +22,8 @@ SENSITIVITY = (
     ("high_frequency_share", "fast power", "linear"),
 )
 _COLORS = ("#0072b2", "#d55e00", "#00875f", "#b5548b")
+#: Of the same: colour alone tells no line.
+_DASHES = ("solid", "dash", "dot", "dashdot")
 #: Between two panels, in panels.
 _GAP, _ROW_GAP = 0.3, 0.22
 
@@ -93,9 +95,9 @@ def over_training(
                  "yanchor": "bottom", "showarrow": False, "font": {"size": 11}}
             )  # fmt: skip
             for kind, points in drawn.items():
-                color = _COLORS[kinds.index(kind) % len(_COLORS)]
+                look = (_COLORS[kinds.index(kind) % len(_COLORS)], _DASHES[kinds.index(kind) % len(_DASHES)])
                 place = {"type": "scatter", "xaxis": f"x{number}", "yaxis": f"y{number}", "legendgroup": kind}
-                traces += _line(points, escape(kind), color, place, edges, shown=kind not in known)
+                traces += _line(points, escape(kind), look, place, edges, shown=kind not in known)
                 known.add(kind)
     whole = layout(
         theme,
@@ -134,14 +136,21 @@ def _edges(lines: Iterable[list[_Point]], *, log: bool) -> tuple[float, float]:
 
 
 def _line(
-    drawn: list[_Point], kind: str, color: str, place: dict[str, Any], edges: tuple[float, float], *, shown: bool
+    drawn: list[_Point],
+    kind: str,
+    look: tuple[str, str],
+    place: dict[str, Any],
+    edges: tuple[float, float],
+    *,
+    shown: bool,
 ) -> list[dict[str, Any]]:
     x, y = _band(drawn, edges)
+    color, dash = look
     return [
         {
             **place, "name": kind, "x": [one.step for one in drawn], "y": [one.value for one in drawn],
             "mode": "lines+markers", "showlegend": shown,
-            "line": {"color": color, "width": 2}, "marker": {"color": color, "size": 5},
+            "line": {"color": color, "width": 2, "dash": dash}, "marker": {"color": color, "size": 5},
             "hovertemplate": f"{kind}<br>step %{{x:,}}: %{{y:.3g}}<extra></extra>",
         },
         {

@@ -12,6 +12,8 @@ from gradlab.estimate import Estimate
 
 #: From the earliest checkpoint to the last.
 _COLORS = ("#74b9e7", "#0072b2", "#00416b", "#d55e00", "#8a3d00")
+#: Of the same: colour alone tells no line.
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _GAP = 0.06
 
 
@@ -76,7 +78,8 @@ def persistence(
             traces.append(
                 {
                     **shared, "name": label, "x": x, "y": [estimate.value for estimate in curve.values()],
-                    "mode": "lines+markers", "line": {"color": color, "width": 2},
+                    "mode": "lines+markers",
+                    "line": {"color": color, "width": 2, "dash": _DASHES[index % len(_DASHES)]},
                     "marker": {"color": color, "size": 5},
                     "hovertemplate": f"{label}<br>%{{x:.3g}} of the range: %{{y:.3g}}<extra></extra>",
                 }

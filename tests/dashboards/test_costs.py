@@ -113,6 +113,8 @@ def test_the_figure_stacks_the_probes_beside_plan_and_budget(known, theme):
     assert "budget 3 %" in texts[0]
     assert "background process: 10 % of the time" in texts[1]
     assert "budget" not in texts[1]
+    # Areas that are high enough have their names at their right ends.
+    assert texts[2:] == ["gradient", "field"]
 
 
 def test_without_a_limit_there_is_no_budget():
