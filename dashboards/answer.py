@@ -74,14 +74,17 @@ def answer(series: data.SeriesSet) -> Answer:
     pointing = direction(series) or unknown
     broken = [one.text for one in sickness(Facts(series)) if one.verdict == "bad"]
     if broken:
-        # Which estimator is best is of no interest then.
+        # Which estimator is best is of no interest then, and being young no excuse.
+        pointing = direction(series, excused=False) or unknown
         return Answer(" ".join([*broken, *([pointing.text] if pointing is not unknown else [])]), "bad")
     parts = [pointing.text, *least_error(series), *([rollout.text] if rollout is not None else [])]
     return Answer(" ".join(parts), pointing.verdict)
 
 
-def direction(series: data.SeriesSet) -> Answer | None:
+def direction(series: data.SeriesSet, *, excused: bool = True) -> Answer | None:
     """On how many states the critic points the wrong way; None while the simulator has not measured.
+
+    Before step ``EARLY`` it is doubtful at worst, and said to be early, unless nothing is ``excused``.
 
     Example:
         >>> direction({}) is None
@@ -95,7 +98,7 @@ def direction(series: data.SeriesSet) -> Answer | None:
         f"Step {step:,}: the critic's action gradient points the wrong way on "
         f"{_share(wrong)} of the states (simulator, n = {counted(wrong, 'simulator')})."
     )
-    if verdict == "bad" and step < EARLY:
+    if excused and verdict == "bad" and step < EARLY:
         early = f"That is early: critics begin no better than a coin, and before step {EARLY:,} it is no verdict."
         return Answer(f"{said} {early}", "doubtful")
     return Answer(said, verdict)

@@ -16,6 +16,24 @@ from dashboards.showing import digest
 
 #: Where Dash serves plotly.js from this machine.
 _PLOTLY = "/_dash-component-suites/plotly/package_data/plotly.min.js"
+#: Dash's own, in English and without a footer beside the page's.
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+    <head>
+        {%metas%}
+        <title>{%title%}</title>
+        {%favicon%}
+        {%css%}
+    </head>
+    <body>
+        {%app_entry%}
+        <div>
+            {%config%}
+            {%scripts%}
+            {%renderer%}
+        </div>
+    </body>
+</html>"""
 
 
 def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: Token | None = None) -> Dash:
@@ -40,6 +58,7 @@ def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: T
     app = Dash(
         "gradlab",
         title="gradlab",
+        index_string=_INDEX,
         update_title="",
         serve_locally=True,
         assets_folder=str(Path(__file__).parent / "assets"),

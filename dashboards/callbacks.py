@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import parts
@@ -221,7 +221,7 @@ def _body(app: Dash) -> None:
             return dmc.Alert(
                 "Choose one of the pages above.", title=f"There is no page {place.get('path', '')!r}", color="blue"
             )
-        return page.layout(Query(place.get("query")))
+        return [html.H1(page.label, className="unseen"), page.layout(Query(place.get("query")))]
 
     @app.callback(Output("help", "opened"), Input("help-button", "n_clicks"), prevent_initial_call=True)
     def explain(clicks: int | None) -> bool:

@@ -42,7 +42,7 @@ def card(
             [
                 dmc.Group(
                     [
-                        html.Div([dmc.Title(title, order=4, size="h5"), dmc.Text(about, size="xs", c="dimmed")]),
+                        html.Div([dmc.Title(title, order=2, size="h5"), dmc.Text(about, size="xs", c="dimmed")]),
                         controls,
                     ],
                     justify="space-between",
@@ -50,7 +50,7 @@ def card(
                     gap="xs",
                 ),
                 *(body if isinstance(body, list) else [body]),
-                *([what(defined)] if defined else []),
+                *([html.Div([what(defined), number_table(defined)], className="below")] if defined else []),
             ],
             gap=8,
         ),
@@ -59,6 +59,16 @@ def card(
         className=className,
         **({"id": f"card-{name}"} if name else {}),
     )
+
+
+def number_table(name: str = "") -> Any:
+    """A graph's numbers as a table, behind a small button; assets/describe.js fills it from what the browser has.
+
+    Args:
+        name: the graph's id; the only one of its card when empty.
+    """
+    table = html.Div(className="rows", role="region", tabIndex=0, **{"aria-label": "Numbers of the graph"})
+    return html.Details([html.Summary("Its numbers"), table], className="numbers", **{"data-graph": name})
 
 
 def graph(name: Any, height: int, className: str = "") -> Any:

@@ -92,7 +92,7 @@ def trouble(failure: Failure, trace: str = "") -> Any:
     line = _line(f"step {failure.step:,} failed: {failure.message}", "red")
     if not trace:
         return line
-    return html.Details([html.Summary(line), html.Pre(trace, className="trace")], className="trouble")
+    return html.Details([html.Summary(line), html.Pre(trace, className="trace", tabIndex=0)], className="trouble")
 
 
 def _line(text: str, color: str) -> Any:

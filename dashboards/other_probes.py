@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import MATCH, Dash, Input, Output, State, dcc, no_update
 
 from dashboards import figures
-from dashboards.cards import card, graph
+from dashboards.cards import card, graph, number_table
 from dashboards.figures.any_probe import height, keys, paged
 from dashboards.own import others
 from dashboards.records import Records
@@ -110,6 +110,7 @@ def _card(_: int, name: str, columns: int, pixels: int, pages: list[str], count:
         about += ": it measured arrays and no numbers; gradlab.store.open_store(…).arrays(id) reads them"
     body = [
         graph({"kind": "other", "probe": mark}, pixels, "over-training"),
+        number_table(),
         dcc.Store(id={"kind": "other-shown", "probe": mark}),
     ]
     return card(name, body, select, about=f"{about}.", className=f"card span-{columns}")

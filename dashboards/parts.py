@@ -188,9 +188,8 @@ def probe_rows(probes: dict[str, ProbeSummary], elapsed: float) -> list[Any]:
 def verdict_sign(verdict: Verdict, size: str) -> Any:
     """How bad something is: a colour and, without it, a sign and a word for those who do not see it."""
     color, sign = _VERDICT[verdict]
-    return dmc.ThemeIcon(
-        sign, color=color, variant="light", size=size, radius="xl", **{"aria-label": verdict}, className="verdict"
-    )
+    icon = dmc.ThemeIcon(sign, color=color, variant="light", size=size, radius="xl", **{"aria-hidden": "true"})
+    return html.Span(icon, role="img", title=verdict, className="verdict", **{"aria-label": verdict})
 
 
 def status_badge(word: str) -> Any:
@@ -205,7 +204,7 @@ def answer_card(answer: Answer) -> Any:
         dmc.Group(
             [
                 verdict_sign(answer.verdict, "lg"),
-                dmc.Text(answer.text.replace(" %", "\u00a0%"), fz=15, fw=550, flex=1, lh=1.4),
+                dmc.Text(answer.text.replace(" %", "\u00a0%"), fz=15, fw=550, flex=1, lh=1.4, id="answer-text"),
             ],
             wrap="nowrap",
             gap="md",
@@ -238,13 +237,15 @@ def tile_card(tile: Tile) -> Any:
         py=8,
         className="card",
     )
+    # In reach of the keyboard: the definition is shown where there is no pointer, too.
     return dmc.Tooltip(
-        body,
+        html.Div(body, tabIndex=0, role="group", className="tile", **{"aria-label": tile.label}),
         label=f"{tile.raw or f'{tile.value}; {tile.interval}'}; {tile.detail}. {tile.meaning}",
         multiline=True,
         w=300,
         openDelay=300,
         withArrow=True,
+        events={"hover": True, "focus": True, "touch": True},
         boxWrapperProps={"style": {"display": "block", "width": "100%"}},
     )
 
@@ -285,7 +286,8 @@ def notice(view: View, store: str, run: RunInfo | None, now: float) -> Any:
 
 def _alert(title: str, text: str, color: str, view: View) -> Any:
     kept = " What was read before is still shown." if view.runs and view.condition in ("missing", "unreadable") else ""
-    return html.Div(dmc.Alert(text + kept, title=title, color=color, variant="light"), role="alert")
+    # assets/speak.js says it: a title may hold seconds that pass, and is not to be said anew with each.
+    return dmc.Alert(text + kept, title=title, color=color, variant="light", **{"aria-live": "off"})
 
 
 def _seconds(value: float) -> str:

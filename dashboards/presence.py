@@ -64,4 +64,5 @@ def _why(run: RunInfo | None, cards: Sequence[str]) -> Any:
         title="Nothing is measured for this page",
         color="blue",
         variant="light",
+        **{"aria-live": "off"},
     )

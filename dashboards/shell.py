@@ -31,15 +31,18 @@ def shell(store: str, refresh: float) -> Any:
         store: name of the store, for people.
         refresh: seconds between two looks.
     """
+    # The first that the Tab key reaches: past the header and the runs, to what the page says.
+    skip = html.A("Skip to the content", href="#content", className="skip", **{"data-show": "content"})
     return dmc.MantineProvider(
         defaultColorScheme="auto",
         theme={
+            "respectReducedMotion": True,
             "primaryColor": "indigo",
             "fontFamily": FONT,
             "defaultRadius": "md",
             "headings": {"fontWeight": "650"},
         },
-        children=dmc.AppShell(
+        children=[skip, dmc.AppShell(
             [
                 # assets/pulse.js beats it.
                 dcc.Interval(id="pulse", disabled=True),
@@ -65,7 +68,7 @@ def shell(store: str, refresh: float) -> Any:
                 dcc.Store(id="asked", data=None),
                 _header(store, refresh),
                 _sidebar(),
-                dmc.AppShellMain([_offline(store), _main()]),
+                dmc.AppShellMain([_offline(store), _main()], id="content"),
                 _footer(),
                 _help(),
             ],
@@ -74,8 +77,8 @@ def shell(store: str, refresh: float) -> Any:
             footer={"height": 48},
             padding="md",
             id="shell",
-        ),
-    )
+        )],
+    )  # fmt: skip
 
 
 def _header(store: str, refresh: float) -> Any:
@@ -101,7 +104,7 @@ def _header(store: str, refresh: float) -> Any:
     )
     right = dmc.Group(
         [
-            html.Div(id="live", role="status", **{"data-refresh": max(100, round(refresh * 1000))}),
+            html.Div(id="live", **{"data-refresh": max(100, round(refresh * 1000))}),
             dmc.Switch(id="live-on", checked=True, size="sm", label="live", labelPosition="left", color="teal"),
             dmc.ColorSchemeToggle(
                 id="theme",
@@ -144,8 +147,13 @@ def _sidebar() -> Any:
                     ),
                     dmc.RadioGroup(
                         id="run",
-                        children=dmc.CheckboxGroup(id="compare", value=[], children=dmc.Stack(id="runs", gap=6)),
+                        children=dmc.CheckboxGroup(
+                            id="compare", value=[], children=dmc.Stack(id="runs", gap=6),
+                            label="Runs to compare", classNames={"label": "unseen"},
+                        ),
                         size="sm",
+                        label="The run to look at",
+                        classNames={"label": "unseen"},
                     ),
                     html.Div(id="compared"),
                 ],
@@ -154,7 +162,8 @@ def _sidebar() -> Any:
             ),
             h="100%",
             type="auto",
-        )
+        ),
+        **{"aria-label": "Runs"},
     )  # fmt: skip
 
 
@@ -167,6 +176,7 @@ def _offline(store: str) -> Any:
             title="The dashboard is not answering",
             color="red.9",
             variant="filled",
+            **{"aria-live": "off"},
         ),
         id="offline",
         role="alert",
@@ -175,7 +185,13 @@ def _offline(store: str) -> Any:
 
 def _main() -> Any:
     return dmc.Stack(
-        [html.Div(id="notice"), html.Div(id="answer", role="status"), html.Div(id="page-body")],
+        [
+            html.Div(id="notice"),
+            html.Div(id="answer"),
+            # assets/speak.js puts here what is to be heard of both, not at every number that changes.
+            html.Div(id="spoken", className="unseen", role="status"),
+            html.Div(id="page-body"),
+        ],
         gap="sm",
         maw=1720,
         mx="auto",
@@ -221,6 +237,7 @@ def _help() -> Any:
         dmc.Stack([*rows, dmc.Divider(), dmc.Text(about, size="sm", c="dimmed")], gap="xs"),
         id="help",
         title="Keyboard",
+        closeButtonProps={"aria-label": "Close"},
         opened=False,
         size="md",
     )

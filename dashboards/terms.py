@@ -30,13 +30,18 @@ def what(name: str) -> Any:
                 dmc.Button("What is this?", id=f"what-{name}", variant="subtle", color="gray", size="compact-xs"),
                 boxWrapperProps={"className": "what"},
             ),
-            dmc.PopoverDropdown(html.Div(id=f"terms-{name}", className="terms", children=dcc.Loading(html.Span()))),
+            dmc.PopoverDropdown(
+                html.Div(id=f"terms-{name}", className="terms", tabIndex=0, children=dcc.Loading(html.Span()))
+            ),
         ],
         width=420,
         position="top-start",
         shadow="md",
         withArrow=True,
         trapFocus=False,
+        # After the button for the Tab key, too; and no roles of a dialog on what only wraps the button.
+        withinPortal=False,
+        withRoles=False,
     )
 
 

@@ -11,6 +11,8 @@ window.dash_clientside.gradlab = {
     }
   },
   menu: function (opened, navbar) {
+    const burger = document.getElementById("burger");
+    if (burger) burger.setAttribute("aria-expanded", String(Boolean(opened)));
     return Object.assign({}, navbar, { collapsed: { mobile: !opened } });
   },
   pause: function (on) {

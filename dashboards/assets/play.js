@@ -13,7 +13,9 @@
   };
   const pause = function () {
     const speed = document.querySelector("#speed input:checked");
-    return speed ? 1000 / Number(speed.value) : 500;
+    const usual = speed ? 1000 / Number(speed.value) : 500;
+    // Whoever wants less motion sees a picture a second at most.
+    return matchMedia("(prefers-reduced-motion: reduce)").matches ? Math.max(1000, usual) : usual;
   };
   const show = function () {
     const button = document.getElementById("play");

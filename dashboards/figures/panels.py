@@ -16,7 +16,7 @@ from dashboards.style import Theme, axis, color_of, drawing, layout, step_axis
 from dashboards.words import Word, escape, samples
 
 #: Height between two panels, as a share of the figure.
-_GAP = 0.17
+_GAP = 0.12
 #: In the order in which the lines of a panel are drawn, as their colours are.
 _MARKS = (
     ("circle", "solid"), ("diamond", "dash"), ("square", "dot"), ("triangle-up", "dashdot"), ("cross", "longdash"),

@@ -9,7 +9,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import figures
-from dashboards.cards import card, graph
+from dashboards.cards import card, graph, number_table
 from dashboards.figures.field_panel import critics, planes
 from dashboards.figures.state_fields import stored_over_states
 from dashboards.pages.field_panels import BESIDE, follows
@@ -67,7 +67,11 @@ def layout(query: Query) -> Any:
     controls = dmc.Group(
         [
             dmc.SegmentedControl(
-                id="critic", data=[{"label": f"critic {int(critic) + 1}", "value": critic}], value=critic, size="xs"
+                id="critic",
+                data=[{"label": f"critic {int(critic) + 1}", "value": critic}],
+                value=critic,
+                size="xs",
+                **{"aria-label": "Critic"},
             ),
             _select("state", "State", [{"label": f"state {int(state) + 1}", "value": state}], state, 104),
             _select("plane", "Plane", [{"label": "actions 1 and 2", "value": plane}], plane, 150),
@@ -82,7 +86,8 @@ def layout(query: Query) -> Any:
                 **{"aria-label": "Play through training", "aria-pressed": "false"},
             ),
             dmc.SegmentedControl(
-                id="speed", data=_options(_SPEEDS), value=query.one("speed", "5", list(_SPEEDS)), size="xs"
+                id="speed", data=_options(_SPEEDS), value=query.one("speed", "5", list(_SPEEDS)), size="xs",
+                **{"aria-label": "Speed of play"},
             ),
             dmc.Text(id="field-note", size="xs", c="dimmed", flex=1, miw=180),
         ],
@@ -102,7 +107,7 @@ def layout(query: Query) -> Any:
                         html.Div(graph("field", ROWS[1]), id="field-frame", className="field-frame"),
                         html.Div(
                             [
-                                html.Div("The state", id="state-title", className="state-title"),
+                                dmc.Title("The state", id="state-title", order=3, fz="sm", fw=600),
                                 *render_place(),
                                 graph("look", 300),
                                 dmc.Text(id="state-text", size="xs", c="dimmed", className="number"),
@@ -121,8 +126,17 @@ def layout(query: Query) -> Any:
         html.Div(
             card(
                 "Field over states",
-                html.Div(graph("over-states", 420), className="field-frame", style={"maxWidth": "760px"}),
-                dmc.SegmentedControl(id="over", data=_options(_OVER), value=over, size="xs"),
+                [
+                    html.Div(graph("over-states", 420), className="field-frame", style={"maxWidth": "760px"}),
+                    number_table("over-states"),
+                ],
+                dmc.SegmentedControl(
+                    id="over",
+                    data=_options(_OVER),
+                    value=over,
+                    size="xs",
+                    **{"aria-label": "What is shown over states"},
+                ),
                 about="The gradient at the actor's action, over the plane of the two directions in which states seen "
                 "vary most, through the chosen state; dots are states seen.",
             ),

@@ -80,6 +80,7 @@ def layout(query: Query) -> Any:
                     data=[{"label": f"against the {word.label}", "value": probe} for probe, word in REFERENCES.items()],
                     value=query.one("reference", "gradient", REFERENCES),
                     size="xs",
+                    **{"aria-label": "What errors are against"},
                 ),
                 id="of-errors",
                 style=_shown(chosen),
@@ -92,6 +93,7 @@ def layout(query: Query) -> Any:
         data=[{"label": label, "value": name} for name, (label, _) in VIEWS.items()],
         value=chosen,
         size="sm",
+        **{"aria-label": "View"},
     )
     chips = dmc.ChipGroup(
         id="metrics",

@@ -20,6 +20,7 @@ import xarray as xr
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, open_store
+from gradlab.store.writer import Entry
 
 # What several tests write into stores is a module beside them.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -402,4 +403,34 @@ def open_truth(browser, truth_store):
     from dashboards import Server
 
     with Server(str(truth_store), port=0, refresh=0.5) as running, visiting(browser, running) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def whole_server(tmp_path_factory):
+    """A dashboard over a store that does not change: a run with something of everything, and one that failed."""
+    from dashboards import Server
+
+    path = tmp_path_factory.mktemp("whole") / "gradlab.db"
+    with open_store(path) as store:
+        run = store.start_run(algorithm="TD3", environment="Reacher-v5", seed=1, config={"budget": 0.03})
+        written = Recorder(run, seed=1)
+        for step in (1000, 2000, 3000):
+            written.record(step)
+            later(written, step, promise=step / 1000)
+            run.record(step, "my own", Measurement({"share": Estimate(0.5, 0.1, 40, "an oracle")}), cost=0.01)
+        failure = Entry("health", status="failed", message="ValueError: no room")
+        run.record_once(
+            "a token", 3000, failure, when=time.time(), traceback="Traceback:\n  in a file\nValueError: no room"
+        )
+        run.finish()
+        store.start_run(algorithm="SAC", environment="Reacher-v5", seed=2).finish("failed", "out of memory")
+    with Server(str(path), port=0, refresh=0.5) as running:
+        yield running
+
+
+@pytest.fixture
+def open_whole(browser, whole_server):
+    """Opens pages over the store that has something of everything."""
+    with visiting(browser, whole_server) as visit:
         yield visit

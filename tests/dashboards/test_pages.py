@@ -320,7 +320,7 @@ def test_each_trouble_of_a_store_has_a_title_of_its_own(store_path, recorder, re
     run = view.runs[0]
 
     def title(**change) -> str:
-        return parts.notice(replace(view, **change), "store", run, run.last_seen).children.title
+        return parts.notice(replace(view, **change), "store", run, run.last_seen).title
 
     assert title(condition="missing") == "The store at store is gone"
     assert title(condition="missing", runs=()) == "There is no store at store yet"
