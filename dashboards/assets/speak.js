@@ -13,7 +13,10 @@
     if (!region || !words || words === said) return;
     said = words;
     when = Date.now();
-    region.textContent = words;
+    region.dataset.said = words;
+    // Where a browser cannot be told so, what is to be said has to be on the page once more.
+    if (document.ariaNotify) document.ariaNotify(words);
+    else region.textContent = words;
   };
   const look = function () {
     const card = document.querySelector("#answer .answer");
