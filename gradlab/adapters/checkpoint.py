@@ -66,6 +66,7 @@ class Checkpoint:
         step: training steps so far, as the file says or else its name; 0 where neither does.
         path: the file.
         dated: whether the file or its name says the step.
+        seed: seed of the training run, None where the file does not say it.
     """
 
     agent: Agent
@@ -73,6 +74,7 @@ class Checkpoint:
     step: int
     path: Path
     dated: bool = True
+    seed: int | None = None
 
 
 def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Facts | None = None) -> Checkpoint:
@@ -119,7 +121,7 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False, facts: Fa
             raise GradlabError(f"{where}: cut short, or something was put before it; copy the file again")
         if not any(name.endswith("/data.pkl") for name in archive.namelist()):
             agent, step = stable_baselines3_zip.read(archive, path, trust=trust)
-            return Checkpoint(agent, agent.algorithm, step, path)
+            return Checkpoint(agent, agent.algorithm, step, path, seed=stable_baselines3_zip.seed(archive))
     return _read(_torch_content(path, where), path, where, facts)
 
 
@@ -128,7 +130,7 @@ def _read(content: Any, path: Path, where: str, facts: Facts | None) -> Checkpoi
     for reader in READERS:
         if reader.holds(content):
             agent, said = reader.read(content, facts or Facts(), where)
-            found = _step_in(path.stem) if said is None else said
+            found = step_in(path.stem) if said is None else said
             return Checkpoint(agent, agent.algorithm, found or 0, path, dated=found is not None)
     kind = "pickle" if isinstance(content, pickles.Pickled) else "PyTorch file"
     known = ", ".join(("stable-baselines3", *(reader.LIBRARY for reader in READERS)))
@@ -163,12 +165,12 @@ def _torch_content(path: Path, where: str) -> Any:
         ) from error
 
 
-def _step_in(name: str) -> int | None:
-    """The last number in a file's name that is not part of an algorithm's name or a task's version; None without one.
+def step_in(name: str) -> int | None:
+    """The last number in a file's name that is not of an algorithm's name, a task's version or a seed; None without.
 
     Example:
-        >>> _step_in("agent_5000"), _step_in("td3_Hopper-v4"), _step_in("best_agent")
+        >>> step_in("agent_5000"), step_in("td3_Hopper-v4"), step_in("best_agent_seed1")
         (5000, None, None)
     """
-    found = re.findall(r"(?<!td)(?<!-v)\d+", name, flags=re.IGNORECASE)
+    found = re.findall(r"(?<!td)(?<!-v)(?<!\d)\d+", re.sub(r"seed[_-]?\d+", "", name, flags=re.I), flags=re.I)
     return int(found[-1]) if found else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from gradlab.errors import GradlabError
@@ -20,6 +21,24 @@ _MEANING = {
     "action_first": "whether its critic takes the action before the observation (True or False)",
     "max_action": "c of an actor that ends in c·tanh",
 }
+
+
+class UnsaidError(GradlabError):
+    """A file does not say what is needed, and nobody else did.
+
+    Attributes:
+        names: the attributes of ``Facts`` that are missing.
+
+    Example:
+        >>> raise UnsaidError("checkpoint a.pt: the file does not say γ; pass discount=…", ("discount",))
+        Traceback (most recent call last):
+        ...
+        gradlab.adapters.facts.UnsaidError: checkpoint a.pt: the file does not say γ; pass discount=…
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Facts:
         >>> Facts(discount=0.99).require("checkpoint td3.pt", "discount", "entropy")
         Traceback (most recent call last):
         ...
-        gradlab.errors.GradlabError: checkpoint td3.pt: the file does not say the entropy coefficient α; pass entropy=…
+        gradlab.adapters.facts.UnsaidError: checkpoint td3.pt: the file does not say the entropy coefficient α; pass ...
     """
 
     action_low: Any = None
@@ -61,13 +80,24 @@ class Facts:
             names: attributes.
 
         Raises:
-            GradlabError: one of them is None; the message names every such.
+            UnsaidError: one of them is None; the message names every such.
         """
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             said = ", ".join(_MEANING[name] for name in missing)
             asked = ", ".join(f"{name}=…" for name in missing)
-            raise GradlabError(f"{where}: the file does not say {said}; pass {asked}")
+            raise UnsaidError(f"{where}: the file does not say {said}; pass {asked}", tuple(missing))
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What was given, as JSON can say it.
+
+        Example:
+            >>> Facts(action_low=[-2.0], discount=0.99, activation=nn.ReLU).said
+            {'action_low': [-2.0], 'discount': 0.99, 'activation': 'ReLU'}
+        """
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: _plain(name, value) for name, value in given.items() if value is not None}
 
     def activation_class(self, where: str) -> type[nn.Module]:
         """The activation's class.
@@ -85,3 +115,9 @@ class Facts:
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise GradlabError(f"{where}: activation {named!r} is none of torch.nn's; name one such as 'ReLU'")
         return found
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in ("action_low", "action_high"):
+        return np.asarray(value, dtype=float).tolist()
+    return value.__name__ if isinstance(value, type) else value

@@ -51,6 +51,16 @@ def read(archive: zipfile.ZipFile, path: Path, *, trust: bool = False) -> tuple[
         raise GradlabError(f"checkpoint {path}: {' '.join(str(error).split())}") from error
 
 
+def seed(archive: zipfile.ZipFile) -> int | None:
+    """Seed of the training run; None where the file has none.
+
+    Raises:
+        GradlabError: the file is broken.
+    """
+    found = _data(archive).get("seed")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         return archive.read(name)

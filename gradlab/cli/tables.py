@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from gradlab.estimate import Estimate
+from gradlab.measurement import Measurement
 
 if TYPE_CHECKING:
+    from gradlab.store import MeasurementInfo, Store
     from probes.offline import Result
 
 _COLUMNS = {
@@ -22,6 +25,55 @@ _COLUMNS = {
     "norm_ratio": "norm ratio",
     "snr": "SNR",
 }
+#: Numbers a person looks at first: probe, scalar, and what it is called.
+_HEADLINES = (
+    ("simulator", "deterministic/wrong_direction", "wrong direction"),
+    ("gradient", "zeroth-order-2/snr", "SNR"),
+    ("landscape", "gap", "gap"),
+    ("curvature", "ratio", "M/μ"),
+)
+
+
+def headlines(results: Sequence[Result]) -> dict[str, str]:
+    """The numbers a person looks at first, of those that were measured, by what they are called.
+
+    Example:
+        >>> from gradlab.measurement import Measurement
+        >>> from probes.offline import Result
+        >>> headlines([Result("landscape", "ok", 1.0, Measurement({"gap": Estimate(0.5, 0.1, samples=16)}))])
+        {'gap': '0.5 ± 0.1'}
+    """
+    found = {result.probe: result.measurement.scalars for result in results if result.measurement is not None}
+    return {word: cell(found[probe][name]) for probe, name, word in _HEADLINES if name in found.get(probe, {})}
+
+
+def results_of(store: Store, run: int, measured: Sequence[MeasurementInfo]) -> list[Result]:
+    """Measurements of a run as the store has them, without their arrays."""
+    from probes.offline import Result
+
+    table = store.scalars(run=run)
+    scalars: dict[int, dict[str, Estimate]] = {one.id: {} for one in measured}
+    for row in np.flatnonzero(np.isin(table.id, list(scalars))):
+        ends = (float(table.low[row]), float(table.high[row]))
+        scalars[int(table.id[row])][str(table.name[row])] = Estimate(
+            float(table.value[row]),
+            float(table.stderr[row]),
+            int(table.samples[row]),
+            str(table.reference[row]),
+            str(table.objective[row]),
+            scale=table.scale[row],
+            ends=None if math.isnan(ends[0]) else ends,
+        )
+    return [
+        Result(
+            one.probe,
+            one.status,
+            one.cost,
+            Measurement(scalars[one.id], notes=one.notes) if one.status == "ok" else None,
+            one.message,
+        )
+        for one in measured
+    ]
 
 
 def error_table(results: Sequence[Result]) -> Iterator[Table]:

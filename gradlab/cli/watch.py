@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,18 +30,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from probes.offline import Result
     from probes.watch import Event, Measured
 
 #: How much the job goes before.
 _NICE = 10
-#: Numbers of a checkpoint's line: probe, scalar, and what it is called there.
-_HEADLINES = (
-    ("simulator", "deterministic/wrong_direction", "wrong direction"),
-    ("gradient", "zeroth-order-2/snr", "SNR"),
-    ("landscape", "gap", "gap"),
-    ("curvature", "ratio", "M/μ"),
-)
 
 
 def watch(
@@ -152,26 +143,13 @@ def _show(console: Console, status: Status, event: Event) -> None:
 
 def line(event: Measured) -> str:
     """A checkpoint on one line: what it is, its numbers, what could not be measured, and how many wait."""
+    from gradlab.cli.tables import headlines
+
     about = f"{event.path}: {event.algorithm} on {event.environment}, step {event.step:,}"
-    parts = [", ".join(numbers)] if (numbers := headlines(event.results)) else []
+    numbers = [f"{word} {value}" for word, value in headlines(event.results).items()]
+    parts = [", ".join(numbers)] if numbers else []
     for word in ("failed", "skipped"):
         those = ", ".join(f"{result.probe} ({result.message})" for result in event.results if result.status == word)
         parts += [f"{word}: {those}"] if those else []
     parts.append(f"{event.seconds:.1f} s" + (f", {event.waiting} wait" if event.waiting else ""))
     return f"{about}: {'; '.join(parts)}"
-
-
-def headlines(results: Sequence[Result]) -> list[str]:
-    """The numbers a person looks at first, of those that were measured.
-
-    Example:
-        >>> from gradlab.estimate import Estimate
-        >>> from gradlab.measurement import Measurement
-        >>> from probes.offline import Result
-        >>> headlines([Result("landscape", "ok", 1.0, Measurement({"gap": Estimate(0.5, 0.1, samples=16)}))])
-        ['gap 0.5 ± 0.1']
-    """
-    from gradlab.cli.tables import cell
-
-    found = {result.probe: result.measurement.scalars for result in results if result.measurement is not None}
-    return [f"{word} {cell(found[probe][name])}" for probe, name, word in _HEADLINES if name in found.get(probe, {})]

@@ -6,7 +6,6 @@ with nothing but themselves, since that machine's clock is its own.
 
 from __future__ import annotations
 
-import os
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-#: Endings of names under which programs keep what they have not finished writing.
-_UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", ".lock", "~")
+from probes.checkpoints.walking import walk
 
 
 @dataclass(frozen=True)
@@ -103,21 +101,16 @@ class Files:
         self.missing = not self._root.is_dir()
         if self.missing:
             return
-        for folder, folders, names in os.walk(self._root, onerror=self._refused):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if name.startswith(".") or name.lower().endswith(_UNFINISHED):
-                    continue
-                path = Path(folder, name)
-                if self._matches(path):
-                    yield path
-                else:
-                    ending = path.suffix or "no ending"
-                    self._tell(
-                        ending,
-                        f"{self._below(path)}: does not match {self._pattern} and is passed over, "
-                        f"as are all files with {ending if path.suffix else 'no ending'} that do not",
-                    )
+        for path in walk(self._root, self._refused):
+            if self._matches(path):
+                yield path
+            else:
+                ending = path.suffix or "no ending"
+                self._tell(
+                    ending,
+                    f"{self._below(path)}: does not match {self._pattern} and is passed over, "
+                    f"as are all files with {ending if path.suffix else 'no ending'} that do not",
+                )
 
     def _matches(self, path: Path) -> bool:
         below = self._below(path)

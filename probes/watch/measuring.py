@@ -10,13 +10,13 @@ from pathlib import Path
 from gradlab.adapters.checkpoint import Checkpoint
 from gradlab.errors import GradlabError, first_line
 from gradlab.simulation import Simulator
+from probes.checkpoints.beside import environment_of, normalised
+from probes.checkpoints.content import ChangedError, GoneError
 from probes.offline import Result, measure_all, visited_observations
 from probes.probe import Probe
-from probes.watch.content import ChangedError, GoneError
 from probes.watch.events import Doing, Listener, Said
 from probes.watch.options import Options
 from probes.watch.runs import CHECKPOINT, Run, Runs
-from probes.watch.tasks import environment_of, normalised
 from probes.watch.waiting import Waiting
 
 _NORMALISED = "its run normalised observations, which is not applied here: what is measured is not its policy"

@@ -16,9 +16,9 @@ from gradlab.adapters.checkpoint import Checkpoint
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
 from gradlab.store import Entry, RunInfo, RunWriter, Store
+from probes.heartbeat import PAUSE, Heartbeat
 from probes.offline import Result, entries
 from probes.probe import Probe
-from probes.watch.heartbeat import PAUSE, Heartbeat
 from probes.watch.options import Options
 
 #: Name of the record that says which file a step's measurements are of, stored with them or not at all.
@@ -127,7 +127,7 @@ class Runs:
                 library=saved.agent.library,
                 seed=self._options.seed,
                 config={
-                    "watch": {"directory": folder, "facts": self._options.said},
+                    "watch": {"directory": folder, "facts": self._options.facts.said},
                     "probes": _configs(probes),
                     "versions": {"gradlab": gradlab.__version__, "torch": torch.__version__},
                 },
@@ -157,7 +157,7 @@ class Runs:
 
     def _is_ours(self, info: RunInfo) -> bool:
         folder = _folder(info)
-        if not folder or info.config["watch"].get("facts") != self._options.said:
+        if not folder or info.config["watch"].get("facts") != self._options.facts.said:
             return False
         if info.seed != self._options.seed or not Path(folder).is_relative_to(self._root):
             return False

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from gradlab.errors import GradlabError
 from gradlab.store import Store
-from probes.watch.content import ChangedError, GoneError, digest_of
+from probes.checkpoints.content import ChangedError, GoneError, digest_of
+from probes.heartbeat import Heartbeat
+from probes.insisting import insist
 from probes.watch.events import Doing, Listener, Measured, Said
 from probes.watch.files import Files
-from probes.watch.heartbeat import Heartbeat
 from probes.watch.measuring import Measuring, RefusedError
 from probes.watch.options import Options
 from probes.watch.runs import Runs
@@ -27,8 +25,6 @@ SETTLE = 1.0
 _GRACE = 10.0
 #: Seconds ``once`` waits for files that never hold still.
 _RESTLESS = 60.0
-#: Seconds a store that takes no records is asked again.
-_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -186,11 +182,11 @@ class Session:
                 self.tell(Said(f"{self._below(chosen.path)}: {error}"))
             return
         run, results = done.run, done.results
-        self._insist(lambda: run.keep(saved, done.step, results, done.note, done.marks))
+        insist(lambda: run.keep(saved, done.step, results, done.note, done.marks), self._say)
         self._runs.contents[chosen.digest] = chosen.path.name
         if done.note.status == "ok":
             self._runs.moved(run, done.step, chosen.digest)
-        self._insist(lambda: run.writer.heartbeat(max(run.step, 0)))
+        insist(lambda: run.writer.heartbeat(max(run.step, 0)), self._say)
         self._measured += 1
         self._failed += sum(result.status == "failed" for result in (done.note, *results))
         if done.note.message:
@@ -199,21 +195,8 @@ class Session:
         path = self._below(chosen.path)
         self.tell(Measured(path, saved.algorithm, run.environment, done.step, results, seconds, len(self._waiting)))
 
-    def _insist(self, write: Callable[[], object]) -> None:
-        """Write, and ask a store that is away for a minute again: a measurement took long, and a job goes on."""
-        end, told = time.monotonic() + _PATIENCE, False
-        while True:
-            try:
-                write()
-            except (GradlabError, SQLAlchemyError, OSError) as error:
-                if time.monotonic() > end:
-                    raise
-                if not told:
-                    self.tell(Said(f"{error} (tried again for {_PATIENCE:.0f} s)"))
-                told = True
-                time.sleep(1.0)
-            else:
-                return
+    def _say(self, text: str) -> None:
+        self.tell(Said(text))
 
     # Ending ------------------------------------------------------------------------------------------------
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from probes.checkpoints.walking import natural
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,4 @@ def first(waiting: Iterable[Waiting], *, latest: bool = False, served: Mapping[P
 
 
 def _order(one: Waiting) -> tuple[float, list[tuple[int, str]], str]:
-    return math.inf if one.step is None else one.step, _natural(one.path.name), str(one.path)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Parts of a name, numbers by their value: 9 before 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    return math.inf if one.step is None else one.step, natural(one.path.name), str(one.path)

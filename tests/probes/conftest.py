@@ -15,3 +15,11 @@ def spool(tmp_path_factory, monkeypatch):
     root = tmp_path_factory.mktemp("spool")
     monkeypatch.setenv("GRADLAB_SPOOL", str(root))
     return root
+
+
+@pytest.fixture
+def records():
+    """What a store holds, in a form that two stores can be compared by."""
+    from stored_records import records
+
+    return records

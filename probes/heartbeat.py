@@ -1,4 +1,4 @@
-"""Signs of life of the runs that are watched, while a measurement goes on."""
+"""Signs of life of runs, while a measurement of their checkpoints goes on."""
 
 from __future__ import annotations
 

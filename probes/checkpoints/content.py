@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from gradlab.adapters.checkpoint import Checkpoint, read_checkpoint
-from gradlab.adapters.facts import Facts
+from gradlab.adapters.facts import Facts, UnsaidError
 from gradlab.errors import GradlabError
 
 
@@ -40,6 +40,7 @@ def read(path: Path, digest: str, *, trust: bool, facts: Facts) -> Checkpoint:
     Raises:
         GoneError: there is no such file any more.
         ChangedError: it has other bytes by now.
+        UnsaidError: it does not say something that is needed.
         GradlabError: it is no checkpoint, or broken; one line without the file's name.
     """
     try:
@@ -47,7 +48,10 @@ def read(path: Path, digest: str, *, trust: bool, facts: Facts) -> Checkpoint:
     except GradlabError as error:
         if digest_of(path) != digest:
             raise ChangedError from error
-        raise GradlabError(str(error).removeprefix(f"checkpoint {path}: ")) from error
+        said = str(error).removeprefix(f"checkpoint {path}").removeprefix(": ").strip()
+        if isinstance(error, UnsaidError):
+            raise UnsaidError(said, error.names) from error
+        raise GradlabError(said) from error
     except FileNotFoundError as error:
         raise GoneError from error
     if digest_of(path) != digest:

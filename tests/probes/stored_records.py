@@ -1,11 +1,9 @@
 """What a store holds, in a form that two stores can be compared by."""
 
-import pytest
-
 from gradlab.store import open_store
 
 
-def _records(path):
+def records(path):
     """Everything but times and numbers of rows: (run, step, probe, status, notes), scalars and arrays."""
     found = []
     with open_store(path, readonly=True) as store:
@@ -20,8 +18,3 @@ def _records(path):
             arrays = [(name, array.values.tobytes()) for name, array in store.arrays(info.id).items()]
             found.append((runs[info.run], info.step, info.probe, info.status, info.notes, sorted(numbers), arrays))
     return sorted(found, key=repr)
-
-
-@pytest.fixture
-def records():
-    return _records

@@ -1,0 +1,1 @@
+"""Checkpoints in files: which files there are, what is in them, and what lies beside them."""
