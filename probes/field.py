@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,11 +83,17 @@ class Field(Probe):
         self.horizon = horizon
         self._kept: Any = None
         self._pictures = 0
+        self._seconds = _SIMULATED_SECONDS
 
     @property
     def offered(self) -> int:
         """Of these the first are looked at; the plane of states is laid through all of them."""
         return max(self.states, self.seen)
+
+    def stand_alone(self, place: int) -> None:
+        """Whether the true Q is simulated goes by the place; where nobody waits, no clock cuts it short."""
+        self._pictures = place
+        self._seconds = math.inf
 
     def stay_apart(self) -> None:
         """States are not the environment's own: they are neither simulated nor drawn."""
@@ -164,7 +171,7 @@ class Field(Probe):
                 states=min(self.simulated_states, self.states),
                 resolution=_SIMULATED_POINTS,
                 horizon=self.horizon,
-                seconds=_SIMULATED_SECONDS,
+                seconds=self._seconds,
             )
             arrays |= truth
             notes.append(note)

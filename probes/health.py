@@ -60,6 +60,14 @@ class Health(ExperienceProbe):
             return "the agent's actions are discrete; there is no squash to saturate"
         return super().refusal(agent)
 
+    def stand_alone(self, place: int) -> None:
+        """No parameters are remembered."""
+        self._before = None
+
+    def recall(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> None:
+        """Take note of the parameters."""
+        self._before = parameters_of([agent.actor]), parameters_of(agent.critics)
+
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """What can be known at states alone."""
         _evaluate(agent)

@@ -97,6 +97,15 @@ class Landscape(Probe):
             self._kept = obs
         return self._kept
 
+    def stand_alone(self, place: int) -> None:
+        """Nothing is remembered under the name that this probe has from here on."""
+        self._token = uuid.uuid4().hex
+
+    def recall(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> None:
+        """Take note of the optima, and of nothing that the search does not need."""
+        optima = local_optima(in_evaluation(agent), obs, starts=self.starts)
+        memory.exchange(self._token, (obs.clone(), optima))
+
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Means and shares over states with their intervals; see ``landscape_numbers`` for the names."""
         agent = in_evaluation(agent)

@@ -6,6 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,6 +94,23 @@ class Probe(ABC):
         """The observations to measure at, out of those offered; asked in the training process, so it must be quick."""
         return obs
 
+    def stand_alone(self, place: int) -> None:
+        """The measurement to come is the run's at this place, counted from 0, and nothing before it is remembered.
+
+        Asked where the measurements of a run are made apart from each other and in any order; nobody waits for them.
+        """
+        return
+
+    def recall(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> None:
+        """Take note of the agent as it was one measurement ago, where the next one says what changed since.
+
+        Args:
+            agent: a snapshot of it.
+            obs: observations [states, n] that the next measurement is at.
+            generator: the only source of randomness a probe may use.
+        """
+        self.measure(agent, obs, generator)
+
     @abstractmethod
     def measure(self, agent: Agent, obs: Tensor, generator: torch.Generator) -> Measurement:
         """Measure once.
@@ -171,3 +189,14 @@ def generator_for(seed: int, probe: str, step: int) -> torch.Generator:
         True
     """
     return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{probe}/{step}".encode()))
+
+
+def choice_for(seed: int, probe: str, step: int) -> np.random.Generator:
+    """What chooses the observations of one measurement: the same for the same seed, probe and step, as above.
+
+    Example:
+        >>> a, b = (choice_for(0, "field", 500).choice(100) for _ in range(2))
+        >>> bool(a == b)
+        True
+    """
+    return np.random.default_rng([seed, zlib.crc32(f"{probe}/{step}".encode())])

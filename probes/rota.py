@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from gradlab.agent import Agent
 from gradlab.errors import first_line
 from gradlab.rollout import Rollout
@@ -22,16 +20,14 @@ from probes.book import Book
 from probes.budget import Budget
 from probes.duty import Duty
 from probes.entries import new_token
-from probes.probe import ExperienceProbe, Probe, RolloutProbe, generator_for
+from probes.giving import given
+from probes.probe import ExperienceProbe, Probe, RolloutProbe, choice_for, generator_for
 from probes.quiet import quiet
 from probes.slot import Slot
 from probes.source import Source
 from probes.worker import Job
 
 log = logging.getLogger("gradlab")
-
-_TOO_FEW = "too few observations yet"
-_NO_ROLLOUT = "no whole rollout yet"
 
 
 class Rota:
@@ -64,7 +60,6 @@ class Rota:
         self._budget = budget
         self._duty = duty
         self._seed = seed
-        self._random = np.random.default_rng(seed)
 
     @property
     def stopped(self) -> dict[str, str]:
@@ -98,7 +93,7 @@ class Rota:
                 continue
             reason = self._obstacle(slot, broke)
             broke = broke or (bool(reason) and not slot.background)
-            batch, lack = (None, "") if reason else self._given(slot.probe, obs, rollout)
+            batch, lack = (None, "") if reason else self._given(slot.probe, step, obs, rollout)
             reason = reason or lack
             if reason:
                 # The clock wakes the monitor again for a budget or a process; a step for observations.
@@ -185,35 +180,9 @@ class Rota:
             return f"over the budget of {self._budget.share:.0%} of wall time"
         return ""
 
-    def _given(self, probe: Probe, obs: Any, rollout: Rollout | None) -> tuple[Any, str]:
-        """What the probe is handed to measure at, and what it waits for where that is not there."""
-        if isinstance(probe, RolloutProbe):
-            if rollout is None and self._source.rollout is not None:
-                rollout = self._source.rollout()
-            return rollout, _NO_ROLLOUT if rollout is None else ""
-        if not probe.needs_observations:
-            return self._welcome(probe), ""
-        if isinstance(probe, ExperienceProbe) and self._source.experience is not None and obs is None:
-            experience = self._source.experience(probe.states, self._random)
-            return experience, _TOO_FEW if experience is None else ""
-        batch = self._observations(probe, obs)
-        return batch, _TOO_FEW if batch is None else ""
-
-    def _observations(self, probe: Probe, given: Any) -> Any:
-        if given is not None:
-            return probe.choose(given if len(given) <= probe.offered else given[: probe.offered])
-        if self._source.sample is None:
-            return None
-        sampled = self._source.sample(probe.offered, self._random)
-        if sampled is None and probe.offered > probe.states:
-            sampled = self._source.sample(probe.states, self._random)
-        return None if sampled is None else probe.choose(sampled)
-
-    def _welcome(self, probe: Probe) -> Any:
-        """Observations for a probe that can do without; None while there are too few, or nothing gives any."""
-        if not probe.welcome_observations or self._source.sample is None:
-            return None
-        return self._source.sample(probe.welcome_observations, self._random)
+    def _given(self, probe: Probe, step: int, obs: Any, rollout: Rollout | None) -> tuple[Any, str]:
+        # Chosen anew for each measurement, so that the same can be chosen from what was saved at this step.
+        return given(probe, self._source, choice_for(self._seed, probe.name, step), obs, rollout)
 
     def _measure(self, slot: Slot, live: Agent, obs: Any, step: int) -> bool:
         """Measure, or hand over to the background; whether it was tried, rather than put off."""

@@ -18,6 +18,8 @@ from gradlab.store.records import ArrayInfo, MeasurementInfo, News, Record, RunI
 
 #: Rows turned into numbers at a time, so that Python's objects for them never fill the memory.
 _CHUNK = 50_000
+#: Tokens asked about in one query: databases limit the number of its parameters.
+_TOKENS = 500
 
 #: Rows that are sooner counted off in the table than sorted by way of an index.
 _NEAR = 10_000
@@ -180,6 +182,18 @@ def arrays(connection: Connection, measurement_id: int, names: Sequence[str] | N
     missing = [name for name in names or () if name not in found]
     if missing:
         raise GradlabError(f"measurement {measurement_id}: has no array {missing[0]!r}; leave names out to get all")
+    return found
+
+
+def received(connection: Connection, tokens: Sequence[str]) -> dict[str, int]:
+    """Of these tokens those that a measurement was stored under, and its id."""
+    if not inspect(connection).has_table(schema.receipts.name):
+        return {}
+    columns = schema.receipts.c
+    found: dict[str, int] = {}
+    for start in range(0, len(tokens), _TOKENS):
+        query = select(columns.token, columns.measurement_id).where(columns.token.in_(tokens[start : start + _TOKENS]))
+        found |= {str(token): int(number) for token, number in connection.execute(query)}
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
@@ -119,7 +118,7 @@ class Store:
             "environment": environment,
             "library": library,
             "seed": None if seed is None else str(int(seed)),
-            "config": json.dumps(dict(config or {}), default=repr, skipkeys=True),
+            "config": writer.config_text(config or {}),
         }
         return writer.start_run(self._backend, name, columns)
 
@@ -246,6 +245,14 @@ class Store:
             Several lines; empty for a measurement that did not fail, or whose failure left no trace.
         """
         return self._backend.read(lambda connection: reader.traceback(connection, measurement_id))
+
+    def received(self, tokens: Sequence[str]) -> dict[str, int]:
+        """Of these tokens those that ``RunWriter.record_once`` has stored a measurement under, and its id.
+
+        Args:
+            tokens: names of measurements, each the writer's own.
+        """
+        return self._backend.read(lambda connection: reader.received(connection, tokens))
 
     def latest(self, run: int, probe: str, at_step: int | None = None) -> MeasurementInfo | None:
         """The last measurement of a probe with status ``ok``, by step and then by id.

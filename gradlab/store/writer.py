@@ -33,6 +33,7 @@ _TOUCH_LATE = _TOUCH.where(schema.runs.c.last_seen <= bindparam("now"))
 _MARK = _PROGRESS.values(
     last_seen=bindparam("now"), status=bindparam("how"), message=bindparam("why"), revision=schema.runs.c.revision + 1
 )
+_CONFIGURE = _PROGRESS.values(config=bindparam("what"))
 _MEASUREMENT, _SCALARS, _ARRAYS = insert(schema.measurements), insert(schema.scalars), insert(schema.arrays)
 _RECEIPT, _TRACEBACK = insert(schema.receipts), insert(schema.tracebacks)
 _RECEIVED = select(schema.measurements.c.status).join(schema.receipts).where(schema.receipts.c.token == bindparam("of"))
@@ -218,17 +219,32 @@ class RunWriter:
         end = {"run": self.id, "now": time.time() if when is None else when, "how": status, "why": message}
         self._backend.write(lambda connection: connection.execute(_MARK, end))
 
-    def resume(self) -> None:
+    def resume(self, config: Mapping[str, Any] | None = None) -> None:
         """Says that a run that had ended goes on: ``running`` again.
+
+        Args:
+            config: what it is configured with from here on, where that is not what it was; None leaves it.
 
         Raises:
             GradlabError: the store cannot be written to.
         """
         again = {"run": self.id, "now": time.time(), "how": "running", "why": ""}
-        self._backend.write(lambda connection: connection.execute(_MARK, again))
+        text = None if config is None else {"run": self.id, "what": config_text(config)}
+
+        def change(connection: Connection) -> None:
+            connection.execute(_MARK, again)
+            if text is not None:
+                connection.execute(_CONFIGURE, text)
+
+        self._backend.write(change)
 
     def __repr__(self) -> str:
         return f"<RunWriter {self.name!r} (run {self.id}) in {self._backend.location.name}>"
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A configuration as the store keeps it; what JSON has no word for is kept as its ``repr``."""
+    return json.dumps(dict(config), default=repr, skipkeys=True)
 
 
 def start_run(backend: Backend, name: str | None, columns: Mapping[str, Any]) -> RunWriter:
