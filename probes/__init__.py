@@ -1,5 +1,6 @@
 """Probes: measuring a training run while it goes on, without changing it."""
 
+from probes.analysis import analyze
 from probes.attach import attach
 from probes.curvature import Curvature
 from probes.defaults import default_probes
@@ -35,6 +36,7 @@ __all__ = [
     "Simulator",
     "Smoothness",
     "Status",
+    "analyze",
     "attach",
     "default_probes",
 ]

@@ -107,7 +107,7 @@ def layout(query: Query) -> Any:
                         html.Div(graph("field", ROWS[1]), id="field-frame", className="field-frame"),
                         html.Div(
                             [
-                                dmc.Title("The state", id="state-title", order=3, fz="sm", fw=600),
+                                html.H3("The state", id="state-title", className="state-title"),
                                 *render_place(),
                                 graph("look", 300),
                                 dmc.Text(id="state-text", size="xs", c="dimmed", className="number"),

@@ -1,6 +1,7 @@
 """``gradlab analyze`` on a real checkpoint: the table, and the same records as a live run's."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
 
 
 def analyzed(monkeypatch, capsys, *arguments):
+    monkeypatch.chdir(tempfile.mkdtemp())
     monkeypatch.setattr(sys, "argv", ["gradlab", "analyze", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()

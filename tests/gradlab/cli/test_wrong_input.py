@@ -103,8 +103,9 @@ def test_broken_and_foreign_checkpoints(gradlab, tmp_path):
     foreign = tmp_path / "foreign.zip"
     with zipfile.ZipFile(foreign, "w") as archive:
         archive.writestr("hello.txt", "not a model")
-    for path in (empty, cut, foreign, tmp_path / "missing.zip", tmp_path):
+    for path in (empty, cut, foreign, tmp_path / "missing.zip"):
         check(gradlab("analyze", path, "--env", "Reacher-v5", "--store", "kept.db"), path.name)
+    check(gradlab("analyze", tmp_path, "--env", "Reacher-v5", "--store", "kept.db"), "empty.zip", "cut.zip", "foreign")
     assert not (tmp_path / "kept.db").exists()
 
 

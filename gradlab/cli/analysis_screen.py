@@ -1,0 +1,277 @@
+"""What a person sees of an analysis: its plan, its progress, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gradlab.cli.tables import error_table, finding, headlines, results_of, scalar_table
+from gradlab.store import RunInfo, Store, open_store
+from probes.analysis import Doing, Done, Planned, Said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import Console
+
+    from gradlab.store import MeasurementInfo
+    from probes.analysis import Event, Plan, Summary
+
+#: Checkpoints of a run that the table has at most; beyond, some evenly spread.
+_ROWS = 24
+#: What is said of one measurement is not said again of more checkpoints than these.
+_SAID = 3
+
+
+class Screen:
+    """The listener of an analysis: a bar that moves with the seconds that measurements take, and lines.
+
+    Args:
+        console: where it shows; without a terminal there is no bar.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[counts]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+        )
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None, counts="", left="")
+        self._waiting: Counter[tuple[str, str]] = Counter()
+        self._plan: Plan | None = None
+        self._workers = 1
+        self._done = self._all = 0
+        self._seconds = 0.0
+        self._begun = time.perf_counter()
+
+    def __enter__(self) -> Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # When the terminal has gone, that must not take the place of what ended the analysis.
+        with suppress(OSError):
+            self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show what happens."""
+        with suppress(OSError):
+            if isinstance(event, Doing):
+                self._bar.update(self._task, description=event.text)
+            elif isinstance(event, Said):
+                self._console.print(event.text, markup=False, soft_wrap=True, style="yellow")
+            elif isinstance(event, Planned):
+                self._start(event)
+            else:
+                self._move(event)
+
+    def _start(self, event: Planned) -> None:
+        plan = self._plan = event.plan
+        self._workers = max(event.workers, 1)
+        self._all, self._begun = plan.total - plan.known, time.perf_counter()
+        for run in plan.runs:
+            self._waiting.update((probe.name, run.series.environment) for _, probe in run.waiting)
+        known = f", {plan.known} of them in the store already" if plan.known else ""
+        self._console.print(
+            f"{plan.checkpoints} checkpoints in {len(plan.runs)} runs: {plan.total} measurements{known}; "
+            f"{_estimate(plan, self._workers)}",
+            markup=False,
+            soft_wrap=True,
+        )
+        self._show("measuring")
+
+    def _move(self, event: Done) -> None:
+        self._done += 1
+        self._seconds += event.seconds
+        self._waiting[event.probe, event.environment] -= 1
+        self._show(f"{event.path}: {event.probe}")
+        if event.status in (None, "failed"):
+            word = "failed" if event.status else "missing"
+            text = f"{event.path}: {event.probe} {word}: {event.message}"
+            self._console.print(text, markup=False, soft_wrap=True, style="yellow")
+
+    def _show(self, text: str) -> None:
+        assert self._plan is not None
+        left = self._plan.costs.total(key for key, count in self._waiting.items() for _ in range(count))
+        passed = time.perf_counter() - self._begun
+        # Seconds of measuring that pass in a second: what workers really achieve, once there is something to go by.
+        speed = self._seconds / passed if self._seconds > 5 * self._workers else self._workers
+        self._bar.update(
+            self._task,
+            description=text,
+            total=self._seconds + left,
+            completed=self._seconds,
+            counts=f"{self._done} of {self._all}",
+            left=f"about {duration(left / max(speed, 1e-9))} left" if left else "",
+        )
+
+
+def show_plan(console: Console, plan: Plan, workers: int | None) -> int:
+    """Print a plan; the exit code: 1 where something cannot be measured, 2 where nothing can."""
+    from gradlab.simulation.workers import cores
+
+    for line in plan.inventory.lines:
+        console.print(line, markup=False, soft_wrap=True, style="yellow")
+    over = ", ".join(f"{count} {ending}" for ending, count in plan.inventory.passed_over.items())
+    if over:
+        console.print(f"passed over: {over}", markup=False, soft_wrap=True)
+    if not plan.runs:
+        console.print("There are no checkpoints that can be measured.")
+        return 2
+    table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD)
+    for title, justify in (
+        ("run", "left"), ("library", "left"), ("algorithm", "left"), ("environment", "left"), ("seed", "right"),
+        ("checkpoints", "right"), ("steps", "left"), ("measurements", "right"), ("known", "right"), ("store", "left"),
+    ):  # fmt: skip
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for run in plan.runs:
+        series = run.series
+        steps = [one.step for one in series.checkpoints]
+        table.add_row(
+            series.title,
+            series.library,
+            series.algorithm,
+            series.environment,
+            "" if series.seed is None else str(series.seed),
+            str(len(steps)),
+            f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
+            str(run.total),
+            str(len(run.known)),
+            "new" if run.info is None else f"run {run.info.id}",
+        )
+    console.print(table)
+    names = dict.fromkeys(probe.name for run in plan.runs for probe in run.probes)
+    console.print(f"probes: {', '.join(names)}", markup=False, soft_wrap=True)
+    count = workers or cores()
+    console.print(
+        f"{plan.total - plan.known} measurements to make; {_estimate(plan, 1)}"
+        + (f", {duration(plan.seconds / count)} on {count}" if count > 1 else ""),
+        markup=False,
+        soft_wrap=True,
+    )
+    return 1 if plan.inventory.refused else 0
+
+
+def show_results(console: Console, store: str, summary: Summary) -> None:
+    """Print what the store has of the runs: of one checkpoint everything, of more a row each."""
+    with open_store(store, readonly=True) as opened:
+        infos = [info for info in opened.runs() if info.id in summary.runs]
+        steps = {info.id: _by_step(opened, info) for info in infos}
+        if sum(map(len, steps.values())) == 1:
+            ((run, at),) = ((info, at) for info in infos for at in steps[info.id].items())
+            _show_one(console, opened, run, *at)
+        else:
+            for info in infos:
+                console.print(_table(opened, info, steps[info.id]))
+            for line in _unmeasured(steps):
+                console.print(line, markup=False, soft_wrap=True)
+    for name, reason in {**summary.refused, **summary.missing}.items():
+        console.print(f"missing: {name}: {reason}", markup=False, soft_wrap=True)
+    counts = [f"{summary.measured} measured", f"{summary.known} known before"]
+    counts += [f"{summary.failed} failed"] if summary.failed else []
+    lost = len(summary.refused) + len(summary.missing)
+    counts += [f"{lost} missing"] if lost else []
+    console.print(", ".join(counts), markup=False)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    Example:
+        >>> duration(0.2), duration(75), duration(5400), duration(200_000)
+        ('1 s', '75 s', '1.5 h', '2.3 days')
+    """
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def _estimate(plan: Plan, workers: int) -> str:
+    about = f"about {duration(plan.seconds / workers)} on {workers} worker{'s' * (workers > 1)}"
+    guessed = plan.guessed
+    if not guessed:
+        return f"{about}, by what was measured before"
+    those = "every probe" if len(guessed) > 3 else ", ".join(guessed)
+    return f"{about}, a guess for {those}: nothing was measured yet"
+
+
+def _by_step(store: Store, info: RunInfo) -> dict[int, list[MeasurementInfo]]:
+    found: dict[int, list[MeasurementInfo]] = {}
+    for one in store.measurements(run=info.id):
+        found.setdefault(one.step, []).append(one)
+    return dict(sorted(found.items()))
+
+
+def _show_one(console: Console, store: Store, run: RunInfo, step: int, measured: list[MeasurementInfo]) -> None:
+    order = list(run.config.get("probes", ()))
+    measured = sorted(measured, key=lambda one: order.index(one.probe) if one.probe in order else -1)
+    results = results_of(store, run.id, [one for one in measured if one.probe != "checkpoint"])
+    console.print(
+        f"{run.name}: {run.algorithm} on {run.environment}, step {step:,}", style="bold", markup=False, soft_wrap=True
+    )
+    console.print(finding(results))
+    for table in (*error_table(results), scalar_table(results)):
+        console.print(table)
+    for one in measured:
+        for line in (one.message, *(one.notes if one.probe != "checkpoint" else ())):
+            if line:
+                console.print(f"{one.probe}: {line}", markup=False, soft_wrap=True)
+
+
+def _table(store: Store, info: RunInfo, steps: Mapping[int, list[MeasurementInfo]]) -> Table:
+    title = f"{info.name}: {info.algorithm} on {info.environment} (run {info.id})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("step", justify="right")
+    shown = _spread(list(steps))
+    results = results_of(store, info.id, [one for step in shown for one in steps[step]])
+    at = iter(results)
+    rows = {step: headlines([next(at) for _ in steps[step]]) for step in shown}
+    columns = list(dict.fromkeys(word for row in rows.values() for word in row))
+    for word in columns:
+        table.add_column(word, justify="right")
+    table.add_column("not measured")
+    for step, row in rows.items():
+        lacks = [f"{one.probe} ({one.status})" for one in steps[step] if one.status != "ok"]
+        table.add_row(f"{step:,}", *(row.get(word, "") for word in columns), ", ".join(lacks))
+    left = len(steps) - len(shown)
+    table.caption = "± is one standard error; ~ marks what is not resolved from zero at 95 %" + (
+        f"; {left} more checkpoints are in the store" if left else ""
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _spread(steps: list[int]) -> list[int]:
+    if len(steps) <= _ROWS:
+        return steps
+    return [steps[round(place * (len(steps) - 1) / (_ROWS - 1))] for place in range(_ROWS)]
+
+
+def _unmeasured(steps: Mapping[int, Mapping[int, list[MeasurementInfo]]]) -> Iterator[str]:
+    """Why something was not measured, a line a reason."""
+    reasons: dict[tuple[str, str, str], list[int]] = {}
+    for of_run in steps.values():
+        for step, measured in of_run.items():
+            for one in measured:
+                if one.status != "ok":
+                    reasons.setdefault((one.probe, one.status, one.message), []).append(step)
+    for (probe, status, message), at in reasons.items():
+        where = ", ".join(f"{step:,}" for step in at[:_SAID]) + (
+            f" and {len(at) - _SAID} more" if len(at) > _SAID else ""
+        )
+        yield f"{probe} {status} at step {where}: {message}"

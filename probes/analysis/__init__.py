@@ -1,0 +1,7 @@
+"""Measuring checkpoints that training has left, many at a time: ``probes.analyze``."""
+
+from probes.analysis.analyze import Summary, analyze, plan
+from probes.analysis.events import Doing, Done, Event, Planned, Said
+from probes.analysis.plan import Plan
+
+__all__ = ["Doing", "Done", "Event", "Plan", "Planned", "Said", "Summary", "analyze", "plan"]
