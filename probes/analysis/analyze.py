@@ -260,7 +260,8 @@ class _Analysis:
         """Numbers of the runs, and the tasks of those that have any, which are begun or taken up."""
         plan, numbers, tasks = self._plan, [], []
         for run in plan.runs:
-            if run.info is not None and not run.waiting:
+            # One that was killed after its last measurement has all, and still says that it goes on.
+            if run.info is not None and not run.waiting and run.info.status == "finished":
                 numbers.append(run.info.id)
                 continue
             writer = begin(self._store, run.series, plan.settings, plan.states, run.probes, run.info, run.first)

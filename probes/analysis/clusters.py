@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -57,9 +58,15 @@ def engine_of(name: str = "local", address: str | None = None, workers: int | No
 
 @contextmanager
 def _ray(address: str | None, workers: int | None) -> Iterator[None]:
+    import joblib
     import ray
-    from ray.util.joblib import register_ray
+    from ray.util.joblib.ray_backend import RayBackend
 
+    class Backend(RayBackend):  # type: ignore[misc]
+        # Results arrive one by one, as joblib wants them; Ray's backend is made of one that says that they do not.
+        supports_return_generator = True
+
+    _refuse_silence(address)
     mine = not ray.is_initialized()
     if mine:
         try:
@@ -73,7 +80,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[None]:
             )
         except Exception as error:
             raise GradlabError(f"engine ray: no cluster answers at {address}: {first_line(error)}") from error
-    register_ray()
+    joblib.register_parallel_backend("ray", Backend)
     try:
         yield
     finally:
@@ -100,3 +107,18 @@ def _dask(address: str | None, workers: int | None) -> Iterator[None]:
         client.close()
         if cluster is not None:
             cluster.close()
+
+
+def _refuse_silence(address: str | None) -> None:
+    """Ray itself goes on for minutes asking a place where nobody is.
+
+    Raises:
+        GradlabError: nobody listens at the address; one that has no port is left to Ray.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise GradlabError(f"engine ray: no cluster answers at {address}: {first_line(error)}") from error

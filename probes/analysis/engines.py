@@ -7,6 +7,7 @@ given up.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -52,6 +53,7 @@ def results(tasks: Sequence[Task], engine: Engine, do: _Performer | None = None)
     """
     waiting = {task.token: task for task in tasks}
     ended: Counter[str] = Counter()
+    fruitful = False
     with engine.session():
         while waiting:
             suspects = [task for token, task in waiting.items() if ended[token]]
@@ -62,17 +64,22 @@ def results(tasks: Sequence[Task], engine: Engine, do: _Performer | None = None)
                 for outcome in _round(batch, engine, do or work, flying):
                     flying.pop(outcome.token, None)
                     waiting.pop(outcome.token, None)
+                    fruitful = True
                     yield outcome
             except GradlabError:
                 raise
             except Exception as error:
+                said = _said(error)
                 if not flying:
-                    raise GradlabError(f"engine {engine.backend or 'local'}: {first_line(error)}") from error
+                    raise GradlabError(f"engine {engine.backend or 'local'}: {said}") from error
                 for token in flying:
                     ended[token] += 1
                     if ended[token] >= TRIES:
+                        if not fruitful:
+                            # No worker has done anything: what is wrong is not the task.
+                            raise GradlabError(f"engine {engine.backend}: no worker works: {said}") from error
                         del waiting[token]
-                        yield Outcome(token, None, f"its worker ended {TRIES} times ({first_line(error)})")
+                        yield Outcome(token, None, f"its worker ended {TRIES} times ({said})")
 
 
 def work(task: Task, parent: int) -> Outcome:
@@ -99,6 +106,14 @@ def _round(tasks: Iterable[Task], engine: Engine, do: _Performer, flying: dict[s
 
     with joblib.parallel_config(backend=engine.backend, n_jobs=engine.workers, **_one_thread(engine.backend)):
         yield from joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")(handed_out())
+
+
+def _said(error: Exception) -> str:
+    """What an error says, on one line; Ray's end with their cause, in colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    if type(error).__module__.startswith("ray") and lines:
+        return f"{type(error).__name__}: {lines[-1].strip()}"
+    return first_line(error)
 
 
 def _one_thread(backend: str) -> dict[str, Any]:
