@@ -31,7 +31,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
     ``light`` has no process of its own and measures the gradient and its curvature now and then; ``standard``
     measures everything, what is dear in a process of its own; ``full`` measures at every 1,000 steps, what
     is dear and changes slowly at every 10,000, all but what simulates returns in the training process, so that nothing
-    of it is skipped, whatever that takes.
+    of it is skipped, whatever that takes; its fields are the critics' alone.
 
     No agent suits all: ``attach`` leaves out those that cannot measure it.
 
@@ -72,7 +72,7 @@ def default_probes(environment: str = "", preset: Preset = "standard") -> list[P
     else:
         every = 1000
         own = [
-            Field(every=every, environment=environment),
+            Field(every=every, environment=environment, simulated=0),
             Gradient(every=every),
             Curvature(every=every),
             Landscape(every=every),
