@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from gradlab.statistics.states import over_states
     from gradlab.statistics.views import error_by_coordinate, error_by_layer
     from gradlab.store import open_store
+    from gradlab.store.across import AcrossRuns, across_runs
     from gradlab.tangent import parameter_gradient, tangent_kernel
     from gradlab.trajectories import Trajectories
 
 __version__ = version("gradlab")
 
 _HOMES = {
+    "AcrossRuns": "gradlab.store.across",
     "Agent": "gradlab.agent",
     "Agreement": "gradlab.statistics.agreement",
     "Comparison": "gradlab.statistics.comparison",
@@ -70,6 +72,7 @@ _HOMES = {
     "Sweep": "gradlab.statistics.curve",
     "Trajectories": "gradlab.trajectories",
     "VarianceSplit": "gradlab.statistics.split",
+    "across_runs": "gradlab.store.across",
     "compare": "gradlab.statistics.comparison",
     "critic_error": "gradlab.statistics.critic",
     "cross_check": "gradlab.statistics.agreement",
@@ -101,6 +104,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AcrossRuns",
     "Agent",
     "Agreement",
     "Comparison",
@@ -123,6 +127,7 @@ __all__ = [
     "Sweep",
     "Trajectories",
     "VarianceSplit",
+    "across_runs",
     "compare",
     "critic_error",
     "cross_check",

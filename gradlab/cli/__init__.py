@@ -11,6 +11,7 @@ from rich.console import Console
 from gradlab.cli.analyze import analyze
 from gradlab.cli.bias import bias
 from gradlab.cli.calibrate import calibrate
+from gradlab.cli.compare import compare
 from gradlab.cli.curvature import curvature
 from gradlab.cli.dashboard import dashboard
 from gradlab.cli.demo import demo
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(dashboard)
 app.command()(analyze)
 app.command()(watch)
+app.command()(compare)
 app.command()(report)
 app.command()(export)
 app.command()(bias)
