@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 _NOTHING = Answer(204, b"")
 
 
-def caller(app: Dash, otherwise: Callable[[], Any]) -> Callable[[bytes], Answer]:
+def caller(app: Dash, otherwise: Callable[[bytes], Any]) -> Callable[[bytes], Answer]:
     """What answers the questions of pages as Dash does, for callbacks that need no more than their arguments.
 
     Args:
@@ -47,7 +47,7 @@ def caller(app: Dash, otherwise: Callable[[], Any]) -> Callable[[bytes], Answer]
         function = getattr(known.get("callback"), "__wrapped__", None)
         if function is None or not _own_way(known, function):
             try:
-                made = otherwise()
+                made = otherwise(question)
             except PreventUpdate:
                 return _NOTHING
             return Answer(made.status_code, made.get_data())

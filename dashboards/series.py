@@ -74,6 +74,8 @@ COLUMNS = tuple(field.name for field in fields(Series) if field.name not in ("re
 
 SeriesSet = Mapping[Key, Series]
 
+_DOWNSAMPLER = MinMaxLTTBDownsampler()
+
 
 def collect(table: ScalarTable) -> dict[Key, Series]:
     """The series of one run's scalars: ``collect(store.scalars(run=1))``.
@@ -146,5 +148,7 @@ def thin(series: Series, points: int = 500) -> Series:
     if len(series) <= points:
         return series
     # A step may hold two records, and the downsampler wants x strictly ordered: its position serves as x.
-    value = np.ascontiguousarray(np.nan_to_num(series.value, nan=0.0, posinf=0.0, neginf=0.0))
-    return series.pick(np.unique(MinMaxLTTBDownsampler().downsample(value, n_out=points)).astype(np.intp))
+    value = np.ascontiguousarray(series.value)
+    if not np.isfinite(value).all():
+        value = np.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0)
+    return series.pick(np.unique(_DOWNSAMPLER.downsample(value, n_out=points)).astype(np.intp))

@@ -90,15 +90,37 @@ def share(app: Dash, records: Records) -> Answers:
     views = app.server.view_functions
     (name,) = [name for name in views if name.endswith("_dash-update-component")]
     dispatch = views[name]
-    answers, call = Answers(), caller(app, dispatch)
 
-    def answer() -> Response:
-        question = request.get_data()
+    def by_dash(question: bytes) -> Response:
+        # Among several questions of one request it is to see its own.
+        with app.server.test_request_context(name, method="POST", data=question, content_type="application/json"):
+            made: Response = dispatch()
+        return made
+
+    answers, call = Answers(), caller(app, by_dash)
+
+    def answer(question: bytes) -> Answer:
         view = records.view()
         # The moment of a pulse says nothing; ages do.
         asked = blake2b(_MOMENT.sub(rb"\1", question, count=1), digest_size=16).digest()
         key = (asked, view.token, ages(view.runs, now()))
-        return Response(*reversed(answers.get(key, lambda: call(question))), mimetype="application/json")
+        return answers.get(key, lambda: call(question))
 
-    views[name] = answer
+    def one() -> Response:
+        return Response(*reversed(answer(request.get_data())), mimetype="application/json")
+
+    def line(question: bytes) -> bytes:
+        try:
+            return b"%d %b" % answer(question)
+        except Exception:
+            # The others are answered nonetheless, as they would be alone.
+            app.server.logger.exception("Exception on %s", name)
+            return b"500 "
+
+    def together() -> Response:
+        return Response(b"\n".join(map(line, request.get_data().split(b"\n"))), mimetype="text/plain")
+
+    views[name] = one
+    # assets/together.js asks here: a question a line, and an answer a line with its status before it.
+    app.server.add_url_rule(f"{name}/together", "together", together, methods=["POST"])
     return answers

@@ -64,7 +64,8 @@ def line(
     """
     scale = scale or Scale("linear", [])
     shown = thin(series, points)
-    numbers = shown.pick(~np.isinf(shown.value))
+    gone = np.isinf(shown.value)
+    numbers = shown.pick(~gone) if gone.any() else shown
     sure = np.ones(len(numbers), dtype=bool)
     if null is not None:
         # An interval without width is exact: a deterministic estimator has no variance at all.
@@ -91,14 +92,16 @@ def line(
         **shared,
     }
     value, notes = _printed(numbers, scale)
-    shown_numbers = [value, numbers.low, numbers.high, numbers.samples.astype(np.float64)]
+    told = np.empty((len(numbers), 4), np.float32)
+    for place, column in enumerate((value, numbers.low, numbers.high, numbers.samples)):
+        told[:, place] = column
     curve = {
         "type": "scatter",
         "mode": "lines+markers",
         "name": label,
         "x": _steps(numbers),
         "y": scale.height(numbers.value).astype(np.float32),
-        "customdata": np.column_stack(shown_numbers).astype(np.float32),
+        "customdata": told,
         "line": {"color": color, "width": 1.8, "dash": dash},
         "marker": {
             "color": color,
@@ -138,6 +141,8 @@ def _band(numbers: Series, scale: Scale) -> tuple[NDArray[Any], NDArray[np.float
 def _printed(numbers: Series, scale: Scale) -> tuple[NDArray[np.float64], list[str]]:
     """Values as the hover prints them, and what it adds to a point; no notes at all where there is nothing to add."""
     value, low, high = numbers.value, numbers.low, numbers.high
+    if scale.kind != "cosine" and np.isfinite(low).all() and np.isfinite(high).all():
+        return value, []
     notes = np.full(len(numbers), "", dtype=object)
     for known, words in (
         (np.isposinf(high) & np.isneginf(low), "<br>no bound: not resolved"),

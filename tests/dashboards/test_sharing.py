@@ -14,6 +14,7 @@ from dashboards.sharing import Answer, Answers
 from dashboards.showing import TOKENS
 from gradlab.store import open_store
 
+_JSON = "application/json"
 # What a callback is asked for in these tests, by its first output.
 ASKED = (
     "token.data", "page-body.children", "answer.children", "tiles.children", "cost.figure", "health-course.figure",
@@ -36,6 +37,23 @@ class Page:
 
     def ask(self, output: str) -> dict[str, Any]:
         """The answer of the callback that has this output."""
+        answer = self._client.post("/_dash-update-component", data=self.question(output), content_type=_JSON)
+        if answer.status_code == 204:
+            return {}
+        assert answer.status_code == 200
+        found = answer.json["response"]
+        self.said |= {f"{part}.{name}": value for part, props in found.items() for name, value in props.items()}
+        return found
+
+    def together(self, *questions: str) -> list[tuple[str, str]]:
+        """Status and body of the answers to several questions that travel together."""
+        asked = "\n".join(questions)
+        answer = self._client.post("/_dash-update-component/together", data=asked, content_type=_JSON)
+        assert answer.status_code == 200
+        return [(line[:3], line[4:]) for line in answer.text.split("\n")]
+
+    def question(self, output: str) -> str:
+        """What a page asks of that callback."""
         (spec,) = [one for one in self._specs if output in one["output"].strip(".").split("...")]
         outputs = [dict(zip(("id", "property"), one.split("."), strict=True)) for one in _parts(spec["output"])]
         several = spec["output"].startswith("..")
@@ -43,14 +61,7 @@ class Page:
         for what in ("inputs", "state"):
             asked = [{name: one[name] for name in ("id", "property")} for one in spec[what]]
             body[what] = [{**one, "value": self.said.get(f"{one['id']}.{one['property']}")} for one in asked]
-        text = json.dumps(body, separators=(",", ":"))
-        answer = self._client.post("/_dash-update-component", data=text, content_type="application/json")
-        if answer.status_code == 204:
-            return {}
-        assert answer.status_code == 200
-        found = answer.json["response"]
-        self.said |= {f"{part}.{name}": value for part, props in found.items() for name, value in props.items()}
-        return found
+        return json.dumps(body, separators=(",", ":"))
 
     def pulse(self) -> dict[str, Any]:
         """What the shell asks every second."""
@@ -172,6 +183,20 @@ def test_a_silence_is_told_although_the_store_stays_what_it_is(recorder, app, mo
     later = time.time() + 1000
     monkeypatch.setattr("dashboards.parts.time.time", lambda: later)
     assert "silent since 16 min" in json.dumps(page.pulse())
+
+
+def test_questions_that_travel_together_are_answered_as_each_alone(recorder, app, monkeypatch):
+    recorder.record(1000)
+    moment = time.time()
+    monkeypatch.setattr("dashboards.parts.time.time", lambda: moment)
+    page = Page(app)
+    page.pulse()
+    questions = [page.question(output) for output in ("gradient.figure", "help.opened", "answer.children")]
+    answers = page.together(*questions, questions[0].replace("gradient.figure", "nothing.figure"), questions[0])
+    assert [status for status, _ in answers] == ["200", "200", "200", "500", "200"]
+    assert answers[0] == answers[4]
+    for output, (_, body) in zip(("gradient.figure", "help.opened", "answer.children"), answers, strict=False):
+        assert page.ask(output) == json.loads(body)["response"]
 
 
 def test_who_asks_while_an_answer_is_made_waits_for_it():
