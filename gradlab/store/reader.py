@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, func, inspect, select
+from sqlalchemy import Connection, Select, bindparam, func, inspect, select
 
 from gradlab.errors import GradlabError
 from gradlab.store import schema
@@ -40,6 +40,8 @@ _VERSION = select(
 )
 _RUNS = select(schema.runs).order_by(schema.runs.c.id)
 _SERIES = select(schema.series).order_by(schema.series.c.id)
+_NEW_INFO = select(*_INFO).where(schema.measurements.c.id > bindparam("after")).order_by(schema.measurements.c.id)
+_NEW_SCALARS = select(*_SCALAR).where(schema.scalars.c.measurement_id > bindparam("after")).order_by(*_SCALAR[:2])
 
 
 def runs(connection: Connection) -> list[RunInfo]:
@@ -69,9 +71,13 @@ def since(connection: Connection, known: tuple[Any, ...] | None, after: int) -> 
     now = version(connection)
     if now == known:
         return None
-    found = measurements(connection, after, None, None, None) if now[1] > after else []
-    table = scalars(connection, after, None, None) if found else ScalarTable.concatenate([])
-    return News(now, tuple(runs(connection)), tuple(found), table)
+    if now[1] <= after:
+        return News(now, tuple(runs(connection)), (), ScalarTable.concatenate([]))
+    numbers = _table(connection, _NEW_SCALARS, len(_SCALAR), after=after)
+    # As in ``scalars``: what is named is asked for after what names it.
+    found = [_info(row) for row in connection.execute(_NEW_INFO, {"after": after})]
+    parents = _objects([(one.id, one.run, one.step, one.time, one.probe) for one in found], 5)
+    return News(now, tuple(runs(connection)), tuple(found), _named(connection, numbers, parents))
 
 
 def measurements(
@@ -147,6 +153,13 @@ def scalars(
     numbers = _table(connection, query.order_by(*_SCALAR[:2]), len(_SCALAR))
     # Measurements and series are asked for after the scalars that name them, so that none can be missing.
     parents = _columns(connection, _chosen(select(*_INFO[:5]), after, run, probe, upto).order_by(_INFO[0]), 5)
+    return _named(connection, numbers, parents)
+
+
+def _named(
+    connection: Connection, numbers: list[NDArray[np.float64]], parents: list[NDArray[np.object_]]
+) -> ScalarTable:
+    """Scalars with what their measurements (id, run, step, time, probe) and their series say of them."""
     labels = _columns(connection, _SERIES, 5)
     ids = numbers[0].astype(np.int64)
     parent = np.searchsorted(parents[0].astype(np.int64), ids)
@@ -226,11 +239,11 @@ def _info(row: Any) -> MeasurementInfo:
     return MeasurementInfo(*columns)
 
 
-def _table(connection: Connection, query: Select[Any], width: int) -> list[NDArray[np.float64]]:
+def _table(connection: Connection, query: Select[Any], width: int, **given: int) -> list[NDArray[np.float64]]:
     """Rows of numbers as float64 columns, NULL as NaN; exact for ids below 2^53."""
     parts = [np.empty((0, width))]
     # The driver's own rows: SQLAlchemy's would cost more than reading them.
-    cursor = connection.execute(query).cursor
+    cursor = connection.execute(query, given).cursor
     while rows := cursor.fetchmany(_CHUNK):
         parts.append(np.array(rows, dtype=np.float64))
     return list(np.ascontiguousarray(np.concatenate(parts).T))
@@ -238,7 +251,10 @@ def _table(connection: Connection, query: Select[Any], width: int) -> list[NDArr
 
 def _columns(connection: Connection, query: Select[Any], width: int) -> list[NDArray[np.object_]]:
     """Rows of numbers and text as columns of Python objects."""
-    rows = connection.execute(query).cursor.fetchall()
+    return _objects(connection.execute(query).cursor.fetchall(), width)
+
+
+def _objects(rows: Sequence[Sequence[Any]], width: int) -> list[NDArray[np.object_]]:
     table = np.empty((len(rows), width), dtype=object)
     if rows:
         table[:] = rows
