@@ -91,7 +91,7 @@ def compared(
             shapes.append({**rule(1.0, theme, yref=f"y{number}"), "xref": f"x{number} domain"})
         for (run, name), series in drawn.items():
             look = run_look(run)
-            band, curve = line(
+            band, *curve = line(
                 series,
                 escape(shortened(name, 36)),
                 look.color(theme),
@@ -106,7 +106,7 @@ def compared(
                 null=None if scale.kind == "share" else 0.0,
                 unit=samples(probe, series.reference),
             )
-            traces += [{**band, "fillcolor": rgba(look.color(theme), alpha)}, curve]
+            traces += [{**band, "fillcolor": rgba(look.color(theme), alpha)}, *curve]
             told.add(run)
     if traces:
         traces += [_missing(name, run_look(run), theme) for run, name in runs if run not in told]

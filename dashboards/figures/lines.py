@@ -13,15 +13,10 @@ from dashboards.scale import Scale
 from dashboards.series import Series, thin
 from dashboards.style import Theme, muted, rgba
 
-#: Up to so many points every point has a mark; beyond, only those that are not resolved from zero.
-_MARKED = 80
-#: On a line of more points one in each of about so many stretches has its mark, too: colour alone tells no line.
-_SIGNED = 8
-#: Plotly's numbers of marks; hollow ones are a hundred above.
-_NUMBERS = {
-    "circle": 0, "square": 1, "diamond": 2, "cross": 3, "x": 4, "triangle-up": 5, "triangle-down": 6, "pentagon": 13,
-    "hexagon": 14, "star": 17, "bowtie": 25,
-}  # fmt: skip
+#: Up to so many points every point has a mark; beyond, those that are not resolved from zero, as many as tell it, and
+#: one in each of about so many stretches, for colour alone tells no line. Marks are what takes time to paint: 200 on
+#: each of 15 lines take five times as long as all the rest.
+_MARKED, _HOLLOW, _SIGNED = 80, 40, 8
 #: Of a line of text on hover.
 _CHARACTERS = 56
 
@@ -42,7 +37,7 @@ def line(
     null: float | None = 0.0,
     unit: str = "samples",
 ) -> list[dict[str, Any]]:
-    """Two traces: the band of 95 % intervals, and the line. Hollow marks: the interval spans ``null``.
+    """The band of 95 % intervals, and the line; of a long one its marks apart. Hollow: the interval spans ``null``.
 
     Args:
         series: what is drawn.
@@ -70,13 +65,7 @@ def line(
     if null is not None:
         # An interval without width is exact: a deterministic estimator has no variance at all.
         sure = (numbers.low > null) | (numbers.high < null) | (numbers.low == numbers.high)
-    # A name for each point's mark is dear to check and to send: long series have numbers, and sizes.
     few = len(numbers) <= _MARKED
-    if few:
-        symbols, sizes = np.where(sure, symbol, f"{symbol}-open"), np.full(len(numbers), 6, np.uint8)
-    else:
-        symbols = np.where(sure, 0, 100).astype(np.uint8) + np.uint8(_NUMBERS[symbol])
-        sizes = np.where(sure, np.where(_here_and_there(numbers.step), 7, 0), 5).astype(np.uint8)
     shared = {"xaxis": xaxis, "yaxis": yaxis, "legendgroup": group or label}
     band_x, band_y = _band(numbers, scale)
     band = {
@@ -105,8 +94,10 @@ def line(
         "line": {"color": color, "width": 1.8, "dash": dash},
         "marker": {
             "color": color,
-            "symbol": symbols,
-            "size": sizes,
+            "symbol": np.where(sure, symbol, f"{symbol}-open") if few else symbol,
+            "size": np.full(len(numbers), 6, np.uint8) if few else 6,
+            # The legend shows it nonetheless.
+            "maxdisplayed": 0 if few else 1,
             "line": {"width": 1.2, "color": color},
         },
         "hovertemplate": (
@@ -119,7 +110,30 @@ def line(
     }
     if notes:
         curve["text"] = notes
-    return [band, curve]
+    return [band, curve] if few else [band, curve, _marks(curve, sure)]
+
+
+def _marks(curve: dict[str, Any], sure: NDArray[np.bool_]) -> dict[str, Any]:
+    """Marks of a long line: hollow ones where its interval spans the null, and here and there a full one."""
+    hollow, full = np.flatnonzero(~sure), np.flatnonzero(sure & _here_and_there(curve["x"]))
+    if len(hollow) > _HOLLOW:
+        hollow = hollow[np.linspace(0, len(hollow) - 1, _HOLLOW).round().astype(np.intp)]
+    rows, mark = np.concatenate([hollow, full]), curve["marker"]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": curve["x"][rows],
+        "y": curve["y"][rows],
+        "marker": {
+            "color": mark["color"],
+            "symbol": [f"{mark['symbol']}-open"] * len(hollow) + [mark["symbol"]] * len(full),
+            "size": np.repeat(np.array([5, 7], np.uint8), [len(hollow), len(full)]),
+            "line": mark["line"],
+        },
+        "hoverinfo": "skip",
+        "showlegend": False,
+        **{name: curve[name] for name in ("xaxis", "yaxis", "legendgroup")},
+    }
 
 
 def _band(numbers: Series, scale: Scale) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -159,7 +173,7 @@ def _printed(numbers: Series, scale: Scale) -> tuple[NDArray[np.float64], list[s
     return value, notes.tolist() if notes.astype(bool).any() else []
 
 
-def _here_and_there(steps: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _here_and_there(steps: NDArray[Any]) -> NDArray[np.bool_]:
     """The first point of each of about ``_SIGNED`` stretches between round steps, so that as a run goes on they stay.
 
     Example:

@@ -78,7 +78,7 @@ def rollout_gradient(
                 dash="solid" if symbol == "circle" else "dash",
                 unit=samples(_PROBE, drawn[name].reference),
             )
-            traces += _dotted(*made, drawn[name], color, scale) if name == _SNR else made
+            traces += [*_dotted(*made[:2], drawn[name], color, scale), *made[2:]] if name == _SNR else made
         if _SNR in drawn:
             shapes.append(rule(float(scale.height(np.ones(1))[0]), theme))
             notes.append(_aside("⋯ as much signal as noise", theme, top))

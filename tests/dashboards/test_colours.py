@@ -12,7 +12,6 @@ from dashboards import figures
 from dashboards.drawn import plain
 from dashboards.figures import panels
 from dashboards.figures.composition import _HATCH, _MARKS
-from dashboards.figures.lines import _NUMBERS
 from dashboards.series import collect
 from dashboards.style import _LOOKS, _OTHERS, PALETTE, run_look
 from gradlab.store import open_store
@@ -66,26 +65,29 @@ def test_estimators_runs_and_parts_that_look_alike_to_some_have_another_mark(the
     assert any(nearest(one, other) < APART for one, other in combinations(of_parts, 2))
     assert len(set(_HATCH)) == len(set(_MARKS)) == len(_HATCH) >= len(PALETTE)
     assert len({mark for mark, _ in panels._MARKS}) == len({dash for _, dash in panels._MARKS}) == len(panels._MARKS)
-    assert {look.symbol for look in (*looks, *runs)} <= set(_NUMBERS)
 
 
 def lines(figure) -> dict[tuple[str, str], list[tuple[str, str, str, str]]]:
     """The panels of a figure → colour, dash, marks and name of each line in it that is told by its colour."""
     found: dict[tuple[str, str], list[tuple[str, str, str, str]]] = {}
-    for trace in plain(figure)["data"]:
+    traces = plain(figure)["data"]
+    apart = {
+        (trace["legendgroup"], trace["xaxis"], trace["yaxis"]): trace["marker"]["symbol"]
+        for trace in traces
+        if trace.get("mode") == "markers" and "legendgroup" in trace
+    }
+    for trace in traces:
         color = trace.get("line", {}).get("color", "")
         if trace["type"] != "scatter" or "lines" not in trace.get("mode", "") or not color.startswith("#"):
             continue
         if trace.get("fill") or not len(trace["x"]):
             continue
-        symbol = np.asarray(trace.get("marker", {}).get("symbol", ""))
-        marks = ",".join(sorted({str(one).removesuffix("-open") for one in symbol.ravel()}))
-        sizes = np.broadcast_to(trace.get("marker", {}).get("size", 0), len(trace["x"]))
-        if symbol.dtype.kind == "u":
-            # Only those that are seen count.
-            marks = str({int(one) % 100 for one, size in zip(symbol, sizes, strict=True) if size})
-        elif (sizes == 0).mean() > 0.5:
-            marks = ""
+        mark = trace.get("marker", {})
+        symbols = np.ravel(mark.get("symbol", ""))
+        if mark.get("maxdisplayed"):
+            # A long line's marks are drawn apart; hollow ones are there only where it is not resolved.
+            symbols = apart.get((trace["legendgroup"], trace["xaxis"], trace["yaxis"]), [])
+        marks = ",".join(sorted({str(one).removesuffix("-open") for one in symbols}))
         place = trace.get("xaxis", "x"), trace.get("yaxis", "y")
         found.setdefault(place, []).append((color, trace["line"].get("dash", "solid"), marks, trace.get("name", "")))
     return found

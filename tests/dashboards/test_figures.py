@@ -112,6 +112,23 @@ def test_unresolved_points_are_hollow_and_exact_zeros_are_not(store_path, record
     assert curve.marker.symbol.tolist() == ["circle", "circle-open", "circle"]
 
 
+@pytest.mark.parametrize("unsure", [[], [7], list(range(150))])
+def test_a_long_line_has_marks_where_it_is_not_resolved_and_few_of_them(unsure):
+    value = np.where(np.isin(np.arange(200), unsure), 0.01, 10.0)
+    _, curve, marks = line(series(value.tolist(), spread=0.1), "a", "#0072b2", "circle")
+    assert len(curve["x"]) == 200
+    # Each mark is a thing to paint: the line's own is there for the legend.
+    assert curve["marker"]["maxdisplayed"] == 1
+    symbols = np.array(marks["marker"]["symbol"])
+    hollow, full = marks["x"][symbols == "circle-open"], marks["x"][symbols == "circle"]
+    assert len(hollow) == min(len(unsure), 40)
+    assert set(hollow.tolist()) <= set(unsure)
+    assert not len(unsure) or hollow[[0, -1]].tolist() == [unsure[0], unsure[-1]]
+    # Here and there a full one, for colour alone tells no line.
+    assert not set(full.tolist()) & set(unsure)
+    assert 1 <= len(full) <= 12
+
+
 def test_long_series_are_thinned_and_keep_spikes():
     value = np.zeros(50_000)
     value[12_345] = 7.0
