@@ -3,12 +3,12 @@
 (function () {
   const KEPT = 32; // pictures
   const AHEAD = 4; // pictures in the direction of the last move, and one in the other
-  const QUIET = 60, REST = 1500; // ms of nothing new before the first of them; the longer while the page follows
+  const QUIET = 20, REST = 1500; // ms of nothing new before the first of them; the longer while the page follows
   const api = window.dash_clientside = window.dash_clientside || {};
   const kept = new Map(); // address → picture, the one that was not looked at for longest first
   const tried = new Set(); // addresses that were fetched ahead since the last move
   let wanted = null; // address of the picture that is to be seen
-  let asking = null; // address that is on its way
+  let asking = null, fetching = null; // addresses that are on their way, the other one ahead of a move
   let before = null; // the picture on screen as it was sent
   let place = -1, direction = -1, due = 0;
 
@@ -53,10 +53,10 @@
   // Plotly writes into what it is given, so that what is kept is copied.
   const copy = function (figure) {
     const now = props("field").figure.layout, layout = {};
-    const alike = before !== null && before.key === shown() && before.layout.uirevision === figure.layout.uirevision;
+    const same = before !== null && before.key === shown() && before.layout.uirevision === figure.layout.uirevision;
     Object.keys(figure.layout).forEach(function (name) {
       const part = figure.layout[name];
-      if (alike && name in now && !differ(before.layout[name], part)) layout[name] = now[name];
+      if (same && name in now && !differ(before.layout[name], part)) layout[name] = now[name];
       else layout[name] = structuredClone(part);
     });
     return { data: figure.data.map(function (trace) { return Object.assign({}, trace); }), layout: layout };
@@ -72,19 +72,35 @@
     set("field-shown", { data: { key: where, step: picture.step } });
     api.gradlabPlay.shown();
   };
-  const ask = function (where) {
-    asking = where;
+  const placed = function (where) {
+    return Number(where.match(/&place=([^&]*)/)[1]);
+  };
+  // Whether an address differs from the one that is wanted in its step alone, and is nearer to it than what is on screen.
+  const nearer = function (where) {
+    const now = shown();
+    const rest = [where, wanted, now || wanted].map(function (one) { return one.replace(/&(step|place)=[^&]*/g, ""); });
+    if (rest[0] !== rest[1]) return false;
+    if (now === null || rest[2] !== rest[1]) return true;
+    return Math.abs(placed(where) - placed(wanted)) < Math.abs(placed(now) - placed(wanted));
+  };
+  const ask = function (where, ahead) {
+    if (ahead) fetching = where;
+    else asking = where;
     return fetch(where, { cache: "no-store" })
       .then(function (answer) { return answer.ok ? answer.json() : null; })
       .catch(function () { return null; })
       .then(function (picture) {
-        asking = null;
+        if (ahead) fetching = null;
+        else asking = null;
         if (!props("field")) return;
         // What could not be read may be read the next time; while there is no step there is no picture yet.
         if (picture && picture.step !== null && !picture.trouble) keep(where, picture);
-        // Only what is wanted still is shown: between two moves another may have become that.
-        if (where !== wanted && wanted !== shown()) show(wanted);
-        else if (where === wanted && picture && wanted !== shown()) paint(where, picture);
+        const behind = wanted !== shown();
+        // Another may have become the one that is wanted.
+        if (behind && where !== wanted) show(wanted);
+        // What was wanted in passing is seen, too: where steps come faster than pictures, none would be otherwise.
+        const passing = !ahead && wanted !== shown() && nearer(where);
+        if (picture && behind && (where === wanted || passing)) paint(where, picture);
         if (picture) later();
       });
   };
@@ -93,7 +109,7 @@
     if (picture) {
       keep(where, picture);
       paint(where, picture);
-    } else if (asking === null) ask(where);
+    } else if (asking === null && fetching !== where) ask(where, false);
   };
   const look = function () {
     if (!props("field") || !props("scheme").data || !props("room").data) return;
@@ -112,7 +128,7 @@
   };
   const ahead = function () {
     const steps = api.gradlabStep.stops();
-    if (!steps || !props("field") || asking !== null || document.hidden) return;
+    if (!steps || !props("field") || asking !== null || fetching !== null || document.hidden) return;
     const near = [];
     if (props("follow").checked) near.push(place - 1);
     else {
@@ -125,7 +141,7 @@
       .find(function (where) { return !kept.has(where) && !tried.has(where); });
     if (!next) return;
     tried.add(next);
-    ask(next);
+    ask(next, true);
   };
   api.gradlabPictures = {
     // Shows the picture of what is looked at now.
