@@ -4,13 +4,14 @@
   const KEPT = 32; // pictures
   const AHEAD = 4; // pictures in the direction of the last move, and one in the other
   const QUIET = 20, REST = 1500; // ms of nothing new before the first of them; the longer while the page follows
+  const STILL = 100; // ms without another picture until what is beside it is asked for
   const api = window.dash_clientside = window.dash_clientside || {};
   const kept = new Map(); // address → picture, the one that was not looked at for longest first
   const tried = new Set(); // addresses that were fetched ahead since the last move
   let wanted = null; // address of the picture that is to be seen
   let asking = null, fetching = null; // addresses that are on their way, the other one ahead of a move
   let before = null; // the picture on screen as it was sent
-  let place = -1, direction = -1, due = 0;
+  let place = -1, direction = -1, due = 0, resting = 0;
 
   const props = function (id) {
     return api.gradlab.props(id);
@@ -71,6 +72,8 @@
     if (differ(props("field-trouble").children, picture.trouble)) set("field-trouble", { children: picture.trouble });
     set("field-shown", { data: { key: where, step: picture.step } });
     api.gradlabPlay.shown();
+    clearTimeout(resting);
+    resting = setTimeout(function () { set("field-rest", { data: where }); }, STILL);
   };
   const placed = function (where) {
     return Number(where.match(/&place=([^&]*)/)[1]);

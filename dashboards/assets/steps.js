@@ -92,6 +92,8 @@
       if (!at || at[0] === wanted) wanted = null;
       // What was asked while the page followed still may have answered that it is at the newest.
       if (at && hand !== null && at[4] !== hand && !follows() && Date.now() - asked < FRESH) to(hand);
+      // What the page's choices offer now is asked for as well, and a picture is not to wait for that.
+      api.gradlabPictures.look();
     },
   };
 })();

@@ -56,6 +56,7 @@
     const address = String(what && what.url ? what.url : what);
     const asked = ask(what, options);
     if (!address.includes("_dash-update-component") && !address.startsWith("/field/picture?")) return asked;
+    window.dash_clientside.gradlabPulse.asked(String((options || {}).body), asked);
     const slow = setTimeout(look, SLOW);
     asked.then(
       function (answer) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from dashboards import figures
@@ -101,6 +101,7 @@ def layout(query: Query) -> Any:
             "Q-gradient field",
             [
                 html.Div(id="field-trouble"),
+                dcc.Store(id="field-rest"),
                 play,
                 html.Div(
                     [
@@ -190,8 +191,8 @@ def register(app: Dash, records: Records) -> None:
         Output("over-states-shown", "data"),
         Output("over-card", "style"),
         Output("state-text", "children"),
-        # After the field, which is not to wait for these.
-        Input("field-shown", "data"),
+        # When the field has been at rest for a moment: the next picture is not to wait for these.
+        Input("field-rest", "data"),
         Input("over", "value"),
         State("slider", "value"),
         State("critic", "value"),

@@ -124,6 +124,15 @@ def test_an_answer_that_was_on_its_way_does_not_take_the_slider_back(open_runs, 
     assert is_what_the_page_says(page, records) == 4000
 
 
+def test_where_the_page_does_not_know_the_stops_the_server_is_asked(open_runs, records):
+    page = open_runs("field?run=1")
+    page.drawn()
+    page.evaluate("window.dash_clientside.set_props('stops', { data: null })")
+    page.keyboard.press("ArrowLeft")
+    page.said("step 4,000 (4 of 5)")
+    assert is_what_the_page_says(page, records) == 4000
+
+
 def test_zoom_is_kept_where_a_picture_comes_back_that_was_seen_before_it(open_runs, records):
     page = open_runs("field?run=1&step=3000")
     page.drawn()
