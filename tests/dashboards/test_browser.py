@@ -82,6 +82,24 @@ def test_it_updates_while_a_run_goes_on_and_keeps_the_zoom(recorder, open_page):
     assert (np.abs(field.plane() - first).max(axis=-1) > 30).mean() > 0.02
 
 
+def test_the_next_pulse_is_asked_when_the_last_is_answered(recorder, open_page):
+    recorder.record(1000)
+    page = open_page("landscape")
+    page.drawn("landscape")
+    page.evaluate(
+        "window.dash_clientside.gradlabPulse.asked("
+        "'[\"pulse.n_intervals\"]', new Promise(function (done) { window.answered = done; }))"
+    )
+    page.wait_for_timeout(500)
+    asked = []
+    page.on("request", lambda one: asked.append(1) if "pulse.n_intervals" in (one.post_data or "") else None)
+    recorder.record(2000)
+    page.wait_for_timeout(2500)
+    assert not asked
+    page.evaluate("window.answered()")
+    page.said("step 2,000 (2 of 2)")
+
+
 def test_moving_the_slider_back_stops_following(recorder, open_page):
     for step in (1000, 2000, 3000):
         recorder.record(step)
