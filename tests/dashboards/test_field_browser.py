@@ -118,6 +118,10 @@ def test_a_state_is_rendered_where_it_can_be_and_drawn_with_the_reason_where_not
         shapes = bodies("Reacher-v5", obs)
         arrays |= {str(name): shapes[name] for name in shapes.data_vars}
         arrays["obs"] = xr.DataArray(obs, dims=("state", "feature"))
+        side = np.linspace(-1, 1, 11)
+        hill = np.add.outer(-side, side)[None].repeat(2, 0)
+        arrays["simulated_q"] = xr.DataArray(hill, dims=("state", "y", "x"), coords={"x": side, "y": side})
+        arrays["simulated_stderr"] = xr.full_like(arrays["simulated_q"], 0.25)
         run.record(1000, "field", Measurement(arrays=arrays))
     with Server(str(tmp_path / "gradlab.db"), port=0) as server, visiting(browser, server) as visit:
         page = visit("field?run=1")
@@ -131,3 +135,14 @@ def test_a_state_is_rendered_where_it_can_be_and_drawn_with_the_reason_where_not
         page.until("document.querySelector('#look .js-plotly-plot')?.data?.length > 2")
         assert page.locator("#look").is_visible()
         page.until("document.querySelector('#state-title').title === 'Drawn from its shapes: no <b>state</b>.'")
+        # Learned less simulated has colours of its own on both sides of zero, and is said how sure it is.
+        page.get_by_role("textbox", name="Panels").click()
+        page.get_by_role("option", name="learned and simulated").click()
+        page.get_by_text("have a standard error of 0.25 (median)").wait_for()
+        page.until(f"{PLOT}._fullData.filter(one => one.type === 'heatmap').length === 3")
+        page.wait_for_timeout(700)
+        box = page.locator("#field .nsewdrag").nth(2).bounding_box()
+        seen = page.pixels(box["x"] + 4, box["y"] + 4, box["width"] - 8, box["height"] - 8)
+        red, blue = seen[..., 0] - seen[..., 2] > 60, seen[..., 2] - seen[..., 0] > 60
+        assert min(red.mean(), blue.mean()) > 0.05
+        assert (seen.max(axis=-1) < 110).mean() > 0.005
