@@ -11,7 +11,7 @@ from dash import Dash, Input, Output, State, html, no_update
 
 from dashboards.cards import card
 from dashboards.records import Records
-from dashboards.showing import digest, info_of
+from dashboards.showing import KINDS, digest, info_of, part_of_token
 
 #: Entries that are shown at once.
 _MOST = 400
@@ -40,7 +40,8 @@ def register_config(app: Dash, records: Records) -> None:
         Output("run-config", "children"),
         Output("config-count", "children"),
         Output("config-shown", "data"),
-        Input("token", "data"),
+        # A run's settings are those that it began with.
+        Input(part_of_token(KINDS), "data"),
         Input("config-search", "value"),
         State("config-shown", "data"),
     )
@@ -87,8 +88,9 @@ def matching(entry: tuple[str, str], search: str) -> bool:
 
 def _name(path: str) -> list[Any]:
     """A path whose last name is what is looked for."""
-    before, dot, last = path.rpartition(".")
-    return [html.Span(f"{before}{dot}", className="path"), last]
+    *before, last = path.split(".")
+    # A narrow screen breaks it after a dot.
+    return [html.Span([part for name in before for part in (f"{name}.", html.Wbr())], className="path"), last]
 
 
 def _count(every: int, found: int) -> str:

@@ -11,7 +11,7 @@ from dashboards.cards import card
 from dashboards.downloads import EXPORTS, register_downloads
 from dashboards.making import Making, Reports
 from dashboards.records import Records
-from dashboards.showing import digest, run_of
+from dashboards.showing import KINDS, digest, part_of_token, run_of
 
 _WORDS = {
     "scalars": ("Every number", "with its interval, n, reference and objective, a row each"),
@@ -66,7 +66,7 @@ def register_exports(app: Dash, records: Records) -> None:
     @app.callback(
         Output("exports", "children"),
         Output("exports-shown", "data"),
-        Input("token", "data"),
+        Input(part_of_token(KINDS), "data"),
         State("exports-shown", "data"),
     )
     def offered(token: Any, shown: Any) -> tuple[Any, Any]:
@@ -84,7 +84,7 @@ def register_exports(app: Dash, records: Records) -> None:
         Output("report-shown", "data"),
         Input("report-make", "n_clicks"),
         Input("report-beat", "n_intervals"),
-        Input("token", "data"),
+        Input(part_of_token(KINDS), "data"),
         State("report-asked", "data"),
         State("report-shown", "data"),
     )
