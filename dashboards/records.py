@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,11 +57,9 @@ class RunRecords:
         """Adds one measurement without its numbers."""
         self.probes.setdefault(info.probe, ProbeSummary()).count(info)
         if info.probe == "field" and info.status == "ok":
-            self.fields.append((info.step, info.id))
-            self.fields.sort()
+            insort(self.fields, (info.step, info.id))
         if info.probe in TABLES and info.status == "ok":
-            self.tables.setdefault(info.probe, []).append((info.step, info.id))
-            self.tables[info.probe].sort()
+            insort(self.tables.setdefault(info.probe, []), (info.step, info.id))
         self.last_time = max(self.last_time, info.time)
         self.counted = info.id
 

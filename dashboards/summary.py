@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -89,6 +90,5 @@ class ProbeSummary:
             self.failures = [*self.failures[1 - _FAILURES :], Failure(info.id, info.step, info.message)]
         # What was left out for the budget or a busy process took no time; a closed gate is known only afterwards.
         if info.status != "ok" and info.cost > 0:
-            self.absent.append((info.step, info.message.removeprefix("GradlabError: ")))
-            self.absent.sort(key=lambda one: one[0])
+            insort(self.absent, (info.step, info.message.removeprefix("GradlabError: ")), key=lambda one: one[0])
         self.note = "; ".join(info.notes) or self.note
