@@ -42,7 +42,11 @@ def row(info: MeasurementInfo, *, opened: bool) -> Any:
     number = html.Button(
         [sign, f" {info.id}"],
         className="open",
-        **{"data-record": str(info.id), "aria-expanded": "true" if opened else "false"},
+        **{
+            "data-record": str(info.id),
+            "aria-label": f"Record {info.id}",
+            "aria-expanded": "true" if opened else "false",
+        },
     )
     said = info.message or "; ".join(info.notes)
     cells = [

@@ -45,7 +45,7 @@ def exports_card() -> Any:
             ),
             dmc.Divider(),
             dmc.Text(
-                ["Figures: the button ", html.Span(className="icon save-icon", **{"aria-label": "save"}),
+                ["Figures: the button ", html.Span(className="icon save-icon", role="img", **{"aria-label": "save"}),
                  " at the top of each, on every page, saves it as PNG, SVG or JSON as it is seen."],
                 size="xs", c="dimmed",
             ),

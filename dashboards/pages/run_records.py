@@ -43,7 +43,7 @@ def records_card(query: Query) -> Any:
             ),
             dmc.SegmentedControl(
                 id="outcome", data=[{"value": value, "label": label} for value, label in OUTCOMES.items()],
-                value=outcome, size="xs",
+                value=outcome, size="xs", **{"aria-label": "Records that were"},
             ),
         ],
         gap="xs",
@@ -63,8 +63,14 @@ def records_card(query: Query) -> Any:
             dmc.Group(
                 [
                     dmc.Text(id="records-count", size="xs", c="dimmed", className="number"),
-                    dmc.Pagination(
-                        id="records-page", total=1, value=1, size="xs", color="indigo.8", siblings=1, withEdges=True
+                    html.Div(
+                        # The first and the last are among the numbers; Mantine's arrows have no names.
+                        dmc.Pagination(
+                            id="records-page", total=1, value=1, size="xs", color="indigo.8", siblings=2,
+                            withControls=False,
+                        ),
+                        role="group",
+                        **{"aria-label": "Pages of records"},
                     ),
                 ],
                 justify="space-between",
@@ -73,7 +79,7 @@ def records_card(query: Query) -> Any:
         ],
         controls,
         about="Every measurement as it is stored; open one to see what it holds.",
-    )
+    )  # fmt: skip
 
 
 def register_records(app: Dash, records: Records) -> None:
