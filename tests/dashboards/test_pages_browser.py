@@ -214,7 +214,7 @@ def test_keys_do_what_the_help_says(open_runs):
     page.until("document.querySelectorAll('#landscape .cursor i').length === 1")
     line = page.locator("#landscape .cursor i").bounding_box()
     orange = page.pixels(line["x"] - 1, line["y"], 4, 200)
-    assert ((orange[..., 0] > 200) & (orange[..., 2] < 120)).mean() > 0.1
+    assert ((orange[..., 0] > 150) & (orange[..., 2] < 120)).mean() > 0.1
     color = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(color)
     page.keyboard.press("t")
