@@ -51,7 +51,7 @@ def row(info: MeasurementInfo, *, opened: bool) -> Any:
     said = info.message or "; ".join(info.notes)
     cells = [
         number, info.probe, f"{info.step:,}", _moment(info.time), _WHERE.get(info.where, info.where),
-        dmc.Badge(word, color=color, variant="light", size="xs", tt="none"), seconds(info.cost),
+        dmc.Badge(word, color=color, variant="light", size="xs", tt="none", miw="max-content"), seconds(info.cost),
         html.Div(said, className="clamped", title=said),
     ]  # fmt: skip
     return html.Tr(

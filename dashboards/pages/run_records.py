@@ -59,6 +59,8 @@ def records_card(query: Query) -> Any:
                 ),
                 className="records-frame",
                 tabIndex=0,
+                role="region",
+                **{"aria-label": "Raw records"},
             ),
             dmc.Group(
                 [
