@@ -38,7 +38,7 @@ def records_card(query: Query) -> Any:
         [
             dmc.Select(
                 id="probe", data=[{"value": probe, "label": "all probes" if probe == "all" else probe}], value=probe,
-                size="xs", w=210, allowDeselect=False, checkIconPosition="right", searchable=True,
+                size="xs", w=210, allowDeselect=False, checkIconPosition="right", searchable=True, openOnFocus=False,
                 **{"aria-label": "Records of"},
             ),
             dmc.SegmentedControl(
