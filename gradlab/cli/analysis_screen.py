@@ -132,23 +132,22 @@ def show_plan(console: Console, plan: Plan, workers: int | None) -> int:
         console.print("There are no checkpoints that can be measured.")
         return 2
     table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD)
-    for title, justify in (
-        ("run", "left"), ("library", "left"), ("algorithm", "left"), ("environment", "left"), ("seed", "right"),
-        ("checkpoints", "right"), ("steps", "left"), ("measurements", "right"), ("known", "right"), ("store", "left"),
-    ):  # fmt: skip
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for title in ("run", "algorithm", "environment"):
+        table.add_column(title, overflow="fold")
+    for title in ("seed", "files", "steps", "to measure", "known"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("store", no_wrap=True)
     for run in plan.runs:
         series = run.series
         steps = [one.step for one in series.checkpoints]
         table.add_row(
             series.title,
-            series.library,
             series.algorithm,
             series.environment,
             "" if series.seed is None else str(series.seed),
             str(len(steps)),
             f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}",
-            str(run.total),
+            str(len(run.waiting)),
             str(len(run.known)),
             "new" if run.info is None else f"run {run.info.id}",
         )

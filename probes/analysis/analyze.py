@@ -18,7 +18,7 @@ from probes.analysis.clusters import engine_of
 from probes.analysis.engines import Engine
 from probes.analysis.events import Doing, Done, Listener, Planned, Said
 from probes.analysis.kept import begin, keep, name_file
-from probes.analysis.plan import Plan, PlannedRun, make_plan
+from probes.analysis.plan import Plan, make_plan
 from probes.analysis.settings import Settings
 from probes.analysis.tasks import Task
 from probes.function import Function
@@ -213,6 +213,7 @@ class _Analysis:
     def __init__(self, store: Store, plan: Plan, tell: Listener) -> None:
         self._store, self._plan, self._tell = store, plan, tell
         self._writers: dict[int, RunWriter] = {}
+        self._steps: dict[int, int] = {}
         self._shown: dict[str, str] = {}
         self._measured = self._failed = 0
         self._missing: dict[str, str] = {}
@@ -243,6 +244,7 @@ class _Analysis:
         finally:
             for writer in self._writers.values():
                 with suppress(GradlabError):
+                    writer.heartbeat(self._steps[writer.id])
                     writer.finish(status, message)
         known = self._plan.known
         before = self._failures_before()
@@ -271,12 +273,12 @@ class _Analysis:
                 self._shown[at.content] = at.shown
                 name_file(writer, at)
             tasks += run.tasks(writer.id, plan.settings, plan.states, plan.costs)
-            self._heart.at(writer, _reached(run))
+            self._steps[writer.id] = 0 if run.info is None else run.info.step
+            self._heart.at(writer, self._steps[writer.id])
         return numbers, tasks
 
     def _measure(self, tasks: Sequence[Task], engine: Engine) -> None:
         by_token = {task.token: task for task in tasks}
-        steps: dict[int, int] = {}
         for outcome in engines.results(tasks, engine):
             task = by_token[outcome.token]
             shown, name = self._shown[task.at.content], task.probe.name
@@ -295,8 +297,8 @@ class _Analysis:
             insist(write, lambda text: self._tell(Said(text)))
             self._measured += 1
             self._failed += kept.status == "failed"
-            steps[task.run] = max(steps.get(task.run, 0), task.at.step)
-            self._heart.at(writer, steps[task.run])
+            self._steps[task.run] = max(self._steps[task.run], task.at.step)
+            self._heart.at(writer, self._steps[task.run])
             if kept.status == "ok":
                 self._plan.costs.took(name, task.environment, kept.seconds)
             self._tell(Done(*about, kept.status, kept.seconds, kept.message))
@@ -312,10 +314,6 @@ class _Analysis:
             }
             count += len(failed & run.known)
         return count
-
-
-def _reached(run: PlannedRun) -> int:
-    return 0 if run.info is None else run.info.step
 
 
 def _listed(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:

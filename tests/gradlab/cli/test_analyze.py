@@ -74,3 +74,63 @@ def test_what_it_leaves_unsaid_is_said_by_options(monkeypatch, capsys):
     )
     assert code == 0, printed
     assert "TD3 on Pendulum-v1, step 7,000" in printed
+
+
+PENDULUM = [str(CHECKPOINTS / f"td3_pendulum_{step}.zip") for step in (1000, 3000)]
+CHEAP = ["--env", "Pendulum-v1", "--probes", "gradient,health", "--state-count", "8", "--workers", "1"]
+
+
+def test_a_plan_is_shown_and_nothing_is_written(monkeypatch, capsys):
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, *CHEAP, "--dry-run")
+    assert code == 0, printed
+    for words in ("checkpoints/td3_pendulum", "1,000 to 3,000", "4 measurements to make", "a guess for", "new"):
+        assert words in printed, printed
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_many_checkpoints_are_a_row_each_and_the_same_command_finds_them_known(monkeypatch, capsys, tmp_path):
+    kept = ["--store", str(tmp_path / "kept.db")]
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, *CHEAP, *kept)
+    assert code == 0, printed
+    assert "2 checkpoints in 1 runs: 4 measurements" in printed
+    assert "4 measured, 0 known before" in printed
+    rows = [line.split()[0] for line in printed.splitlines() if "±" in line and line.split()[0][0].isdigit()]
+    assert rows == ["1,000", "3,000"]
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, *CHEAP, *kept)
+    assert code == 0, printed
+    assert "0 measured, 4 known before" in printed
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, *CHEAP, *kept, "--dry-run")
+    assert "0 measurements to make" in printed
+    assert "run 1" in printed
+
+
+def test_what_is_missing_is_named_and_the_exit_code_says_so(monkeypatch, capsys, tmp_path):
+    (tmp_path / "cut.zip").write_bytes(Path(PENDULUM[0]).read_bytes()[:5000])
+    other = str(CHECKPOINTS / "td3_reacher_1000.zip")
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, str(tmp_path / "cut.zip"), other, *CHEAP)
+    assert code == 1, printed
+    assert "cut.zip: not a zip file, or cut short" in printed
+    assert "missing: " in printed
+    assert "4 measured, 0 known before, 2 missing" in printed
+    code, printed = analyzed(monkeypatch, capsys, str(tmp_path / "cut.zip"), *CHEAP)
+    assert code == 2, printed
+    code, printed = analyzed(monkeypatch, capsys, str(tmp_path / "cut.zip"), *CHEAP, "--dry-run")
+    assert code == 2, printed
+
+
+@pytest.mark.slow
+def test_a_report_is_of_the_runs_that_were_analysed(monkeypatch, capsys, tmp_path):
+    store, report = tmp_path / "kept.db", tmp_path / "report.html"
+    with open_store(store) as opened:
+        opened.start_run("another run").finish()
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, *CHEAP, "--store", str(store), "--report", str(report))
+    assert code == 0, printed
+    text = report.read_text(encoding="utf-8")
+    assert "td3_pendulum" in text
+    assert "another run" not in text
+
+
+def test_an_engine_that_is_not_there_is_one_line(monkeypatch, capsys):
+    code, printed = analyzed(monkeypatch, capsys, *PENDULUM, *CHEAP, "--engine", "slurm")
+    assert code == 2
+    assert "engine: 'slurm' is none of local, ray, dask" in printed
