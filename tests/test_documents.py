@@ -24,6 +24,16 @@ def test_the_example_of_references_runs(monkeypatch, capsys):
     assert "gate open at" in capsys.readouterr().out
 
 
+def test_the_example_of_analysing_runs(monkeypatch, capsys, tmp_path):
+    (code,) = blocks(ROOT / "docs" / "analyzing.md", "python")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    exec(compile(code, "docs/analyzing.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("3 checkpoints, 3 measurements")
+    assert lines[1] == "6 0 True {}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_take_their_options(document):
     """Each line that calls the command is parsed by it, and not run."""

@@ -88,7 +88,8 @@ def analyze(
     # Before numpy is loaded: workers are as many as there are cores.
     for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(library, "1")
-    from gradlab.cli.analysis_screen import Screen, show_plan, show_results
+    from gradlab.cli.analysis_screen import Screen
+    from gradlab.cli.analysis_tables import show_plan, show_results
     from gradlab.cli.tasks import require_box_task
     from probes import analysis
 

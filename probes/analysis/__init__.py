@@ -1,6 +1,7 @@
 """Measuring checkpoints that training has left, many at a time: ``probes.analyze``."""
 
-from probes.analysis.analyze import Summary, analyze, plan
+from probes.analysis.analyze import analyze, plan
+from probes.analysis.carrying import Summary
 from probes.analysis.events import Doing, Done, Event, Planned, Said
 from probes.analysis.plan import Plan
 
