@@ -38,6 +38,7 @@ class Screen:
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=None, counts="", left="")
         self._waiting: Counter[tuple[str, str]] = Counter()
+        self._said: set[tuple[str, str]] = set()
         self._plan: Plan | None = None
         self._workers = 1
         self._done = self._all = 0
@@ -90,7 +91,10 @@ class Screen:
         if event.status in (None, "failed"):
             word = "failed" if event.status else "missing"
             text = f"{event.path}: {event.probe} {word}: {event.message}"
-            self._console.print(text, markup=False, soft_wrap=True, style="yellow")
+            # What is wrong with a file is wrong for every probe.
+            if (event.path, event.message) not in self._said:
+                self._said.add((event.path, event.message))
+                self._console.print(text, markup=False, soft_wrap=True, style="yellow")
 
     def _show(self, text: str) -> None:
         assert self._plan is not None

@@ -82,8 +82,8 @@ def show_results(console: Console, store: str, summary: Summary) -> None:
                 console.print(_table(opened, info, steps[info.id]))
             for line in _unmeasured(steps):
                 console.print(line, markup=False, soft_wrap=True)
-    for name, reason in {**summary.refused, **summary.missing}.items():
-        console.print(f"missing: {name}: {reason}", markup=False, soft_wrap=True)
+    for line in summary.lacks:
+        console.print(f"missing: {line}", markup=False, soft_wrap=True)
     counts = [f"{summary.measured} measured", f"{summary.known} known before"]
     counts += [f"{summary.failed} failed"] if summary.failed else []
     lost = len(summary.refused) + len(summary.missing)

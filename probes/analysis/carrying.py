@@ -12,6 +12,7 @@ from gradlab.store.records import RunStatus
 from probes.analysis import engines
 from probes.analysis.engines import Engine
 from probes.analysis.events import Done, Listener, Planned, Said
+from probes.analysis.found import lines
 from probes.analysis.kept import begin, keep, name_file
 from probes.analysis.plan import Plan
 from probes.analysis.tasks import Task
@@ -40,6 +41,11 @@ class Summary:
     failed: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lacks(self) -> list[str]:
+        """What is missing, a line a reason."""
+        return lines({**self.refused, **self.missing})
 
     @property
     def complete(self) -> bool:
@@ -146,8 +152,8 @@ class Carrying:
             self._steps[task.run] = max(self._steps[task.run], task.at.step)
             self._heart.at(writer, self._steps[task.run])
             if kept.status == "ok":
-                self._plan.costs.took(name, task.environment, kept.seconds)
-            self._tell(Done(*about, kept.status, kept.seconds, kept.message))
+                self._plan.costs.took(name, task.environment, outcome.seconds)
+            self._tell(Done(*about, kept.status, outcome.seconds, kept.message))
 
     def _failures_before(self) -> int:
         """Measurements of the plan that had failed before."""

@@ -46,7 +46,7 @@ class Done:
         step: training step.
         probe: name of the probe.
         status: what came of it; None where it is missing.
-        seconds: what it took.
+        seconds: what it took, with reading the file and visiting states.
         message: why there is no measurement.
     """
 

@@ -7,6 +7,8 @@ long as torch computes on one thread there.
 from __future__ import annotations
 
 import copy
+import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +20,8 @@ import torch
 from gradlab.adapters.checkpoint import Checkpoint
 from gradlab.adapters.facts import Facts
 from gradlab.digests import digest
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, first_line
+from gradlab.simulation.torch_threads import one_torch_thread
 from probes.analysis.fitting import with_box
 from probes.analysis.states import Choice, States
 from probes.attempt import Attempt, attempt
@@ -95,11 +98,13 @@ class Outcome:
         token: the task's.
         tried: what came of the measurement; None where the checkpoint could not be read as it was when it was found.
         reason: why it could not, one line.
+        seconds: what it took, with reading and visiting states.
     """
 
     token: str
     tried: Attempt | None
     reason: str = ""
+    seconds: float = 0.0
 
 
 def keeps_states(probe: Probe) -> bool:
@@ -109,19 +114,18 @@ def keeps_states(probe: Probe) -> bool:
 
 def perform(task: Task) -> Outcome:
     """Do a task; nothing is raised, but for the user's own interruption."""
-    from gradlab.simulation.torch_threads import one_torch_thread
-
+    begun = time.perf_counter()
+    tried, reason = None, ""
     with one_torch_thread(), quiet():
         try:
             saved = _checkpoint(task, task.at)
             refusal = task.probe.refusal(saved.agent)
-            if refusal:
-                return Outcome(task.token, Attempt("skipped", 0.0, message=refusal))
-            return Outcome(task.token, _measured(task, saved))
+            tried = Attempt("skipped", 0.0, message=refusal) if refusal else _measured(task, saved)
         except GoneError:
-            return Outcome(task.token, None, "deleted or renamed since it was found")
+            reason = "deleted or renamed since it was found"
         except ChangedError:
-            return Outcome(task.token, None, "written anew since it was found")
+            reason = "written anew since it was found"
+    return Outcome(task.token, tried, reason, time.perf_counter() - begun)
 
 
 def _measured(task: Task, saved: Checkpoint) -> Attempt:
@@ -194,8 +198,4 @@ def _remembered(kept: OrderedDict[str, T], key: str, make: Callable[[], T]) -> T
 
 
 def _failed(error: Exception) -> Attempt:
-    import traceback
-
-    from gradlab.errors import first_line
-
     return Attempt("failed", 0.0, message=first_line(error), traceback="".join(traceback.format_exception(error)))

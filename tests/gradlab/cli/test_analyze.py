@@ -37,7 +37,7 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
         names = set(opened.scalars().name.tolist())
         field = next(m for m in opened.measurements() if m.probe == "field")
         assert opened.arrays(field.id)["q"].dims == ("critic", "state", "y", "x")
-    measured = "field gradient curvature landscape estimators simulator smoothness returns health"
+    measured = "checkpoint field gradient curvature landscape estimators simulator smoothness returns health"
     assert done == dict.fromkeys(measured.split(), "ok")
     assert "deterministic/wrong_direction" in names
     # The report is that of the store, as the command for it writes it.
