@@ -75,7 +75,7 @@ def create_app(url: str, refresh: float = 1.0, host: str = "127.0.0.1", token: T
     )
     app.layout = shell(records.name, refresh)
     register(app, records)
-    share(app, records)
+    app.server.config["GRADLAB_ANSWERS"] = share(app, records)
     app.server.config["GRADLAB_RECORDS"] = records
     # Asked between two pulses, so that a page need not wait for the next one: changes when the store does.
     app.server.add_url_rule("/news", "news", lambda: (digest(records.news()), {"Cache-Control": "no-store"}))

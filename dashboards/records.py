@@ -257,6 +257,12 @@ class Records:
         with self._lock:
             return self._damaged.get(measurement_id, "")
 
+    @property
+    def troubled(self) -> bool:
+        """Whether something that was asked for last could not be read, although the store could."""
+        with self._lock:
+            return bool(self._damaged or self._unread)
+
     def traceback(self, measurement_id: int) -> str:
         """Where a measurement failed, as text; empty when there is none, or it cannot be read."""
         with self._lock:

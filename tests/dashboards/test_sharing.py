@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -174,6 +176,33 @@ def test_a_replaced_store_is_not_answered_from_what_was_kept(recorder, app, draw
         assert "other" in json.dumps(page.pulse()["runs"])
         assert "waiting for the first measurement" in json.dumps(page.ask("gradient.figure"))
     assert len(drawn) == 2
+
+
+def test_what_cannot_be_read_is_tried_again_for_the_same_question(recorder, app, store_path):
+    """Put right without a change that the store tells of: a question that was answered before is asked anew."""
+    recorder.record(1000)
+    page = Page(app)
+    page.pulse()
+    records = app.server.config["GRADLAB_RECORDS"]
+    ((_, number),) = records.fields(1)
+    with closing(sqlite3.connect(store_path)) as connection:
+        (kept,) = connection.execute(
+            "select data from arrays where measurement_id = ? and name = 'q'", (number,)
+        ).fetchone()
+
+        def store(data):
+            connection.execute("update arrays set data = ? where measurement_id = ? and name = 'q'", (data, number))
+            connection.commit()
+
+        store(b"not an array")
+        assert not records.arrays(number)
+        before = len(app.server.config["GRADLAB_ANSWERS"])
+        page.ask("help.opened")
+        assert len(app.server.config["GRADLAB_ANSWERS"]) == before
+        store(kept)
+    assert records.arrays(number)
+    page.ask("help.opened")
+    assert len(app.server.config["GRADLAB_ANSWERS"]) == before + 1
 
 
 def test_a_silence_is_told_although_the_store_stays_what_it_is(recorder, app, monkeypatch):
