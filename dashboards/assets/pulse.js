@@ -2,7 +2,7 @@
 // two pulses it asks only whether the store changed at all, which costs the server next to nothing.
 (function () {
   const LOOK = 250; // ms between two of these small questions
-  const PATIENCE = 8000; // ms for which an answer is waited for
+  const PATIENCE = 60000; // ms for which an answer is waited for: one that is lost altogether is not for ever
   const api = window.dash_clientside = window.dash_clientside || {};
   let open = 0; // pulses that are not answered yet
   let beaten = 0, changed = 0, looked = 0; // when
