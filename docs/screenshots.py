@@ -31,7 +31,7 @@ PAGES = {
 SCHEMES = ("light", "dark")
 #: Of the window, in CSS pixels; pictures are as large.
 SIZE = (1280, 1120)
-#: How long a page goes on after its graphs are there, in ms: what renders the state of a field has to start.
+#: How long a page goes on after its graphs are there, in ms: the field's state is rendered by a process of its own.
 _AFTER = {"field": 8000}
 _PATIENCE = 60_000  # ms
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking", "--disable-sync"]
