@@ -175,3 +175,20 @@ def test_probes_of_ones_own_are_measured_too(folder):
 
     assert analyze(folder, probes=[size, "gradient"]).complete
     assert {one.probe for one in infos(folder)[1]} == {"checkpoint", "size", "gradient"}
+
+
+def test_a_replay_buffer_of_another_shape_is_a_failure_of_its_checkpoint_alone(folder):
+    from gymnasium.spaces import Box
+    from stable_baselines3.common.buffers import ReplayBuffer
+    from stable_baselines3.common.save_util import save_to_pkl
+
+    for step, n in ((1000, 3), (3000, 5)):
+        buffer = ReplayBuffer(8, Box(-9, 9, (n,)), Box(-1, 1, (1,)), "cpu")
+        for _ in range(8):
+            buffer.add(np.random.randn(1, n), np.zeros((1, n)), np.zeros((1, 1)), np.zeros(1), np.zeros(1), [{}])
+        save_to_pkl(folder / f"td3_pendulum_replay_buffer_{step}.pkl", buffer)
+    done = analyze(folder, states="buffer")
+    assert (done.measured, done.failed) == (2, 1)
+    (failed,) = (one for one in infos(folder)[1] if one.status == "failed")
+    assert failed.step == 3000
+    assert "observations have 5 numbers, and the checkpoint's networks take 3" in failed.message
