@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradlab.adapters.stable_baselines3_replay import SavedReplay
 from gradlab.agent import Agent
@@ -28,8 +30,12 @@ _NAMES = ("obs", "observations", "states")
 
 @dataclass(frozen=True)
 class Choice:
-    """Whose states are asked for: the agent's, of its task, or those of its replay buffer; by which seed and probe."""
+    """Whose states are asked for: the agent's, of its task, or those of its replay buffer; by which seed and probe.
 
+    ``key`` tells the agent from any other.
+    """
+
+    key: str
     agent: Agent
     environment: str
     seed: int
@@ -71,8 +77,7 @@ class Visits(States):
         """As many as the probe is offered; none for one that finds its own: a replay is something else."""
         obs = None
         if choice.probe.needs_observations:
-            simulator = task_simulator(choice.environment)
-            obs = visited_observations(choice.agent, [choice.probe], simulator, choice.seed)
+            obs = _visited(choice)
         return Source(view=lambda: choice.agent), obs
 
 
@@ -155,6 +160,23 @@ def states_from(what: str | Path) -> States:
     content = digest_of(path)
     _observations(path, content)
     return Given(path, content)
+
+
+#: States of the last visits, which probes that are offered as many share, and all tasks of one that keeps to them.
+_visits: OrderedDict[tuple[str, str, int, int], Tensor] = OrderedDict()
+_KEPT = 8
+
+
+def _visited(choice: Choice) -> Tensor:
+    key = (choice.key, choice.environment, choice.seed, choice.probe.offered)
+    found = _visits.pop(key, None)
+    if found is None:
+        simulator = task_simulator(choice.environment)
+        found = visited_observations(choice.agent, [choice.probe], simulator, choice.seed)
+    _visits[key] = found
+    while len(_visits) > _KEPT:
+        _visits.popitem(last=False)
+    return found.clone()
 
 
 @lru_cache(maxsize=2)

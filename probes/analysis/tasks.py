@@ -171,7 +171,7 @@ def _given(task: Task, probe: Probe, moment: Moment) -> Any:
         GradlabError: there are no states, too few, or they do not fit.
     """
     saved = _checkpoint(task, moment)
-    choice = Choice(saved.agent, task.environment, task.seed, moment.replay, probe)
+    choice = Choice(_key(task, moment), saved.agent, task.environment, task.seed, moment.replay, probe)
     source, obs = task.states.of(choice)
     found, lack = given(probe, source, choice_for(task.seed, probe.name, moment.step), obs)
     if lack:
@@ -180,13 +180,16 @@ def _given(task: Task, probe: Probe, moment: Moment) -> Any:
 
 
 def _checkpoint(task: Task, moment: Moment) -> Checkpoint:
-    facts = with_box(task.facts, task.environment)
-    key = digest([moment.content, facts.said, task.trust])
-
     def read() -> Checkpoint:
+        facts = with_box(task.facts, task.environment)
         return content.read(moment.path, moment.content, trust=task.trust, facts=facts)
 
-    return _remembered(_read, key, read)
+    return _remembered(_read, _key(task, moment), read)
+
+
+def _key(task: Task, moment: Moment) -> str:
+    """What tells the agent from any other: of a content by other facts, for one, there is another."""
+    return digest([moment.content, task.facts.said, task.trust, task.environment])
 
 
 def _remembered(kept: OrderedDict[str, T], key: str, make: Callable[[], T]) -> T:
