@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,3 +28,37 @@ def skrl_runs():
     sys.modules["skrl_runs"] = module
     spec.loader.exec_module(module)
     return module
+
+
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Chromium is; tests that need it are skipped without one, unless it is required."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("GRADLAB_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium on PATH, and GRADLAB_REQUIRE_BROWSER=1; install Debian's chromium")
+        pytest.skip("no Chromium on PATH; install Debian's chromium to run the browser tests")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """Chromium; one for all tests of a process, since two at once are more than playwright allows."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    # Now, while nobody is served: plotly's encoder trips over one that another thread has half imported.
+    pytest.importorskip("PIL.Image")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
+        yield running
+        running.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -200,26 +198,6 @@ def one_action_recorder(store_path: Path) -> Iterator[Recorder]:
         yield Recorder(store.start_run(algorithm="DDPG", environment="Pendulum-v1"), actions=1)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Where Chromium is; tests that need it are skipped without one, unless it is required."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        if os.environ.get("GRADLAB_REQUIRE_BROWSER") == "1":
-            pytest.fail("no Chromium on PATH, and GRADLAB_REQUIRE_BROWSER=1; install Debian's chromium")
-        pytest.skip("no Chromium on PATH; install Debian's chromium to run the browser tests")
-    return found
-
-
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _PATIENCE = 60_000  # ms: a laptop that does other things as well
 
 
@@ -264,17 +242,6 @@ class Tab:
     def said(self, text: str) -> None:
         """Waits until the slider says a step."""
         self.page.locator("#slider-text").get_by_text(text).first.wait_for()
-
-
-@pytest.fixture(scope="session")
-def browser(chromium):
-    playwright = pytest.importorskip("playwright.sync_api")
-    # Now, while nobody is served: plotly's encoder trips over one that another thread has half imported.
-    pytest.importorskip("PIL.Image")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
-        yield running
-        running.close()
 
 
 @contextmanager

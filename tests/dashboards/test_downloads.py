@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from conftest import Recorder
 
 from dashboards import Server
 from dashboards.making import Reports
@@ -22,8 +23,6 @@ EVIL = 'mine "x"\r\nX-Evil: 1; <b>é</b>/../..'
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A server, and its store: a run, and one whose name would be a header, an element and a path."""
-    from conftest import Recorder
-
     path = tmp_path_factory.mktemp("downloads") / "gradlab.db"
     with open_store(path) as store:
         run = store.start_run("first", algorithm="TD3", config={"lr": 0.1})

@@ -72,7 +72,8 @@ def test_it_plays_from_picture_to_picture_and_stops_at_the_end(open_runs):
     assert len(set(asked)) == len(asked) <= 4
     # The trail of the actor goes through all of them.
     page.until(f"{PLOT}._fullData[2].x.length === 5")
-    # Again from the beginning; and whoever presses pause has it.
+    # Again from the beginning, slowly enough to be seen there; and whoever presses pause has it.
+    page.get_by_text("2 a second").click()
     page.locator("#play").click()
     page.said("step 1,000 (1 of 5)")
     page.locator("#play").click()

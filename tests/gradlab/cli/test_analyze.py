@@ -48,6 +48,7 @@ def test_prints_the_measurements_and_keeps_them(monkeypatch, capsys, tmp_path, a
 
 def analyzed(monkeypatch, capsys, *arguments):
     monkeypatch.chdir(tempfile.mkdtemp())
+    monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.setattr(sys, "argv", ["gradlab", "analyze", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -1,8 +1,6 @@
 """``gradlab demo`` as a person runs it: training, store and dashboard together, watched in a browser."""
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -40,21 +38,10 @@ def start(tmp_path, *options):
 
 
 @pytest.fixture
-def page():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "chromium is not installed"
-        if os.environ.get("GRADLAB_REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield browser.new_page(viewport={"width": 1440, "height": 900})
-        browser.close()
+def page(browser):
+    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    yield opened
+    opened.close()
 
 
 @pytest.mark.browser
