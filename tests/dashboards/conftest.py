@@ -224,9 +224,15 @@ class Tab:
         return self.pixels(box["x"] + 4, box["y"] + 4, box["width"] - 8, bottom - box["y"] - 8)
 
     def until(self, script: str) -> None:
-        """Waits until a script is true; ``page.wait_for_function`` uses eval, which the page's policy forbids."""
+        """Waits until a script is true; ``page.wait_for_function`` uses eval, which the page's policy forbids.
+
+        Of an element that is not there yet it is not true.
+        """
         end = time.monotonic() + _PATIENCE / 1000
-        while not self.page.evaluate(script):
+        asked = (
+            f"() => {{ try {{ return {script} }} catch (e) {{ if (e instanceof TypeError) return false; throw e }} }}"
+        )
+        while not self.page.evaluate(asked):
             assert time.monotonic() < end, f"never true: {script}"
             self.page.wait_for_timeout(50)
 

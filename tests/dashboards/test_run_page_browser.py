@@ -108,13 +108,16 @@ def test_a_filter_and_an_order_are_in_the_address_and_lead_to_a_traceback(open_l
 
 def test_a_record_shows_its_numbers_with_n_and_errors_its_arrays_and_notes(open_lab):
     page = open_lab("run?run=1&order=-cost")
+    page.until("document.querySelector('#records .record td:nth-child(2)').innerText.startsWith('<img')")
     page.locator("#records .open").first.click()
     held = page.locator("#records .held")
+    held.locator("tbody td").first.wait_for()
     cells = held.locator("tbody td").all_inner_texts()
     assert cells == [f"{EVIL}/x", "0.5", "0.125", "0.22488 to 0.77512", "12 samples", "critic", ""]
     assert EVIL in held.inner_text()
     assert held.locator("img").count() == 0
     page.goto(page.url.replace("order=-cost", "probe=field"))
+    page.locator("#records-count").get_by_text("of 14").wait_for()
     page.locator("#records .open").first.click()
     held.get_by_text("q", exact=True).wait_for()
     assert "critic 3 × state 4 × y 33 × x 33" in held.inner_text()
