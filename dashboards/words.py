@@ -266,7 +266,10 @@ _ESTIMATORS = {
 STRETCHES = "the run's latest steps"
 
 #: What the samples of a probe are: what its n counts.
+#: In place of a probe: numbers of several runs together, of which n counts the runs.
+RUNS = "several runs"
 _SAMPLES = {
+    RUNS: "runs",
     "gradient": "draws",
     "estimators": "draws",
     "simulator": "episodes",

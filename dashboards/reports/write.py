@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.one_run import Where, opened
+from dashboards.reports.comparison import comparison
 from dashboards.reports.embedded import asset, plotly_js, scripts, templates
 from dashboards.reports.markup import Markup, joined, tag
 from dashboards.reports.sections import Progress, answer_card, facts, section
@@ -26,7 +27,8 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = (), pro
 
     Args:
         store: path or URL of the store, or an open one.
-        runs: ids or names, in the order to show them; the newest when empty. Of several there is an index on top.
+        runs: ids or names, in the order to show them; the newest when empty. Of several, what their algorithms differ
+            in comes first, and an index.
         progress: is told after each figure how many of how many of a run's are drawn.
 
     Raises:
@@ -36,6 +38,7 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = (), pro
         ids = list(dict.fromkeys(chosen_run(source, run).id for run in runs)) or [chosen_run(source).id]
         shown = [of_run(source, run) for run in ids]
         places = [f"run-{run}" for run in ids]
+        several = _index(shown, places, comparison(source, [one.info for one in shown])) if len(ids) > 1 else None
         parts = [section(one, place, progress) for one, place in zip(shown, places, strict=True)]
     script, policy = scripts()
     names = [one.info.name for one in shown]
@@ -58,7 +61,7 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = (), pro
                 "main",
                 brand,
                 tag("noscript", tag("p", "The figures need JavaScript; all numbers are in the tables.")),
-                _index(shown, places) if len(shown) > 1 else None,
+                several,
                 *parts,
                 tag("footer", _FOOTER),
             ),
@@ -133,7 +136,7 @@ def check_size(content: bytes, name: str, runs: int = 1) -> None:
     raise GradlabError(f"{name}: would be {size}, more than the {LARGEST:g} that a report may be; {remedy}")
 
 
-def _index(shown: Sequence[RunFigures], places: Sequence[str]) -> Markup:
+def _index(shown: Sequence[RunFigures], places: Sequence[str], differences: Markup | None) -> Markup:
     cards = [
         tag(
             "div",
@@ -143,4 +146,11 @@ def _index(shown: Sequence[RunFigures], places: Sequence[str]) -> Markup:
         )
         for one, place in zip(shown, places, strict=True)
     ]
-    return joined(tag("h1", f"{len(shown)} runs"), tag("div", *cards, class_="stack index"), tag("hr"))
+    index = tag("div", *cards, class_="stack index")
+    return joined(
+        tag("h1", f"{len(shown)} runs"),
+        tag("div", differences, class_="stack"),
+        tag("h2", "Each run"),
+        index,
+        tag("hr"),
+    )

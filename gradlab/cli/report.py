@@ -24,7 +24,7 @@ def report(
     """Write a report of a run: one HTML file that works without a network, to keep or to send.
 
     The answer comes first; then what stands out, the figures with what their numbers mean, what measuring cost, and
-    how to make it again. Of several runs there is an index on top.
+    how to make it again. Of several runs, what their algorithms differ in over seeds comes first, and an index.
     """
     from dashboards import write_report
     from gradlab.files import check_target
