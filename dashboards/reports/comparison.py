@@ -49,8 +49,8 @@ class Compared:
     Attributes:
         environment: the task.
         groups: algorithm → ids of its runs.
-        found: number → what it is in each group and by how much they differ.
-        lacking: number → why it is not compared.
+        found: number → what it is in each group that has it and by how much they differ.
+        lacking: number that runs have → why it is not compared.
     """
 
     environment: str
@@ -71,13 +71,22 @@ def comparisons(store: Store, runs: Sequence[RunInfo]) -> Iterator[Compared]:
         if len(same) < 2:
             continue
         groups = grouped(same)
+        having = {run.id: set(_names(store, run)) for run in same}
         found, lacking = {}, {}
         for scalar in NUMBERS:
+            there = {name: ids for name, ids in groups.items() if any(scalar in having[run] for run in ids)}
+            if not there:
+                continue
             try:
-                found[scalar] = across_runs(store, groups, scalar)
+                found[scalar] = across_runs(store, there, scalar)
             except GradlabError as error:
                 lacking[scalar] = str(error)
         yield Compared(environment, groups, found, lacking)
+
+
+def _names(store: Store, run: RunInfo) -> Iterator[str]:
+    for probe in dict.fromkeys(scalar.partition("/")[0] for scalar in NUMBERS):
+        yield from (f"{probe}/{name}" for name in np.unique(store.scalars(run=run.id, probe=probe).name))
 
 
 def comparison(store: Store, runs: Sequence[RunInfo]) -> Markup | None:
@@ -173,7 +182,12 @@ def _table(one: Compared) -> Markup:
     rows = []
     for scalar, across in one.found.items():
         named = tag("span", NUMBERS[scalar].label, title=f"{scalar}: {NUMBERS[scalar].meaning}")
-        cells = [named, f"{across.steps[-1]:,}", *[_number(found[-1], scalar) for found in across.groups.values()]]
+        groups = [across.groups.get(name) for name in one.groups]
+        cells = [
+            named,
+            f"{across.steps[-1]:,}",
+            *["—" if found is None else _number(found[-1], scalar) for found in groups],
+        ]
         if len(one.groups) > 1:
             known = [
                 f"{_called(first)} − {_called(second)}: {_number(found[-1])}"
@@ -201,9 +215,11 @@ def _notes(one: Compared) -> Iterator[str]:
         )
     if count > 1:
         yield f"Of {count} differences about {count / 20:.1g} would be resolved by chance where there is none."
-    if one.lacking:
-        # What is lacking of a run is said where the run is shown.
-        yield f"Not compared: {', '.join(NUMBERS[scalar].label for scalar in one.lacking)}; not all groups have it."
+    for scalar, why in one.lacking.items():
+        yield f"{NUMBERS[scalar].label} is not compared: {why.removeprefix(f'{scalar}: ')}."
+    for note in dict.fromkeys(note for across in one.found.values() for note in across.notes):
+        which = [NUMBERS[scalar].label for scalar, across in one.found.items() if note in across.notes]
+        yield f"{_listed(which)}: {note}."
 
 
 def _reach(runs: int) -> float:
@@ -218,7 +234,11 @@ def _reach(runs: int) -> float:
 
 def _figure(one: Compared, place: str) -> Markup:
     sets = {
-        (number, _called(name)): {Key(RUNS, scalar, ""): _series(across, name) for scalar, across in one.found.items()}
+        (number, _called(name)): {
+            Key(RUNS, scalar, ""): _series(across, name)
+            for scalar, across in one.found.items()
+            if name in across.groups
+        }
         for number, name in enumerate(one.groups, 1)
     }
     numbers = [Number(scalar, NUMBERS[scalar]) for scalar in one.found]

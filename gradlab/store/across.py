@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Names of numbers that a message lists.
 _LISTED = 12
+#: What is said of an objective's entropy term: α is often learned, and then another at every step of a run.
+_ENTROPY = re.compile(r",? ?entropy α=[^,]+")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class AcrossRuns:
     Attributes:
         scalar: the number, ``probe/name``.
         reference: what it is measured against, in words.
-        objective: the objective it belongs to.
+        objective: the objective it belongs to; where the entropy coefficients differ, what they have in common.
         steps: training steps, increasing.
         groups: group → its interquartile mean over runs at each of the steps.
         differences: pair of groups → the first less the second at each of the steps.
@@ -102,11 +105,12 @@ def across_runs(
 
     Raises:
         GradlabError: a run is not there or in two groups, no run has the number, it is not the same number everywhere
-            (another reference or objective), or there is no step that all have in common.
+            (another reference, or an objective that differs in more than
+            the entropy coefficient), or there is no step that all have in common.
     """
     infos = {run.id: run for run in store.runs()}
     _check(groups, infos)
-    series, reference, objective = _series(store, groups, scalar)
+    series, reference, objectives = _series(store, groups, scalar)
     environments = {name: sorted({infos[run].environment for run in ids}) for name, ids in groups.items()}
     if len({tuple(found) for found in environments.values()}) > 1:
         said = "; ".join(f"{name}: {', '.join(found)}" for name, found in environments.items())
@@ -135,15 +139,32 @@ def across_runs(
     return AcrossRuns(
         scalar=scalar,
         reference=reference,
-        objective=objective,
+        objective=next(iter(objectives)) if len(objectives) == 1 else _hard(next(iter(objectives))),
         steps=tuple(int(wanted[place]) for place in kept),
         groups={name: tuple(over_runs(values(name, place)) for place in kept) for name in groups},
         differences={
             (one, two): tuple(difference(values(one, place), values(two, place)) for place in kept)
             for one, two in itertools.combinations(groups, 2)
         },
-        notes=(f"over {tasks} environments; that says something only of a number without a unit",) if tasks > 1 else (),
+        notes=tuple(_notes(tasks, objectives)),
     )
+
+
+def _notes(tasks: int, objectives: Collection[str]) -> Iterator[str]:
+    if tasks > 1:
+        yield f"over {tasks} environments; that says something only of a number without a unit"
+    if len(objectives) > 1:
+        yield "each by its own objective, as entropy coefficients differ; that says something only of what has no unit"
+
+
+def _hard(objective: str) -> str:
+    """An objective without its entropy term.
+
+    Example:
+        >>> _hard("γ=0.99, entropy α=0.36, H=50"), _hard("entropy α=0.2"), _hard("γ=0.99")
+        ('γ=0.99, H=50', '', 'γ=0.99')
+    """
+    return _ENTROPY.sub("", objective).removeprefix(", ")
 
 
 def _check(groups: Mapping[str, Sequence[int]], infos: Mapping[int, RunInfo]) -> None:
@@ -163,8 +184,8 @@ def _check(groups: Mapping[str, Sequence[int]], infos: Mapping[int, RunInfo]) ->
 
 def _series(
     store: Store, groups: Mapping[str, Sequence[int]], scalar: str
-) -> tuple[dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]], str, str]:
-    """Steps and values of each run, what they are against and of which objective."""
+) -> tuple[dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]], str, dict[str, None]]:
+    """Steps and values of each run, what they are against and of which objectives, alike but for their entropy."""
     probe, _, name = scalar.partition("/")
     found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     kinds: dict[tuple[str, str], int] = {}
@@ -182,7 +203,7 @@ def _series(
     if not found:
         listed = ", ".join(sorted(there)[:_LISTED]) or f"nothing of a probe {probe!r}"
         raise GradlabError(f"{scalar}: none of the runs has this number; they have {listed}")
-    if len(kinds) > 1:
+    if len({(against, _hard(objective)) for against, objective in kinds}) > 1:
         said = "; ".join(
             f"run {run}: against {a or 'nothing'} ({b or 'no objective'})" for (a, b), run in kinds.items()
         )
@@ -190,12 +211,12 @@ def _series(
     missing = [name for name, ids in groups.items() if not any(run in found for run in ids)]
     if missing:
         raise GradlabError(f"{scalar}: no run of {', '.join(missing)} has this number; leave the group out")
-    ((reference, objective),) = kinds
+    reference = next(against for against, _ in kinds)
     empty = np.empty(0, np.int64), np.empty(0)
     return (
         {run: found.get(run, empty) for run in itertools.chain.from_iterable(groups.values())},
         reference,
-        objective,
+        dict.fromkeys(objective for _, objective in kinds),
     )
 
 
