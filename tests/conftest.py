@@ -20,14 +20,19 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-@pytest.fixture(scope="session")
-def skrl_runs():
-    """The module ``skrl_runs.py`` beside this file: small skrl models, agents and runs."""
-    spec = importlib.util.spec_from_file_location("skrl_runs", Path(__file__).with_name("skrl_runs.py"))
+def _beside(name):
+    """A module beside this file."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
-    sys.modules["skrl_runs"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def skrl_runs():
+    """The module ``skrl_runs.py``: small skrl models, agents and runs."""
+    return _beside("skrl_runs")
 
 
 _FLAGS = [
@@ -50,6 +55,21 @@ def chromium() -> str:
             pytest.fail("no Chromium on PATH, and GRADLAB_REQUIRE_BROWSER=1; install Debian's chromium")
         pytest.skip("no Chromium on PATH; install Debian's chromium to run the browser tests")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of this process's own; tests of it are skipped without one, unless it is required."""
+    module = _beside("postgres_server")
+    found = module.programs()
+    if found is None:
+        if os.environ.get("GRADLAB_REQUIRE_POSTGRES") == "1":
+            pytest.fail("no PostgreSQL, and GRADLAB_REQUIRE_POSTGRES=1; install Debian's postgresql")
+        pytest.skip("no PostgreSQL; install Debian's postgresql to run the tests of stores in it")
+    pytest.importorskip("psycopg")
+    server = module.PostgresServer(found)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -62,9 +62,10 @@ class Backend(ABC):
         """Database errors that a user can put right, as one line."""
         try:
             yield
-        except (IntegrityError, ProgrammingError, DataError):
-            raise
         except DBAPIError as error:
+            faulty = isinstance(error, IntegrityError | ProgrammingError | DataError)
+            if faulty and "permission denied" not in str(error.orig):
+                raise
             what = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             remedy = next((remedy for sign, remedy in _REMEDIES if sign in what), "check that it can be reached")
             raise GradlabError(f"store {self.location.name}: {what}; {remedy}") from error
@@ -87,6 +88,7 @@ _REMEDIES = (
     ("malformed", "the file is damaged; restore a copy, or give another path"),
     ("no such", "the file is damaged; restore a copy, or give another path"),
     ("not a database", "the file is damaged; restore a copy, or give another path"),
+    ("permission denied", "open it with readonly=True, or have its owner grant what is needed to write"),
     ("readonly", "make the file and its directory writable, or open it with readonly=True"),
     ("unable to open", "make the file and its directory writable, or copy them to where they are"),
     ("disk I/O", "check its disk"),

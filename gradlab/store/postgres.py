@@ -15,6 +15,9 @@ from gradlab.store.url import Location
 
 T = TypeVar("T")
 
+#: Seconds that a host which does not answer is waited for, where the URL does not say connect_timeout=….
+_PATIENCE = 10
+
 
 class PostgresBackend(Backend):
     """Writers take turns by an advisory lock held until they commit.
@@ -25,8 +28,11 @@ class PostgresBackend(Backend):
 
     def __init__(self, location: Location, readonly: bool) -> None:
         super().__init__(location, readonly)
+        patience = {} if "connect_timeout" in location.url.query else {"connect_timeout": _PATIENCE}
         try:
-            self._engine = create_engine(location.url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+            self._engine = create_engine(
+                location.url, pool_pre_ping=True, isolation_level="REPEATABLE READ", connect_args=patience
+            )
         except ModuleNotFoundError as error:
             raise GradlabError(
                 f"store {location.name}: the driver {error.name} is not installed; pip install 'psycopg[binary]'"
@@ -35,9 +41,7 @@ class PostgresBackend(Backend):
 
         @event.listens_for(self._writing, "begin")
         def take_turn(connection: Connection) -> None:
-            # A commit then does not wait for the disk, nor do those behind it: a crash of the server (not of the
-            # writer) may lose the last half second, whole transactions only.
-            connection.execute(text("SET LOCAL synchronous_commit = off"))
+            # Commits wait for the disk, or ids that were seen would be handed out again after a crash of the server.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": APPLICATION_ID})
 
         try:

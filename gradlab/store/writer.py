@@ -170,7 +170,7 @@ class RunWriter:
             number = self._insert(connection, step, when, draft, found)
             connection.execute(_RECEIPT, {"token": token, "measurement_id": number})
             if traceback:
-                connection.execute(_TRACEBACK, {"measurement_id": number, "text": traceback})
+                connection.execute(_TRACEBACK, {"measurement_id": number, "text": _shown(traceback)})
             if entry.where == "inline":
                 connection.execute(_TOUCH_LATE, {"run": self.id, "now": when, "at": int(step)})
             return entry.status
@@ -216,7 +216,7 @@ class RunWriter:
             GradlabError: the status is none of these, or the store cannot be written to.
         """
         _check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
-        end = {"run": self.id, "now": time.time() if when is None else when, "how": status, "why": message}
+        end = {"run": self.id, "now": time.time() if when is None else when, "how": status, "why": _shown(message)}
         self._backend.write(lambda connection: connection.execute(_MARK, end))
 
     def resume(self, config: Mapping[str, Any] | None = None) -> None:
@@ -250,13 +250,14 @@ def config_text(config: Mapping[str, Any]) -> str:
 def start_run(backend: Backend, name: str | None, columns: Mapping[str, Any]) -> RunWriter:
     """Adds a run; without a name it is called after its algorithm, its environment and its number."""
     now = time.time()
+    columns = {key: _shown(value) if isinstance(value, str) else value for key, value in columns.items()}
     row = {**columns, "started": now, "last_seen": now, "step": 0, "status": "running", "message": "", "revision": 0}
     about = " ".join(word for word in (columns["algorithm"], columns["environment"]) if word) or "run"
 
     def change(connection: Connection) -> tuple[int, str]:
         # Writers take turns, so the next id is known.
         number = (connection.execute(select(sql_max(schema.runs.c.id))).scalar() or 0) + 1
-        called = name or f"{about} #{number}"
+        called = _shown(name or f"{about} #{number}")
         result = connection.execute(insert(schema.runs), {**row, "name": called})
         assert result.inserted_primary_key is not None
         return int(result.inserted_primary_key[0]), called
@@ -286,11 +287,11 @@ def _draft(entry: Entry) -> _Draft:
     _check_word("status", entry.status, get_args(MeasurementStatus))
     measured = entry.measurement or Measurement()
     row = {
-        "probe": entry.probe,
+        "probe": _shown(entry.probe),
         "where": entry.where,
         "cost": float(entry.cost),
         "status": entry.status,
-        "message": entry.message,
+        "message": _shown(entry.message),
         "notes": json.dumps(list(measured.notes)),
     }
     try:
@@ -303,7 +304,7 @@ def _draft(entry: Entry) -> _Draft:
 def _series_of(name: str, estimate: Estimate) -> _Series:
     if not isinstance(estimate, Estimate):
         raise GradlabError(f"scalar {name!r}: is a {type(estimate).__name__}; give an Estimate")
-    return name, estimate.reference, estimate.objective, estimate.scale
+    return _shown(name), _shown(estimate.reference), _shown(estimate.objective), estimate.scale
 
 
 def _scalar(estimate: Estimate) -> dict[str, Any]:
@@ -326,6 +327,16 @@ def _series_id(connection: Connection, key: _Series) -> int:
     result = connection.execute(insert(schema.series), columns)
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
+
+
+def _shown(text: str) -> str:
+    r"""A text with its NUL characters made visible: PostgreSQL has no place for them, and messages may hold anything.
+
+    Example:
+        >>> _shown("no\x00thing")
+        'no␀thing'
+    """
+    return text.replace("\0", "␀")
 
 
 def _check_word(what: str, word: str, allowed: Any) -> None:

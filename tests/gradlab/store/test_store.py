@@ -1,4 +1,4 @@
-"""What is written into a store is what is read from it; on PostgreSQL too where GRADLAB_TEST_POSTGRES names one."""
+"""What is written into a store is what is read from it, in SQLite and in PostgreSQL."""
 
 import math
 import os
@@ -10,27 +10,18 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import xarray as xr
-from sqlalchemy import create_engine
 
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import ScalarTable, Store, open_store
-from gradlab.store.schema import metadata
-
-POSTGRES = os.environ.get("GRADLAB_TEST_POSTGRES", "")
 
 
-@pytest.fixture(params=["sqlite", "postgres"] if POSTGRES else ["sqlite"])
-def place(request: pytest.FixtureRequest, tmp_path) -> Iterator[str]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path) -> str:
     if request.param == "sqlite":
-        yield str(tmp_path / "store with blanks & % ü.db")
-        return
-    engine = create_engine(POSTGRES)
-    metadata.drop_all(engine)
-    yield POSTGRES
-    metadata.drop_all(engine)
-    engine.dispose()
+        return str(tmp_path / "store with blanks & % ü.db")
+    return request.getfixturevalue("postgres").database()
 
 
 @pytest.fixture
