@@ -90,6 +90,11 @@
     open: open,
   };
 
+  // On a narrow screen the bar of pages is wider than the screen; browsers leave a link that is in view by a few pixels.
+  document.addEventListener("focusin", function (event) {
+    const link = event.target.closest && event.target.closest("a[data-path]");
+    if (link) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+  });
   document.addEventListener("click", function (event) {
     const link = event.target.closest && event.target.closest("a[data-path], a[data-open]");
     if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
