@@ -18,7 +18,10 @@ from dashboards.run_figures import RunFigures
 from dashboards.said import Answer
 from dashboards.words import samples
 
-_SIGNS = {"good": ("✓", "good"), "doubtful": ("!", "doubtful"), "bad": ("✕", "bad"), "unknown": ("…", "not known")}
+_SIGNS = {
+    "good": ("✓", "good"), "doubtful": ("!", "doubtful"), "bad": ("✕", "bad"), "unknown": ("…", "not known"),
+    "fact": ("i", "fact"),
+}  # fmt: skip
 #: A number and its unit stay on one line.
 NARROW = "\u00a0%"
 

@@ -38,7 +38,7 @@ def report_html(store: Where = "gradlab.db", runs: Sequence[int | str] = (), pro
         ids = list(dict.fromkeys(chosen_run(source, run).id for run in runs)) or [chosen_run(source).id]
         shown = [of_run(source, run) for run in ids]
         places = [f"run-{run}" for run in ids]
-        several = _index(shown, places, comparison(source, [one.info for one in shown])) if len(ids) > 1 else None
+        several = _index(shown, places, comparison(source, [one.run for one in shown])) if len(ids) > 1 else None
         parts = [section(one, place, progress) for one, place in zip(shown, places, strict=True)]
     script, policy = scripts()
     names = [one.info.name for one in shown]

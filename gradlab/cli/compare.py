@@ -97,6 +97,6 @@ def _table(found: AcrossRuns) -> Table:
 def _cell(estimate: Estimate, *, sign: bool = False) -> str:
     low, high = estimate.interval()
     if np.isnan(low):
-        return f"{estimate.value:.3g} (of one run)"
+        return f"{estimate.value:.3g} ({'of one run' if estimate.samples == 1 else 'no interval'})"
     mark = "~" if sign and not estimate.resolved else ""
     return f"{mark}{estimate.value:{'+' if sign else ''}.3g} [{low:.3g}, {high:.3g}]"

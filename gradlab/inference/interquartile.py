@@ -56,8 +56,9 @@ def over_runs(strata: Sequence[ArrayLike], seed: int = 0) -> Estimate:
         seed: of the bootstrap.
 
     Returns:
-        The estimate; ``samples`` counts the runs. Of a single run a task nothing is known about another seed's, so
-        that standard error and interval are not numbers.
+        The estimate; ``samples`` counts the runs. Of a single run a task nothing is known about another seed's, nor of
+        runs that all gave the same value, as shares of a few states often are: standard error and interval are not
+        numbers then.
 
     Raises:
         GradlabError: a task has no run.
@@ -72,7 +73,7 @@ def over_runs(strata: Sequence[ArrayLike], seed: int = 0) -> Estimate:
     rows = _checked(strata)
     value = float(_middle(np.concatenate(rows)[None])[0])
     stderr, freedom = _spread(rows, seed)
-    return _estimate(value, stderr, freedom, sum(map(len, rows)))
+    return _estimate(value, stderr or math.nan, freedom, sum(map(len, rows)))
 
 
 def difference(first: Sequence[ArrayLike], second: Sequence[ArrayLike], seed: int = 0) -> Estimate:
@@ -84,7 +85,9 @@ def difference(first: Sequence[ArrayLike], second: Sequence[ArrayLike], seed: in
         seed: of the bootstrap.
 
     Returns:
-        The difference; its interval is Welch's, with the degrees of freedom of F. E. Satterthwaite (1946).
+        The difference; its interval is Welch's, with the degrees of freedom of F. E. Satterthwaite (1946). A group
+        whose runs all gave the same value is taken to scatter as the other does; where neither does, there is no
+        interval.
 
     Raises:
         GradlabError: a task has no run, or the groups have not the same number of tasks.
@@ -101,11 +104,14 @@ def difference(first: Sequence[ArrayLike], second: Sequence[ArrayLike], seed: in
         )
     values = [float(_middle(np.concatenate(rows)[None])[0]) for rows in groups]
     (one, one_freedom), (two, two_freedom) = (_spread(rows, seed + place) for place, rows in enumerate(groups))
-    stderr = math.hypot(one, two)
+    runs, others = (sum(map(len, rows)) for rows in groups)
+    # Seeds that agree to the last bit are a coarse number's doing: another seed would not.
+    one, two = one or two * math.sqrt(others / runs), two or one * math.sqrt(runs / others)
+    stderr = math.hypot(one, two) or math.nan
     parts = one**4 / max(one_freedom, 1) + two**4 / max(two_freedom, 1)
     known = one_freedom > 0 and two_freedom > 0
-    freedom = (stderr**4 / parts if parts > 0 else one_freedom + two_freedom) if known else 0.0
-    return _estimate(values[0] - values[1], stderr, freedom, sum(len(row) for rows in groups for row in rows))
+    freedom = stderr**4 / parts if known and parts > 0 else 0.0
+    return _estimate(values[0] - values[1], stderr, freedom, runs + others)
 
 
 def _checked(strata: Sequence[ArrayLike]) -> Strata:
@@ -124,15 +130,18 @@ def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _spread(rows: Strata, seed: int) -> tuple[float, float]:
     """Standard error of the interquartile mean, and its degrees of freedom: runs less tasks."""
-    freedom = sum(len(row) - 1 for row in rows)
+    freedom = float(sum(len(row) - 1 for row in rows))
     if any(len(row) < 2 for row in rows):
         return math.nan, 0.0
+    if not any(np.ptp(row) for row in rows):
+        # To the last bit, which the draws below are not.
+        return 0.0, freedom
     rng = np.random.default_rng(seed)
     # The bootstrap's variance of n values is (n − 1)/n of what it should be: each task is spread about its mean by as
     # much as that lacks.
     wide = [row.mean() + (row - row.mean()) * math.sqrt(len(row) / (len(row) - 1)) for row in rows]
     drawn = np.concatenate([row[rng.integers(0, len(row), (_DRAWS, len(row)))] for row in wide], axis=1)
-    return float(_middle(drawn).std(ddof=1)), float(freedom)
+    return float(_middle(drawn).std(ddof=1)), freedom
 
 
 def _estimate(value: float, stderr: float, freedom: float, samples: int) -> Estimate:

@@ -43,13 +43,6 @@ _AT = r"""() => {
   };
 }""".replace("CALLED", _CALLED)
 
-#: When what has the focus does not move any more: a list that is wider than the page is scrolled to it.
-_AT_REST = """async () => {
-  const frame = () => new Promise(requestAnimationFrame);
-  const place = () => { const box = document.activeElement.getBoundingClientRect(); return `${box.x} ${box.y}`; };
-  for (let before = ""; before !== place();) { before = place(); await frame(); await frame(); }
-}"""
-
 #: What can be operated and was not reached; of radio buttons with one name one is enough.
 _MISSED = r"""() => {
   const walked = new Set(window.walked), names = new Set([...walked].map((one) => one.name).filter(Boolean));
@@ -67,15 +60,9 @@ def walk(page: Any, most: int = 400) -> tuple[list[dict[str, Any]], list[str]]:
     found: list[dict[str, Any]] = []
     for _ in range(most):
         page.keyboard.press("Tab")
-        page.evaluate(_AT_REST)
         at = page.evaluate(_AT)
         if at is None or at.get("again"):
             return found, page.evaluate(_MISSED)
-        if at["covered"]:
-            # A busy browser may begin to bring it into view later.
-            page.wait_for_timeout(1000)
-            page.evaluate("window.walked.pop()")
-            at = page.evaluate(_AT)
         found.append(at)
     raise AssertionError(f"Tab goes on and on: {[one['name'] for one in found[-5:]]}")
 

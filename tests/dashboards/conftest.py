@@ -198,7 +198,7 @@ def one_action_recorder(store_path: Path) -> Iterator[Recorder]:
         yield Recorder(store.start_run(algorithm="DDPG", environment="Pendulum-v1"), actions=1)
 
 
-_PATIENCE = 120_000  # ms: a laptop that does other things as well
+_PATIENCE = 60_000  # ms: a laptop that does other things as well
 
 
 class Tab:

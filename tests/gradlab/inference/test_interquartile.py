@@ -63,6 +63,32 @@ def test_of_a_single_run_nothing_is_known_of_another():
     assert not found.resolved
 
 
+def test_of_runs_that_all_gave_the_same_nothing_is_known_of_another():
+    found = over_runs([[0.99] * 3])
+    assert found.value == pytest.approx(0.99)
+    assert np.isnan(found.stderr)
+    assert not difference([[0.25, 0.25]], [[0.5, 0.5]]).resolved
+
+
+def test_a_group_without_scatter_is_taken_to_scatter_as_the_other():
+    other = np.array([0.0, 0.1, 0.05, 0.15])
+    found = difference([[0.25] * 2], [other])
+    per_run = over_runs([other]).stderr * np.sqrt(4)
+    # The bootstrap's own error of 2000 draws is 2 %.
+    assert found.stderr == pytest.approx(per_run * np.sqrt(1 / 2 + 1 / 4), rel=0.08)
+    low, high = difference([other], [[0.25] * 2]).interval()
+    assert found.interval() == pytest.approx((-high, -low), rel=0.1)
+
+
+def test_shares_of_a_few_states_are_not_resolved_more_often_than_they_may():
+    """Of 16 states two seeds often agree: as many as one in ten pairs here, of one share in truth."""
+    rng = np.random.default_rng(7)
+    shares = rng.binomial(16, 0.95, (2000, 2, 2)) / 16
+    assert np.mean(shares[:, 0, 0] == shares[:, 0, 1]) > 0.1
+    wrong = sum(difference([one], [two], seed).resolved for seed, (one, two) in enumerate(shares))
+    assert wrong < 0.06 * len(shares)
+
+
 @pytest.mark.parametrize("strata", [[], [[]], [[1.0], []]])
 def test_a_task_without_a_run_is_refused(strata):
     with pytest.raises(GradlabError, match="a task has none"):
