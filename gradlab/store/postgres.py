@@ -10,7 +10,7 @@ from sqlalchemy import Connection, create_engine, event, inspect, text
 
 from gradlab.errors import GradlabError
 from gradlab.store.backend import Backend, add_tables, check_tables, create_tables
-from gradlab.store.schema import APPLICATION_ID, meta
+from gradlab.store.schema import APPLICATION_ID, meta, metadata
 from gradlab.store.url import Location
 
 T = TypeVar("T")
@@ -46,11 +46,7 @@ class PostgresBackend(Backend):
 
         try:
             if not readonly:
-                self.write(
-                    lambda connection: (add_tables if inspect(connection).has_table("meta") else create_tables)(
-                        connection
-                    )
-                )
+                self.write(self._prepare)
             self.read(self._check)
         except GradlabError:
             self.close()
@@ -75,10 +71,24 @@ class PostgresBackend(Backend):
         self._closed = True
         self._engine.dispose(close=os.getpid() == self._process)
 
+    def _prepare(self, connection: Connection) -> None:
+        """Makes the tables that are lacking, and touches nothing in a database that is another program's."""
+        there = set(inspect(connection).get_table_names())
+        if "meta" in there:
+            self._check(connection)
+            add_tables(connection)
+        elif there & set(metadata.tables):
+            raise self._foreign()
+        else:
+            create_tables(connection)
+
     def _check(self, connection: Connection) -> None:
         inspector = inspect(connection)
         if not inspector.has_table("meta"):
             raise GradlabError(f"store {self.location.name}: holds no store; open it once without readonly")
         if {column["name"] for column in inspector.get_columns("meta")} != set(meta.c.keys()):
-            raise GradlabError(f"store {self.location.name}: holds another program's tables; give another database")
+            raise self._foreign()
         check_tables(connection, self.location)
+
+    def _foreign(self) -> GradlabError:
+        return GradlabError(f"store {self.location.name}: holds another program's tables; give another database")

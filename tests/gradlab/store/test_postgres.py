@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import create_engine, inspect, text
 
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
@@ -189,11 +190,28 @@ def test_text_that_postgres_cannot_keep_is_made_visible(url: str) -> None:
         assert store.traceback(store.last_id()) == "Traceback\n␀"
 
 
-def test_what_is_no_store(postgres, url: str) -> None:
+def test_an_empty_database_is_no_store_to_read(url: str) -> None:
     assert "holds no store; open it once without readonly" in refused(url, readonly=True)
-    postgres.run_sql("CREATE TABLE meta (name text)", url.rpartition("/")[2])
-    assert "another program's tables" in refused(url, readonly=True)
-    refused(url)
+
+
+@pytest.mark.parametrize("table", ["meta", "runs"])
+def test_nothing_is_touched_in_a_database_of_another_program(table: str, url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE {table} (name text)"))
+    assert "another program's tables; give another database" in refused(url)
+    assert inspect(engine).get_table_names() == [table]
+    engine.dispose()
+
+
+def test_a_store_of_a_newer_gradlab_is_left_as_it_is(url: str) -> None:
+    open_store(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE meta SET value = '99' WHERE key = 'schema_version'"))
+    engine.dispose()
+    for readonly in (False, True):
+        assert "has schema 99, newer than this gradlab's" in refused(url, readonly=readonly)
 
 
 def test_a_database_or_a_server_that_is_not_there(postgres) -> None:
