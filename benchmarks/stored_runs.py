@@ -21,7 +21,7 @@ import xarray as xr
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, open_store
-from gradlab.store.writer import Entry
+from gradlab.store.entry import Entry
 
 ESTIMATORS = ("deterministic", "zeroth-order-2", "zeroth-order-antithetic", "score-function", "score-function-baseline")
 #: Of each: name → mean, spread.

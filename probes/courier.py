@@ -7,8 +7,8 @@ import time
 import traceback
 from dataclasses import dataclass
 
+from gradlab.store.entry import UnstorableError
 from gradlab.store.records import MeasurementStatus
-from gradlab.store.writer import UnstorableError
 from probes.entries import Record
 from probes.sink import Sink, StoreAwayError
 from probes.spool import Spool

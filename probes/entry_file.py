@@ -12,7 +12,7 @@ from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store.codec import decode, encode
-from gradlab.store.writer import UnstorableError
+from gradlab.store.entry import UnstorableError
 from probes.entries import End, Record
 
 _TEXT = "entry.json"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from gradlab.errors import GradlabError
-from gradlab.store.writer import UnstorableError
+from gradlab.store.entry import UnstorableError
 
 #: Seconds a store that takes no records is asked again.
 _PATIENCE = 60.0

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 
 from gradlab.errors import first_line
+from gradlab.store.entry import UnstorableError
 from gradlab.store.records import MeasurementStatus
-from gradlab.store.writer import UnstorableError
 from probes.entries import Beat, End, Entry, Record
 from probes.sink import Sink, StoreAwayError
 from probes.spool import Spool

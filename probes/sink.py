@@ -9,9 +9,9 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 
 from gradlab.errors import GradlabError, first_line
 from gradlab.store import RunWriter, Store, open_store
+from gradlab.store.entry import Entry as Measured
+from gradlab.store.entry import UnstorableError
 from gradlab.store.records import MeasurementStatus
-from gradlab.store.writer import Entry as Measured
-from gradlab.store.writer import UnstorableError
 from probes.entries import Beat, Entry, Record
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gradlab.store.entry import UnstorableError
 from gradlab.store.records import MeasurementStatus
-from gradlab.store.writer import UnstorableError
 from probes import entry_file
 from probes.entries import End, Record
 from probes.entry_file import EntryFileError

@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.sql.functions import max as sql_max
 
 from gradlab.errors import GradlabError
-from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import schema
 from gradlab.store.backend import Backend
-from gradlab.store.codec import encode
+from gradlab.store.entry import Draft, Entry, SeriesKey, check_word, drafted, shown
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
-
-#: name, reference, objective, scale
-_Series = tuple[str, str, str, str]
-#: An entry's row, scalars and arrays, in the columns of their tables.
-_Draft = tuple[dict[str, Any], dict[_Series, dict[str, Any]], list[dict[str, Any]]]
-
 
 # Statements are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
 _PROGRESS = update(schema.runs).where(schema.runs.c.id == bindparam("run"))
@@ -37,29 +29,6 @@ _CONFIGURE = _PROGRESS.values(config=bindparam("what"))
 _MEASUREMENT, _SCALARS, _ARRAYS = insert(schema.measurements), insert(schema.scalars), insert(schema.arrays)
 _RECEIPT, _TRACEBACK = insert(schema.receipts), insert(schema.tracebacks)
 _RECEIVED = select(schema.measurements.c.status).join(schema.receipts).where(schema.receipts.c.token == bindparam("of"))
-
-
-class UnstorableError(GradlabError):
-    """A measurement is itself at fault, not the store: trying again will not help.
-
-    Example:
-        >>> raise UnstorableError("scalar 'gap': is a float; give an Estimate")
-        Traceback (most recent call last):
-        ...
-        gradlab.store.writer.UnstorableError: scalar 'gap': is a float; give an Estimate
-    """
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One measurement to store; the attributes are those of ``RunWriter.record``."""
-
-    probe: str
-    measurement: Measurement | None = None
-    cost: float = 0.0
-    where: Where = "inline"
-    status: MeasurementStatus = "ok"
-    message: str = ""
 
 
 class RunWriter:
@@ -76,7 +45,7 @@ class RunWriter:
         self.id = run_id
         self.name = name
         self._backend = backend
-        self._series: dict[_Series, int] = {}
+        self._series: dict[SeriesKey, int] = {}
 
     def record(
         self,
@@ -126,8 +95,8 @@ class RunWriter:
         """
         now = time.time()
         # All that can fail or takes time comes before the transaction, so that others wait as little as possible.
-        drafts = [_draft(entry) for entry in entries]
-        found: dict[_Series, int] = {}
+        drafts = [drafted(entry) for entry in entries]
+        found: dict[SeriesKey, int] = {}
 
         def change(connection: Connection) -> list[int]:
             found.clear()
@@ -159,8 +128,8 @@ class RunWriter:
         Raises:
             GradlabError: as ``record``.
         """
-        draft = _draft(entry)
-        found: dict[_Series, int] = {}
+        draft = drafted(entry)
+        found: dict[SeriesKey, int] = {}
 
         def change(connection: Connection) -> MeasurementStatus:
             found.clear()
@@ -170,7 +139,7 @@ class RunWriter:
             number = self._insert(connection, step, when, draft, found)
             connection.execute(_RECEIPT, {"token": token, "measurement_id": number})
             if traceback:
-                connection.execute(_TRACEBACK, {"measurement_id": number, "text": _shown(traceback)})
+                connection.execute(_TRACEBACK, {"measurement_id": number, "text": shown(traceback)})
             if entry.where == "inline":
                 connection.execute(_TOUCH_LATE, {"run": self.id, "now": when, "at": int(step)})
             return entry.status
@@ -179,7 +148,7 @@ class RunWriter:
         self._series.update(found)
         return status
 
-    def _insert(self, connection: Connection, step: int, now: float, draft: _Draft, found: dict[_Series, int]) -> int:
+    def _insert(self, connection: Connection, step: int, now: float, draft: Draft, found: dict[SeriesKey, int]) -> int:
         """One measurement's rows; ``found`` gains the series that are new to this writer."""
         row, scalars, arrays = draft
         result = connection.execute(_MEASUREMENT, {"run_id": self.id, "step": int(step), "time": now, **row})
@@ -215,8 +184,8 @@ class RunWriter:
         Raises:
             GradlabError: the status is none of these, or the store cannot be written to.
         """
-        _check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
-        end = {"run": self.id, "now": time.time() if when is None else when, "how": status, "why": _shown(message)}
+        check_word("status", status, [word for word in get_args(RunStatus) if word != "running"])
+        end = {"run": self.id, "now": time.time() if when is None else when, "how": status, "why": shown(message)}
         self._backend.write(lambda connection: connection.execute(_MARK, end))
 
     def resume(self, config: Mapping[str, Any] | None = None) -> None:
@@ -250,14 +219,14 @@ def config_text(config: Mapping[str, Any]) -> str:
 def start_run(backend: Backend, name: str | None, columns: Mapping[str, Any]) -> RunWriter:
     """Adds a run; without a name it is called after its algorithm, its environment and its number."""
     now = time.time()
-    columns = {key: _shown(value) if isinstance(value, str) else value for key, value in columns.items()}
+    columns = {key: shown(value) if isinstance(value, str) else value for key, value in columns.items()}
     row = {**columns, "started": now, "last_seen": now, "step": 0, "status": "running", "message": "", "revision": 0}
     about = " ".join(word for word in (columns["algorithm"], columns["environment"]) if word) or "run"
 
     def change(connection: Connection) -> tuple[int, str]:
         # Writers take turns, so the next id is known.
         number = (connection.execute(select(sql_max(schema.runs.c.id))).scalar() or 0) + 1
-        called = _shown(name or f"{about} #{number}")
+        called = shown(name or f"{about} #{number}")
         result = connection.execute(insert(schema.runs), {**row, "name": called})
         assert result.inserted_primary_key is not None
         return int(result.inserted_primary_key[0]), called
@@ -280,45 +249,7 @@ def attach_run(backend: Backend, run_id: int) -> RunWriter:
     return RunWriter(backend, run_id, name)
 
 
-def _draft(entry: Entry) -> _Draft:
-    if not entry.probe:
-        raise GradlabError("record: the probe's name is empty; name the probe")
-    _check_word("where", entry.where, get_args(Where))
-    _check_word("status", entry.status, get_args(MeasurementStatus))
-    measured = entry.measurement or Measurement()
-    row = {
-        "probe": _shown(entry.probe),
-        "where": entry.where,
-        "cost": float(entry.cost),
-        "status": entry.status,
-        "message": _shown(entry.message),
-        "notes": json.dumps(list(measured.notes)),
-    }
-    try:
-        scalars = {_series_of(name, estimate): _scalar(estimate) for name, estimate in measured.scalars.items()}
-        return row, scalars, [encode(name, array) for name, array in measured.arrays.items()]
-    except GradlabError as error:
-        raise UnstorableError(str(error)) from error
-
-
-def _series_of(name: str, estimate: Estimate) -> _Series:
-    if not isinstance(estimate, Estimate):
-        raise GradlabError(f"scalar {name!r}: is a {type(estimate).__name__}; give an Estimate")
-    return _shown(name), _shown(estimate.reference), _shown(estimate.objective), estimate.scale
-
-
-def _scalar(estimate: Estimate) -> dict[str, Any]:
-    low, high = estimate.interval()
-    return {
-        "value": float(estimate.value),
-        "stderr": float(estimate.stderr),
-        "low": low,
-        "high": high,
-        "samples": int(estimate.samples),
-    }
-
-
-def _series_id(connection: Connection, key: _Series) -> int:
+def _series_id(connection: Connection, key: SeriesKey) -> int:
     columns = dict(zip(("name", "reference", "objective", "scale"), key, strict=True))
     query = select(schema.series.c.id).filter_by(**columns)
     known = connection.execute(query).scalar_one_or_none()
@@ -327,18 +258,3 @@ def _series_id(connection: Connection, key: _Series) -> int:
     result = connection.execute(insert(schema.series), columns)
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
-
-
-def _shown(text: str) -> str:
-    r"""A text with its NUL characters made visible: PostgreSQL has no place for them, and messages may hold anything.
-
-    Example:
-        >>> _shown("no\x00thing")
-        'no␀thing'
-    """
-    return text.replace("\0", "␀")
-
-
-def _check_word(what: str, word: str, allowed: Any) -> None:
-    if word not in allowed:
-        raise GradlabError(f"{what}: {word!r} is none of {', '.join(map(repr, allowed))}")

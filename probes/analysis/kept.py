@@ -10,7 +10,7 @@ from gradlab.command import command_line, versions
 from gradlab.digests import digest
 from gradlab.measurement import Measurement
 from gradlab.store import Entry, RunInfo, RunWriter, Store
-from gradlab.store.writer import UnstorableError
+from gradlab.store.entry import UnstorableError
 from probes.analysis.found import Found
 from probes.analysis.grouping import Series
 from probes.analysis.settings import Settings

@@ -18,7 +18,7 @@ import xarray as xr
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, open_store
-from gradlab.store.writer import Entry
+from gradlab.store.entry import Entry
 
 # What several tests write into stores is a module beside them.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,7 +7,7 @@ import pytest
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import open_store
-from gradlab.store.writer import Entry, UnstorableError
+from gradlab.store.entry import Entry, UnstorableError
 
 
 def test_what_is_sent_twice_is_stored_once_and_the_first_counts(tmp_path):
