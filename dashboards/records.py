@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import xarray as xr
 from sqlalchemy.exc import SQLAlchemyError
 
-from dashboards.growing import Growing
-from dashboards.series import Key, Series, collect
-from dashboards.summary import ProbeSummary
+from dashboards.known_run import RunRecords
+from dashboards.series import Key, Series
 from gradlab.errors import GradlabError
 from gradlab.store import MeasurementInfo, RunInfo, ScalarTable, Store, open_store
 from gradlab.store.filesystem import filesystem, is_network, state_of
@@ -25,54 +23,12 @@ T = TypeVar("T")
 Condition = Literal["ok", "missing", "empty", "unreadable"]
 #: What reading raises: the first three where the store cannot be reached, the others where a record is not what it was.
 _UNREADABLE = (GradlabError, SQLAlchemyError, OSError, ValueError, TypeError, KeyError)
-#: Probes whose arrays hold a row for each state.
-TABLES = ("returns", "smoothness")
 #: Larger than the id of any measurement.
 _NOTHING_IS_NEW = 2**62
 #: Nanoseconds by which the times of two changes of a file differ for sure.
 _RESTED = 2_000_000_000
 #: Pictures of the field kept in memory, so that dragging the slider back and forth does not read them again.
 _KEPT_ARRAYS = 64
-
-
-@dataclass(slots=True)
-class RunRecords:
-    """What is known of one run."""
-
-    series: dict[Key, Series] = field(default_factory=dict)
-    growing: dict[Key, Growing] = field(default_factory=dict)
-    probes: dict[str, ProbeSummary] = field(default_factory=dict)
-    #: (step, id) of every picture of the field, by step.
-    fields: list[tuple[int, int]] = field(default_factory=list)
-    #: (step, id) of every measurement of the probes whose arrays are drawn beside the field's, by probe and step.
-    tables: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    last_time: float = 0.0
-    #: Ids of the last measurement that is counted, and of the last whose scalars are known.
-    counted: int = 0
-    measured: int = 0
-    #: Whether it was read from its beginning.
-    complete: bool = False
-
-    def count(self, info: MeasurementInfo) -> None:
-        """Adds one measurement without its numbers."""
-        self.probes.setdefault(info.probe, ProbeSummary()).count(info)
-        if info.probe == "field" and info.status == "ok":
-            insort(self.fields, (info.step, info.id))
-        if info.probe in TABLES and info.status == "ok":
-            insort(self.tables.setdefault(info.probe, []), (info.step, info.id))
-        self.last_time = max(self.last_time, info.time)
-        self.counted = info.id
-
-    def add(self, table: ScalarTable) -> None:
-        """Adds scalars of this run."""
-        if not len(table):
-            return
-        for key, fresh in collect(table).items():
-            if key in self.growing:
-                self.series[key] = self.growing[key].extended(fresh)
-            else:
-                self.series[key], self.growing[key] = fresh, Growing(fresh)
-        self.measured = int(table.id.max())
 
 
 @dataclass(frozen=True, slots=True)

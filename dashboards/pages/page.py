@@ -8,7 +8,8 @@ from typing import Any
 
 from dash import Dash
 
-from dashboards.records import Records, RunRecords
+from dashboards.known_run import RunRecords
+from dashboards.records import Records
 from dashboards.said import Answer
 from dashboards.series import SeriesSet
 from gradlab.store import RunInfo

@@ -31,7 +31,7 @@ def of_page(seen: Seen, probe: str, what: str) -> Answer:
     """What a page says that has no number of its probe yet.
 
     Example:
-        >>> from dashboards.records import RunRecords
+        >>> from dashboards.known_run import RunRecords
         >>> of_page(Seen(None, {}, RunRecords()), "curvature", "curvature").text
         'Waiting for the first measurement of curvature.'
     """

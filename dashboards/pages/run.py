@@ -11,12 +11,13 @@ from dash import Dash, Input, Output, State, html, no_update
 from dashboards import parts
 from dashboards.cards import card
 from dashboards.costs import costs
+from dashboards.known_run import RunRecords
 from dashboards.pages.page import Page, Query, Seen
 from dashboards.pages.parts import frame
 from dashboards.pages.run_config import config_card, register_config
 from dashboards.pages.run_exports import exports_card, register_exports
 from dashboards.pages.run_records import USUAL, records_card, register_records
-from dashboards.records import Records, RunRecords
+from dashboards.records import Records
 from dashboards.said import Answer, percent
 from dashboards.showing import digest, info_of
 from gradlab.store import RunInfo

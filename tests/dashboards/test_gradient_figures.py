@@ -11,9 +11,9 @@ from gradient_numbers import CONTRIBUTIONS, RADII, apart, simulated
 import dashboards
 from dashboards import figures
 from dashboards.at_step import snapshot
+from dashboards.known_run import RunRecords
 from dashboards.pages import Seen
 from dashboards.pages.gradient import answer
-from dashboards.records import RunRecords
 from dashboards.series import collect, until
 from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate

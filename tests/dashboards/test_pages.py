@@ -17,9 +17,10 @@ from dashboards.figures.compared import Number
 from dashboards.finding import Facts
 from dashboards.finding_rows import finding_rows
 from dashboards.findings import findings
+from dashboards.known_run import RunRecords
 from dashboards.moving import moved, told
 from dashboards.pages import PAGES, Query, Seen
-from dashboards.records import Records, RunRecords
+from dashboards.records import Records
 from dashboards.said import share_of
 from dashboards.series import Key, Series
 from dashboards.showing import KINDS, together
