@@ -160,6 +160,9 @@ def notes(one: Compared) -> Iterator[str]:
             f"With {least} runs a group, a difference is resolved from about {reach(least):.1f} standard deviations "
             f"between seeds on{f'; {more}' if more else ''}."
         )
+    last = [found[-1] for across in one.found.values() for found in across.groups.values()]
+    if any(found.samples > 1 and math.isnan(found.stderr) for found in last):
+        yield "Runs that all gave the same value say nothing of the next: their number has no interval."
     if count > 1:
         yield f"Of {count} differences about {count / 20:.1g} would be resolved by chance where there is none."
     for scalar, why in one.lacking.items():

@@ -145,6 +145,7 @@ def test_one_algorithm_is_shown_over_its_seeds_and_one_run_alone_is_not(store_pa
     assert "resolved differences" not in text
     # Seeds that agree say nothing of the next, and a cosine is printed within what one can be.
     assert "0.99 (no interval)" in text
+    assert "Runs that all gave the same value say nothing of the next" in text
     assert re.search(r"0\.55 \[−0\.\d+, 1\]", text)
 
 
