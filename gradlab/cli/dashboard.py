@@ -19,9 +19,8 @@ def dashboard(
     The store need not exist yet; the page waits for it.
     """
     from dashboards import serve
-    from gradlab.store.url import check_file, parse
+    from gradlab.store.opening import check_place
+    from gradlab.store.url import parse
 
-    location = parse(store)
-    if location.path is not None:
-        check_file(location)
+    check_place(parse(store))
     serve(store, host=host, port=port, refresh=refresh, open_browser=open_browser)

@@ -27,12 +27,14 @@ class Backend(ABC):
     Attributes:
         location: where it is.
         readonly: whether changes are refused.
+        schema: version of its tables.
         notes: what a person should know about how it was opened, one line each.
     """
 
     def __init__(self, location: Location, readonly: bool) -> None:
         self.location = location
         self.readonly = readonly
+        self.schema = schema.SCHEMA_VERSION
         self.notes: tuple[str, ...] = ()
         self._closed = False
         self._process = os.getpid()
@@ -44,6 +46,23 @@ class Backend(ABC):
     @abstractmethod
     def write(self, change: Callable[[Connection], T]) -> T:
         """Makes a change in one transaction, all or nothing, from any thread; writers take turns."""
+
+    @property
+    @abstractmethod
+    def database(self) -> str:
+        """What it is in, for people."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes on disk, with logs and indices."""
+
+    @abstractmethod
+    def vacuum(self, *, full: bool) -> None:
+        """Gives up room that is not used; ``full`` also what can only be given up while nobody reads."""
+
+    def _check_open_for_writing(self) -> None:
+        if self.readonly:
+            raise GradlabError(f"store {self.location.name}: is open for reading only; open it without readonly")
 
     @abstractmethod
     def close(self) -> None:
@@ -95,11 +114,6 @@ _REMEDIES = (
 )
 
 
-def add_tables(connection: Connection) -> None:
-    """Creates the tables that an older store of this version does not have."""
-    schema.metadata.create_all(connection)
-
-
 def create_tables(connection: Connection) -> None:
     """Creates every table and says in ``meta`` what they are."""
     schema.metadata.create_all(connection)
@@ -113,8 +127,11 @@ def create_tables(connection: Connection) -> None:
     connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in facts.items()])
 
 
-def check_tables(connection: Connection, location: Location) -> None:
-    """Refuses tables that are not a store's, or of another version.
+def check_tables(connection: Connection, location: Location) -> int:
+    """Refuses tables that are not a store's, or of a version that cannot be read.
+
+    Returns:
+        Their version.
 
     Raises:
         GradlabError: the tables of this connection are not ones that this gradlab reads.
@@ -124,6 +141,7 @@ def check_tables(connection: Connection, location: Location) -> None:
     if found is None or not found.isdigit():
         raise GradlabError(f"store {location.name}: its table meta names no schema version; give another path")
     check_version(int(found), location.name)
+    return int(found)
 
 
 def _gradlab_version() -> str:

@@ -9,9 +9,9 @@ from typing import TypeVar
 from sqlalchemy import Connection, create_engine, event, inspect, text
 
 from gradlab.errors import GradlabError
-from gradlab.store.backend import Backend, add_tables, check_tables, create_tables
+from gradlab.store.backend import Backend, check_tables, create_tables
 from gradlab.store.schema import APPLICATION_ID, meta, metadata
-from gradlab.store.url import Location
+from gradlab.store.url import Location, check_current
 
 T = TypeVar("T")
 
@@ -24,9 +24,14 @@ class PostgresBackend(Backend):
 
     PostgreSQL hands out ids when a row is inserted but shows it when its transaction commits: without turns, an id
     could appear after a higher one, and a reader who tails by id would miss it for ever.
+
+    Args:
+        location: where it is.
+        readonly: whether changes are refused.
+        outdated: whether tables of an older version may be written to.
     """
 
-    def __init__(self, location: Location, readonly: bool) -> None:
+    def __init__(self, location: Location, readonly: bool, *, outdated: bool = False) -> None:
         super().__init__(location, readonly)
         patience = {} if "connect_timeout" in location.url.query else {"connect_timeout": _PATIENCE}
         try:
@@ -47,7 +52,9 @@ class PostgresBackend(Backend):
         try:
             if not readonly:
                 self.write(self._prepare)
-            self.read(self._check)
+            self.schema = self.read(self._check)
+            if not readonly and not outdated:
+                check_current(self.schema, location.name)
         except GradlabError:
             self.close()
             raise
@@ -61,10 +68,31 @@ class PostgresBackend(Backend):
     def write(self, change: Callable[[Connection], T]) -> T:
         """Makes a change in one transaction, when it is this writer's turn."""
         self._check_usable()
-        if self.readonly:
-            raise GradlabError(f"store {self.location.name}: is open for reading only; open it without readonly")
+        self._check_open_for_writing()
         with self._translated(), self._writing.begin() as connection:
             return change(connection)
+
+    @property
+    def database(self) -> str:
+        """What it is in, for people."""
+        return "PostgreSQL"
+
+    def size(self) -> int:
+        """Bytes on disk: the tables, their large values and their indices."""
+        query = text(
+            "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(CAST(:names AS text[])) AS name"
+        )
+        names = {"names": list(metadata.tables)}
+        return int(self.read(lambda connection: connection.execute(query, names).scalar_one() or 0))
+
+    def vacuum(self, *, full: bool) -> None:
+        """Makes room that is not used free for what is stored next; ``full`` gives it to the disk."""
+        self._check_usable()
+        self._check_open_for_writing()
+        outside = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        with self._translated(), outside.connect() as connection:
+            for table in metadata.tables:
+                connection.exec_driver_sql(f"VACUUM ({'FULL, ' if full else ''}ANALYZE) {table}")
 
     def close(self) -> None:
         """Lets go of every connection."""
@@ -76,19 +104,18 @@ class PostgresBackend(Backend):
         there = set(inspect(connection).get_table_names())
         if "meta" in there:
             self._check(connection)
-            add_tables(connection)
         elif there & set(metadata.tables):
             raise self._foreign()
         else:
             create_tables(connection)
 
-    def _check(self, connection: Connection) -> None:
+    def _check(self, connection: Connection) -> int:
         inspector = inspect(connection)
         if not inspector.has_table("meta"):
             raise GradlabError(f"store {self.location.name}: holds no store; open it once without readonly")
         if {column["name"] for column in inspector.get_columns("meta")} != set(meta.c.keys()):
             raise self._foreign()
-        check_tables(connection, self.location)
+        return check_tables(connection, self.location)
 
     def _foreign(self) -> GradlabError:
         return GradlabError(f"store {self.location.name}: holds another program's tables; give another database")

@@ -32,8 +32,10 @@ _SCALAR = [
     schema.scalars.c[name] for name in ("measurement_id", "series_id", "value", "stderr", "low", "high", "samples")
 ]
 #: Asked at every look at a store, and so put together once.
+_IDENTITY = select(schema.meta.c.value).where(schema.meta.c.key == "identity")
 _VERSION = select(
-    select(schema.meta.c.value).where(schema.meta.c.key == "identity").scalar_subquery(),
+    _IDENTITY.scalar_subquery(),
+    select(schema.meta.c.value).where(schema.meta.c.key == schema.REWRITTEN).scalar_subquery(),
     select(func.coalesce(func.max(schema.measurements.c.id), 0)).scalar_subquery(),
     select(func.coalesce(func.max(schema.runs.c.id), 0)).scalar_subquery(),
     select(func.coalesce(func.sum(schema.runs.c.revision), 0)).scalar_subquery(),
@@ -61,9 +63,14 @@ def last_id(connection: Connection) -> int:
 
 
 def version(connection: Connection) -> tuple[Any, ...]:
-    """Identity of the store, last measurement, last run, changes made to runs."""
-    identity, *counts = connection.execute(_VERSION).one()
-    return (identity, *map(int, counts))
+    """Identity of the store and how often it was rewritten, last measurement, last run, changes made to runs."""
+    own, rewritten, *counts = connection.execute(_VERSION).one()
+    return (f"{own}:{rewritten}" if rewritten else own, *map(int, counts))
+
+
+def identity(connection: Connection) -> str:
+    """What tells a store from every other one."""
+    return str(connection.execute(_IDENTITY).scalar_one())
 
 
 def since(connection: Connection, known: tuple[Any, ...] | None, after: int) -> News | None:

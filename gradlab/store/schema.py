@@ -2,8 +2,10 @@
 
 ``measurements.id`` is the cursor: it only grows, and a store hands out no id twice. Everything but a run's
 progress is append-only. What many rows of ``scalars`` share (name, reference, objective, scale) is kept once, in
-``series``, which makes a scalar about 50 bytes instead of 200. ``receipts`` and ``tracebacks`` came after the first
-stores: a store without them gets them when it is opened for writing, and is read as one in which they are empty.
+``series``, which makes a scalar about 50 bytes instead of 200.
+
+A change of these tables is a new version: a revision in ``migrations/versions``, which ``upgrade_store`` runs.
+Older stores are read as they are, so ``reader`` asks for what they may lack.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ from sqlalchemy import (
 )
 
 #: Version of the tables below; also the SQLite header's ``user_version``.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: The oldest version that can be read as it is.
+OLDEST_READ = 1
+#: Key in ``meta`` of how often something else than appending was done to what was measured.
+REWRITTEN = "rewritten"
 #: "GLab": marks a SQLite file as a store of ours in its header's ``application_id``.
 APPLICATION_ID = int.from_bytes(b"GLab")
 
@@ -124,6 +130,7 @@ receipts = Table(
     metadata,
     Column("token", String(64), primary_key=True),  # the writer's own: one measurement, however often it is sent
     Column("measurement_id", _Id, ForeignKey("measurements.id"), nullable=False),
+    Index("receipts_of_a_measurement", "measurement_id"),
     sqlite_with_rowid=False,
 )
 

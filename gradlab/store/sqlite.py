@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import DBAPIError
 
 from gradlab.errors import GradlabError
-from gradlab.store.backend import Backend, StoreGoneError, add_tables, check_tables, create_tables
-from gradlab.store.filesystem import filesystem, is_network
+from gradlab.store.backend import Backend, StoreGoneError, check_tables, create_tables
+from gradlab.store.filesystem import filesystem, is_network, state_of
 from gradlab.store.schema import APPLICATION_ID, SCHEMA_VERSION
-from gradlab.store.url import Location, check_file
+from gradlab.store.url import Location, check_current, check_file
 
 T = TypeVar("T")
 
@@ -39,12 +39,19 @@ class SqliteBackend(Backend):
     A read-only store opens the file for each question anew. When no writer has it open it reads with ``immutable=1``,
     which needs no permission on the directory and leaves nothing there, and asks again if the file changed meanwhile.
     A writer that closes has everything in the one file; one that is killed leaves a part in the log beside it.
+
+    Args:
+        location: where it is.
+        readonly: whether changes are refused.
+        outdated: whether tables of an older version may be written to.
     """
 
-    def __init__(self, location: Location, readonly: bool) -> None:
+    def __init__(self, location: Location, readonly: bool, *, outdated: bool = False) -> None:
         super().__init__(location, readonly)
         assert location.path is not None
         self.path = location.path
+        # Where the file is, which for a file inside of another one is not where the store is.
+        self._inside = location
         exists = check_file(location)
         network = is_network(kind := filesystem(self.path.parent))
         if readonly and not exists:
@@ -56,7 +63,10 @@ class SqliteBackend(Backend):
         if not readonly:
             if exists:
                 # Reading leaves nothing behind where the file turns out to be damaged; opening it to write would.
-                SqliteBackend(location, readonly=True).close()
+                found = SqliteBackend(location, readonly=True)
+                found.close()
+                if not outdated:
+                    check_current(found.schema, location.name)
                 self._check_writable()
             else:
                 self._create("DELETE" if network else "WAL")
@@ -68,8 +78,8 @@ class SqliteBackend(Backend):
         try:
             if not readonly:
                 self._set_journal("DELETE" if network else "WAL")
-                self.write(add_tables)  # finds out now whether it can be written to
-            self.read(lambda connection: check_tables(connection, location))
+                self.write(lambda _: None)  # finds out now whether it can be written to
+            self.schema = self.read(lambda connection: check_tables(connection, location))
         except GradlabError:
             self.close()
             raise
@@ -82,7 +92,7 @@ class SqliteBackend(Backend):
             with self._translated(), self._engine.begin() as connection:
                 return question(connection)
         for _ in range(_ATTEMPTS):
-            header = check_file(self.location)
+            header = check_file(self._inside)
             if not header:
                 raise self._vanished()
             if header[_WRITE_VERSION] != _LOGGED or not self._is_frozen():
@@ -105,11 +115,28 @@ class SqliteBackend(Backend):
     def write(self, change: Callable[[Connection], T]) -> T:
         """Makes a change in one transaction, when it is this writer's turn."""
         self._check_usable()
-        if self.readonly:
-            raise GradlabError(f"store {self.location.name}: is open for reading only; open it without readonly")
+        self._check_open_for_writing()
         self._check_place()
         with self._translated(), self._writing.begin() as connection:
             return change(connection)
+
+    @property
+    def database(self) -> str:
+        """What it is in, for people."""
+        return "SQLite"
+
+    def size(self) -> int:
+        """Bytes on disk: the file and its log."""
+        return sum(size for _, size, *_ in (facts for facts in state_of(self.path) if len(facts) > 1))
+
+    def vacuum(self, *, full: bool) -> None:
+        """Writes the file anew without what is not used; whoever writes waits, and so does this for him."""
+        self._check_usable()
+        self._check_open_for_writing()
+        self._check_place()
+        with self._translated(), self._outside.connect() as connection:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Lets go of every connection."""
@@ -136,6 +163,8 @@ class SqliteBackend(Backend):
                 uri, uri=True, timeout=_PATIENCE, check_same_thread=False, isolation_level=None
             )
             connection.execute("PRAGMA foreign_keys = ON")
+            # A file that came from elsewhere runs no function by its own tables.
+            connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = NORMAL")
             return connection
 

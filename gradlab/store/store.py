@@ -11,9 +11,8 @@ import xarray as xr
 from gradlab.errors import GradlabError
 from gradlab.store import reader, writer
 from gradlab.store.backend import Backend
-from gradlab.store.postgres import PostgresBackend
+from gradlab.store.opening import open_backend
 from gradlab.store.records import MeasurementInfo, MeasurementStatus, News, Order, Record, RunInfo, ScalarTable
-from gradlab.store.sqlite import SqliteBackend
 from gradlab.store.url import parse
 from gradlab.store.writer import RunWriter
 
@@ -23,7 +22,7 @@ def open_store(where: str | os.PathLike[str] = "gradlab.db", *, readonly: bool =
 
     Args:
         where: a path, ``sqlite:///relative/path``, ``sqlite:////absolute/path`` or
-            ``postgresql+psycopg://user@host/database``.
+            ``postgresql+psycopg://user@host/database``; or a deposit, ``run.zip``, which can only be read.
         readonly: only read: nothing is created or changed, and no permission to write is needed.
 
     Raises:
@@ -47,10 +46,7 @@ def open_store(where: str | os.PathLike[str] = "gradlab.db", *, readonly: bool =
         (array([1000, 2000]), array([0.9, 0.8]), array([0.7, 0.6]))
         >>> directory.cleanup()
     """
-    location = parse(where)
-    backend: Backend
-    backend = PostgresBackend(location, readonly) if location.path is None else SqliteBackend(location, readonly)
-    return Store(backend)
+    return Store(open_backend(parse(where), readonly=readonly))
 
 
 class Store:
@@ -76,9 +72,14 @@ class Store:
         return str(location.path) if location.path else location.url.render_as_string(hide_password=False)
 
     @property
+    def backend(self) -> Backend:
+        """The database it is in; for those who keep stores, not for those who use them."""
+        return self._backend
+
+    @property
     def identity(self) -> str:
         """What tells this store from another one put in its place."""
-        return str(self.version()[0])
+        return self._backend.read(reader.identity)
 
     @property
     def readonly(self) -> bool:
@@ -141,7 +142,8 @@ class Store:
     def version(self) -> tuple[Any, ...]:
         """Changes whenever something changes that can be seen: a measurement, a run, its progress or its end.
 
-        Its first element changes when another store was put in this one's place; cursors are void then.
+        Its first element changes when another store was put in this one's place, or when something was pruned;
+        what is known of it is void then.
         """
         return self._backend.read(reader.version)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from gradlab.arguments import shown
 from gradlab.errors import GradlabError
-from gradlab.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from gradlab.store.schema import APPLICATION_ID, OLDEST_READ, SCHEMA_VERSION
 
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRESQL = ("postgresql", "postgresql+psycopg")
@@ -136,17 +137,32 @@ def check_file(location: Location) -> bytes:
 
 
 def check_version(version: int, name: str) -> None:
-    """Refuses tables of another version.
+    """Refuses tables of a version that cannot be read.
 
     Raises:
-        GradlabError: the store's tables are older or newer than this gradlab's.
+        GradlabError: the store's tables are newer than this gradlab's, or too old to be read by it.
     """
     if version > SCHEMA_VERSION:
         raise GradlabError(
             f"store {name}: has schema {version}, newer than this gradlab's {SCHEMA_VERSION}; upgrade gradlab"
         )
+    if version < OLDEST_READ:
+        raise GradlabError(
+            f"store {name}: has schema {version}, older than any this gradlab reads; "
+            "open it with the gradlab that wrote it, or give another path"
+        )
+
+
+def check_current(version: int, name: str) -> None:
+    """Refuses to write into tables of an older version: they are brought up to date when their owner says so.
+
+    Not without being asked: an older gradlab that others still use could not open them any more.
+
+    Raises:
+        GradlabError: the store's tables are older than this gradlab's.
+    """
     if version < SCHEMA_VERSION:
         raise GradlabError(
-            f"store {name}: has schema {version}, older than this gradlab's {SCHEMA_VERSION}; "
-            "open it with the gradlab that wrote it, or give another path"
+            f"store {name}: has schema {version}, older than this gradlab's {SCHEMA_VERSION}, and can only be read; "
+            f"to write into it, run: gradlab store upgrade {shlex.quote(name)}"
         )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.sql.functions import max as sql_max
+from sqlalchemy.exc import IntegrityError
 
 from gradlab.errors import GradlabError
 from gradlab.measurement import Measurement
 from gradlab.store import schema
 from gradlab.store.backend import Backend
-from gradlab.store.entry import Draft, Entry, SeriesKey, check_word, drafted, shown
+from gradlab.store.entry import Draft, Entry, SeriesKey, UnstorableError, check_word, drafted, shown
 from gradlab.store.records import MeasurementStatus, RunStatus, Where
+
+T = TypeVar("T")
 
 # Statements are built once: building one takes SQLAlchemy longer than SQLite takes to run it.
 _PROGRESS = update(schema.runs).where(schema.runs.c.id == bindparam("run"))
@@ -25,6 +27,7 @@ _TOUCH_LATE = _TOUCH.where(schema.runs.c.last_seen <= bindparam("now"))
 _MARK = _PROGRESS.values(
     last_seen=bindparam("now"), status=bindparam("how"), message=bindparam("why"), revision=schema.runs.c.revision + 1
 )
+_NAME = _PROGRESS.values(name=bindparam("called"))
 _CONFIGURE = _PROGRESS.values(config=bindparam("what"))
 _MEASUREMENT, _SCALARS, _ARRAYS = insert(schema.measurements), insert(schema.scalars), insert(schema.arrays)
 _RECEIPT, _TRACEBACK = insert(schema.receipts), insert(schema.tracebacks)
@@ -105,7 +108,7 @@ class RunWriter:
                 connection.execute(_TOUCH, {"run": self.id, "now": now, "at": int(step)})
             return ids
 
-        ids = self._backend.write(change)
+        ids = self._written(change)
         # Only now is it certain that these series exist.
         self._series.update(found)
         return ids
@@ -144,9 +147,21 @@ class RunWriter:
                 connection.execute(_TOUCH_LATE, {"run": self.id, "now": when, "at": int(step)})
             return entry.status
 
-        status = self._backend.write(change)
+        status = self._written(change)
         self._series.update(found)
         return status
+
+    def _written(self, change: Callable[[Connection], T]) -> T:
+        try:
+            return self._backend.write(change)
+        except IntegrityError as error:
+            query = select(schema.runs.c.id).where(schema.runs.c.id == self.id)
+            if self._backend.read(lambda connection: connection.execute(query).first()) is not None:
+                raise
+            place = self._backend.location.name
+            raise UnstorableError(
+                f"store {place}: run {self.id} ({self.name}) is not in it any more; begin a new run"
+            ) from error
 
     def _insert(self, connection: Connection, step: int, now: float, draft: Draft, found: dict[SeriesKey, int]) -> int:
         """One measurement's rows; ``found`` gains the series that are new to this writer."""
@@ -224,12 +239,12 @@ def start_run(backend: Backend, name: str | None, columns: Mapping[str, Any]) ->
     about = " ".join(word for word in (columns["algorithm"], columns["environment"]) if word) or "run"
 
     def change(connection: Connection) -> tuple[int, str]:
-        # Writers take turns, so the next id is known.
-        number = (connection.execute(select(sql_max(schema.runs.c.id))).scalar() or 0) + 1
-        called = shown(name or f"{about} #{number}")
-        result = connection.execute(insert(schema.runs), {**row, "name": called})
+        result = connection.execute(insert(schema.runs), {**row, "name": ""})
         assert result.inserted_primary_key is not None
-        return int(result.inserted_primary_key[0]), called
+        number = int(result.inserted_primary_key[0])
+        called = shown(name or f"{about} #{number}")
+        connection.execute(_NAME, {"run": number, "called": called})
+        return number, called
 
     return RunWriter(backend, *backend.write(change))
 

@@ -17,7 +17,7 @@ from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import open_store, sqlite
 from gradlab.store.filesystem import filesystem, is_network
-from gradlab.store.schema import SCHEMA_VERSION
+from gradlab.store.schema import OLDEST_READ, SCHEMA_VERSION
 
 ONE = Measurement({"a": Estimate(1.0, 0.1, 8)})
 
@@ -48,7 +48,7 @@ def a_store(path: Path, records: int = 3) -> Path:
         (b"SQLite format 3\0" + bytes(10), "is cut off"),
         ("another", "is a SQLite database of another program"),
         (SCHEMA_VERSION + 1, "newer than this gradlab's"),
-        (SCHEMA_VERSION - 1, "older than this gradlab's"),
+        (OLDEST_READ - 1, "older than any this gradlab reads"),
         ("headless", "malformed|damaged|no such table"),
         ("directory", "is a directory; name a file in it, such as .*gradlab.db"),
         ("pipe", "is not a regular file"),

@@ -1,6 +1,4 @@
-"""Measurements sent more than once, tracebacks, and stores from before there were either."""
-
-import sqlite3
+"""Measurements sent more than once, and tracebacks."""
 
 import pytest
 
@@ -42,19 +40,3 @@ def test_a_measurement_at_fault_is_told_from_a_store_in_trouble(tmp_path):
         with pytest.raises(UnstorableError, match="scalar 'q': is a float; give an Estimate"):
             run.record_once("a", 5, Entry("field", Measurement({"q": 1.0})), when=10.0)
         assert store.measurements() == []
-
-
-def test_an_older_store_of_this_version_gets_the_new_tables_when_it_is_written_to(tmp_path):
-    path = tmp_path / "a.db"
-    with open_store(path) as store:
-        number = store.start_run().record(0, "field", status="failed", message="no")
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE tracebacks")
-        connection.execute("DROP TABLE receipts")
-    connection.close()
-    with open_store(path, readonly=True) as store:
-        assert store.traceback(number) == ""
-        assert len(store.measurements()) == 1
-    with open_store(path) as store:
-        assert store.attach_run(1).record_once("a", 1, Entry("field"), when=1.0) == "ok"
-        assert len(store.measurements()) == 2
