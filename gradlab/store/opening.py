@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradlab.store.backend import Backend
 from gradlab.store.postgres import PostgresBackend
 from gradlab.store.sqlite import SqliteBackend
+from gradlab.store.unpacking import DepositBackend, check_packed, is_packed
 from gradlab.store.url import Location, check_file
 
 
@@ -21,7 +22,8 @@ def open_backend(location: Location, *, readonly: bool, outdated: bool = False) 
     """
     if location.path is None:
         return PostgresBackend(location, readonly, outdated=outdated)
-    return SqliteBackend(location, readonly, outdated=outdated)
+    kind = DepositBackend if is_packed(location.path) else SqliteBackend
+    return kind(location, readonly, outdated=outdated)
 
 
 def check_place(location: Location) -> None:
@@ -30,5 +32,7 @@ def check_place(location: Location) -> None:
     Raises:
         GradlabError: there is something, and it is not a store that can be read here.
     """
-    if location.path is not None:
+    if is_packed(location.path):
+        check_packed(location)
+    elif location.path is not None:
         check_file(location)
