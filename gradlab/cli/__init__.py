@@ -19,6 +19,7 @@ from gradlab.cli.export import export
 from gradlab.cli.landscape import landscape
 from gradlab.cli.replay import replay
 from gradlab.cli.report import report
+from gradlab.cli.store import store
 from gradlab.cli.watch import watch
 from gradlab.errors import GradlabError
 
@@ -45,6 +46,7 @@ app.command()(landscape)
 app.command()(curvature)
 app.command()(calibrate)
 app.command()(replay)
+app.add_typer(store, name="store")
 
 
 def _print_version(wanted: bool) -> None:

@@ -41,10 +41,16 @@ class Ground(StrEnum):
 def export(
     to: Annotated[
         Path,
-        typer.Option(help="The file; its suffix says the form: .csv, .jsonl, .parquet; of figures .json, .png, .svg."),
+        typer.Option(
+            help="The file; its suffix says the form: .csv, .jsonl, .parquet; .zip for a deposit, which others open as "
+            "a store; of figures .json, .png, .svg."
+        ),
     ],
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs by id or name; the newest by default.")
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option("--run", help="A run, likewise, as other commands take it; may be repeated.")
     ] = None,
     store: Annotated[str, typer.Option(help="Store: a path, sqlite:///… or postgresql+psycopg://…")] = "gradlab.db",
     what: Annotated[
@@ -59,7 +65,7 @@ def export(
     ] = None,
     theme: Annotated[Ground, typer.Option(help="Of a figure.")] = Ground.light,
 ) -> None:
-    """Write a run's numbers into a file that other programs read, or one of its figures.
+    """Write a run's numbers into a file that other programs read, or one of its figures, or all of it into a deposit.
 
     Numbers keep all their digits, columns their order. Figures as .json are plotly's own form; .png and .svg need
     Chromium or Chrome.
@@ -67,8 +73,11 @@ def export(
     from gradlab.store import open_store
     from gradlab.store.export import export_configuration, export_measurements, export_scalars
 
-    chosen: list[int | str] = list(runs or [])
+    chosen: list[int | str] = [*(runs or []), *(also or [])]
     with open_store(store, readonly=True) as opened:
+        if to.suffix.lower() == ".zip" and figure is None:
+            _deposit(opened, to, chosen)
+            return
         if figure is not None:
             _figure(opened, to, chosen, figure, theme)
             said = f"The figure {figure} is in {to}"
@@ -81,6 +90,25 @@ def export(
             count = write(opened, to, chosen)
             said = f"{count:,} {'run' if what is What.configuration else 'row'}{'s' * (count != 1)} in {to}"
     screen().print(said, markup=False, soft_wrap=True)
+
+
+def _deposit(store: Store, to: Path, runs: list[int | str]) -> None:
+    from gradlab.store.chosen import chosen_run
+    from gradlab.store.deposit import write_deposit
+
+    found = write_deposit(store, to, runs or [chosen_run(store).id])
+    console = screen()
+    listed = ", ".join(f"{run.id} ({run.name})" for run in found.runs)
+    console.print(
+        f"run{'s' * (len(found.runs) != 1)} {listed}: {found.measurements:,} measurements in {to}, "
+        f"{found.size / 1e6:.1f} MB; others open it with: gradlab dashboard {to}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for run in found.personal:
+        console.print(
+            f"run {run.id} ({run.name}): names your home directory {Path.home()}", markup=False, soft_wrap=True
+        )
 
 
 def _figure(store: Store, to: Path, runs: list[int | str], name: str, theme: Ground) -> None:
