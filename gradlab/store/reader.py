@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -189,16 +189,23 @@ def _named(
     )
 
 
-def arrays(connection: Connection, measurement_id: int, names: Sequence[str] | None) -> dict[str, xr.DataArray]:
-    """Labelled arrays of one measurement, in the order they were given.
+def array_rows(connection: Connection, measurement_id: int, names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Labelled arrays of one measurement as they are stored, in the order they were given."""
+    query = select(schema.arrays).where(schema.arrays.c.measurement_id == measurement_id).order_by(schema.arrays.c.id)
+    if names is not None:
+        query = query.where(schema.arrays.c.name.in_(names))
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def arrays(
+    rows: Sequence[Mapping[str, Any]], measurement_id: int, names: Sequence[str] | None
+) -> dict[str, xr.DataArray]:
+    """What ``array_rows`` gave; read apart from it, as while the database is asked nobody can move its log.
 
     Raises:
         GradlabError: the measurement has no array of one of these names.
     """
-    query = select(schema.arrays).where(schema.arrays.c.measurement_id == measurement_id).order_by(schema.arrays.c.id)
-    if names is not None:
-        query = query.where(schema.arrays.c.name.in_(names))
-    found = {row["name"]: decode(dict(row)) for row in connection.execute(query).mappings()}
+    found = {row["name"]: decode(row) for row in rows}
     missing = [name for name in names or () if name not in found]
     if missing:
         raise GradlabError(f"measurement {measurement_id}: has no array {missing[0]!r}; leave names out to get all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,8 @@ _WRITE_VERSION, _LOGGED = 18, 2
 _PATIENCE = 10.0
 #: How often a question is asked again because a writer appeared half-way.
 _ATTEMPTS = 20
+#: How often one who closes tries to move the log into the file, and seconds between.
+_MOVES, _BETWEEN_MOVES = 20, 0.01
 
 
 class SqliteBackend(Backend):
@@ -145,9 +148,14 @@ class SqliteBackend(Backend):
         self._closed = True
         ours = os.getpid() == self._process  # what a fork copied is its parent's to close
         if ours and not self.readonly:
-            # Usually the last to close moves the log into the file; a reader at this very moment would prevent it.
+            # Usually the last to close moves the log into the file; a reader at this very moment prevents it, or
+            # leaves a part in the log.
             with suppress(DBAPIError), self._outside.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+                for _ in range(_MOVES):
+                    _, logged, moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+                    if moved == logged:
+                        break
+                    time.sleep(_BETWEEN_MOVES)
         self._engine.dispose(close=ours)
 
     # Opening -----------------------------------------------------------------------------------------------

@@ -235,7 +235,8 @@ class Store:
         Raises:
             GradlabError: it has no array of one of these names.
         """
-        return self._backend.read(lambda connection: reader.arrays(connection, measurement_id, names))
+        rows = self._backend.read(lambda connection: reader.array_rows(connection, measurement_id, names))
+        return reader.arrays(rows, measurement_id, names)
 
     def traceback(self, measurement_id: int) -> str:
         """Where a measurement failed: the Python traceback, of which its ``message`` is the last line.

@@ -62,7 +62,7 @@ def check_whole(path: Path) -> int:
 
 
 def test_two_processes_write_while_a_third_reads(tmp_path: Path) -> None:
-    path, count = tmp_path / "g.db", 250
+    path, count = tmp_path / "g.db", 600
     writers = [writer(path, name, count) for name in ("one", "two")]
     go(*writers)  # they also race for creating the store
     deadline = time.monotonic() + 60
