@@ -12,6 +12,8 @@ from gradlab.store import MeasurementInfo, ScalarTable
 
 #: Probes whose arrays hold a row for each state.
 TABLES = ("returns", "smoothness")
+#: What is said of a probe that measured arrays which are not in the store any more.
+PRUNED = "what was measured has been pruned from this store"
 
 
 @dataclass(slots=True)
@@ -35,12 +37,18 @@ class RunRecords:
     def count(self, info: MeasurementInfo) -> None:
         """Adds one measurement without its numbers."""
         self.probes.setdefault(info.probe, ProbeSummary()).count(info)
-        if info.probe == "field" and info.status == "ok":
+        # Of what was pruned there is nothing to draw.
+        if info.probe == "field" and info.arrays:
             insort(self.fields, (info.step, info.id))
-        if info.probe in TABLES and info.status == "ok":
+        if info.probe in TABLES and info.arrays:
             insort(self.tables.setdefault(info.probe, []), (info.step, info.id))
         self.last_time = max(self.last_time, info.time)
         self.counted = info.id
+
+    def pruned(self, probe: str) -> bool:
+        """Whether a probe whose arrays are drawn has measured, and nothing that it measured is left to draw."""
+        held = self.fields if probe == "field" else self.tables.get(probe)
+        return not held and probe in self.probes and self.probes[probe].ok > 0
 
     def add(self, table: ScalarTable) -> None:
         """Adds scalars of this run."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from dashboards.known_run import PRUNED, RunRecords
 from dashboards.own import others as other_probes
 from dashboards.said import times
 from dashboards.series import Key, Series, collect
@@ -30,6 +31,7 @@ class OneRun:
         series: its scalars over training.
         probes: what each probe did.
         fields: (step, measurement id) of every picture of the field, by step.
+        tables: the same of every probe whose arrays hold a row for each state, by probe.
     """
 
     where: Where
@@ -38,6 +40,7 @@ class OneRun:
     series: Mapping[Key, Series]
     probes: Mapping[str, ProbeSummary]
     fields: tuple[tuple[int, int], ...]
+    tables: Mapping[str, tuple[tuple[int, int], ...]]
 
     @property
     def others(self) -> list[str]:
@@ -70,6 +73,8 @@ class OneRun:
             known = isinstance(planned, Mapping) and name in planned
             return f"the probe {name} has not measured yet" if known else f"this run has no probe {name}"
         if summary.ok:
+            if name == "field" and not self.fields:
+                return PRUNED
             return f"the probe {name} measured arrays and no numbers"
         step, reason = max([*summary.missing, *([summary.failure] if summary.failure else [])])
         counts = [f"skipped {times(summary.skipped)}"] if summary.skipped else []
@@ -89,15 +94,13 @@ def read_run(where: Where, run: int | str | None = None) -> OneRun:
     """
     with opened(where) as store:
         info = chosen_run(store, run)
-        probes: dict[str, ProbeSummary] = {}
-        fields = []
+        known = RunRecords()
         with damage_named(store):
             for one in store.measurements(run=info.id):
-                probes.setdefault(one.probe, ProbeSummary()).count(one)
-                if one.probe == "field" and one.status == "ok":
-                    fields.append((one.step, one.id))
+                known.count(one)
             series = collect(store.scalars(run=info.id))
-        return OneRun(where, store.name, info, series, probes, tuple(sorted(fields)))
+        tables = {probe: tuple(held) for probe, held in known.tables.items()}
+        return OneRun(where, store.name, info, series, known.probes, tuple(known.fields), tables)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, State
 
 from dashboards import figures
 from dashboards.figures.compared import Numbers
+from dashboards.known_run import PRUNED
 from dashboards.records import Records
 from dashboards.showing import absent_of, last_of, part_of_token, run_of, show, theme_of, together
 
@@ -93,7 +94,8 @@ def register_at_step(
             said = f"{name} {runs}"
             if arrays:
                 tables = {(run, known[run]): records.table(run, probe, step) for run in runs}
-                return figure(tables, theme_of(theme), said)
+                pruned = any(records.run(run).pruned(probe) for run in runs)
+                return figure(tables, theme_of(theme), said, **({"nothing": PRUNED} if pruned else {}))
             found = {(run, known[run]): records.series(run) for run in runs}
             return figure(found, step, theme_of(theme), said, narrow=room == 1)
 

@@ -9,14 +9,23 @@ import xarray as xr
 
 from dashboards import figures
 from dashboards.drawn_run import DrawnRun
+from dashboards.kinds import KINDS
+from dashboards.known_run import PRUNED
 from dashboards.one_run import opened
 from dashboards.style import Theme
 from gradlab.errors import GradlabError
 from gradlab.store.damage import damage_named
 
+#: What is drawn of arrays, a point for each state.
+_OF_STATES = ("calibration", "bound-and-observed")
+
 
 class TruthFigures(DrawnRun):
     """Figures of the probes ``returns`` and ``smoothness``, and the further ones of ``landscape`` and ``curvature``."""
+
+    def _why_not(self, name: str) -> str:
+        why = super()._why_not(name)
+        return why if why or name not in _OF_STATES or self.run.tables.get(KINDS[name].probe) else PRUNED
 
     def critic_gradient(self, theme: Theme = "light") -> go.Figure:
         """The critic's policy gradient against the simulator's over training."""
@@ -73,12 +82,8 @@ class TruthFigures(DrawnRun):
         return self.run.info.id, self.run.info.name
 
     def _table(self, probe: str, step: int | None) -> Mapping[str, xr.DataArray]:
+        known = [number for at, number in self.run.tables[probe] if step is None or at <= step]
+        if not known:
+            raise GradlabError(f"probe {probe}: has no measurement at or before step {step:,}")
         with opened(self.run.where) as store, damage_named(store):
-            known = [
-                (one.step, one.id)
-                for one in store.measurements(run=self.run.info.id, probe=probe)
-                if one.status == "ok" and (step is None or one.step <= step)
-            ]
-            if not known:
-                raise GradlabError(f"probe {probe}: has no measurement at or before step {step:,}")
-            return store.arrays(max(known)[1])
+            return store.arrays(known[-1])

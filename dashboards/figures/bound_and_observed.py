@@ -18,7 +18,10 @@ _SEEN = {"actor": ("‖∂π/∂s‖", "circle", 0), "observed": ("seen, ‖Δa�
 
 
 def bound_and_observed(
-    runs: Mapping[tuple[int, str], Mapping[str, xr.DataArray]], theme: Theme = "light", uirevision: str = "bound"
+    runs: Mapping[tuple[int, str], Mapping[str, xr.DataArray]],
+    theme: Theme = "light",
+    uirevision: str = "bound",
+    nothing: str = NOTHING,
 ) -> go.Figure:
     """A point a state where μ > 0: sensitivity over M/μ, on logarithms; above the dotted line the bound is violated.
 
@@ -28,6 +31,7 @@ def bound_and_observed(
         runs: id and name of each run → the arrays of a measurement of the probe ``smoothness``.
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
+        nothing: what it says where no run has such a measurement.
 
     Example:
         >>> table = xr.DataArray([[2.0, 1.0, 0.5], [np.nan, 1.0, 1.0]], dims=("state", "part"),
@@ -49,4 +53,4 @@ def bound_and_observed(
             said = escape(shortened(name, 28)) if several else label
             mark = run_look(number).symbol if several else symbol
             clouds.append(Cloud(said, color, mark, columns["bound"], columns[part]))
-    return scatter(clouds, ("bound M/μ", "sensitivity"), theme, uirevision, nothing=NOTHING, log=True)
+    return scatter(clouds, ("bound M/μ", "sensitivity"), theme, uirevision, nothing=nothing, log=True)

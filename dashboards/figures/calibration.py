@@ -21,7 +21,10 @@ _LEAST, _BINS = 4, 5
 
 
 def calibration(
-    runs: Mapping[tuple[int, str], Mapping[str, xr.DataArray]], theme: Theme = "light", uirevision: str = "calibration"
+    runs: Mapping[tuple[int, str], Mapping[str, xr.DataArray]],
+    theme: Theme = "light",
+    uirevision: str = "calibration",
+    nothing: str = NOTHING,
 ) -> go.Figure:
     """A point a state: its simulated return over Q(s, π(s)). On the dotted line the critic is right.
 
@@ -31,6 +34,7 @@ def calibration(
         runs: id and name of each run → the arrays of a measurement of the probe ``returns``.
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
+        nothing: what it says where no run has such a measurement.
 
     Example:
         >>> q = np.arange(8.0)
@@ -62,7 +66,7 @@ def calibration(
              "error_y": {"type": "data", "array": error.tolist(), "thickness": 1.4, "width": 4},
              "hovertemplate": "mean of these states<br>Q %{x:.4g}: return %{y:.4g}<extra></extra>"}
         )  # fmt: skip
-    return scatter(clouds, titles, theme, uirevision, nothing=NOTHING, lines=tuple(lines))
+    return scatter(clouds, titles, theme, uirevision, nothing=nothing, lines=tuple(lines))
 
 
 def reliability(

@@ -25,6 +25,7 @@ def fields(
     shared: bool = True,
     theme: Theme = "light",
     uirevision: str = "fields",
+    nothing: str = "waiting for the first picture of the field",
 ) -> go.Figure:
     """Up to four panels; of one alone it is the figure ``field``.
 
@@ -35,6 +36,7 @@ def fields(
         shared: whether a colour is the same Q in all; each has a colour bar of its own otherwise.
         theme: light or dark.
         uirevision: zoom is kept while this stays the same.
+        nothing: what it says where there is no panel.
 
     Example:
         >>> fields([]).layout.annotations[0].text
@@ -42,7 +44,7 @@ def fields(
     """
     if not panels:
         blank: dict[str, Any] = {"visible": False}
-        note = [message("waiting for the first picture of the field", theme)]
+        note = [message(nothing, theme)]
         return drawing(
             {"data": [], "layout": layout(theme, uirevision=uirevision, annotations=note, xaxis=blank, yaxis=blank)}
         )

@@ -12,6 +12,7 @@ from dashboards import figures
 from dashboards.cards import card, graph, number_table
 from dashboards.figures.field_panel import critics, planes
 from dashboards.figures.state_fields import stored_over_states
+from dashboards.known_run import PRUNED
 from dashboards.pages.field_panels import BESIDE, follows
 from dashboards.pages.field_picture import ROWS, numbers, register_picture
 from dashboards.pages.field_render import register_render, render_place
@@ -47,6 +48,9 @@ def answer(seen: Seen) -> Answer:
     if seen.records.fields:
         count = len(seen.records.fields)
         return Answer(f"{count:,} picture{'s' * (count != 1)} of the critic's field over training.", "fact")
+    if seen.records.pruned("field"):
+        count = seen.records.probes["field"].ok
+        return Answer(f"{PRUNED.capitalize()}: {count:,} picture{'s' * (count != 1)} of the field.", "unknown")
     return of_page(seen, "field", "the critic's field")
 
 

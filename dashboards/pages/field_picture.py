@@ -13,6 +13,7 @@ from plotly.io.json import to_json_plotly
 from dashboards import figures
 from dashboards.drawn import plain, sent
 from dashboards.figures.field_panel import planes
+from dashboards.known_run import PRUNED
 from dashboards.pages.field_panels import BESIDE, Chosen, gathered
 from dashboards.records import Records
 from dashboards.showing import theme_of
@@ -93,6 +94,7 @@ def drawn(
             seen.panels, columns=columns, linked=seen.linked, shared=seen.shared, theme=theme_of(theme),
             # Zoom is kept from step to step, and lost where the axes become others.
             uirevision=f"field {run} {chosen.plane} {beside} {len(seen.panels)}",
+            **({"nothing": PRUNED} if records.run(run).pruned("field") else {}),
         )
     )  # fmt: skip
     trouble = None

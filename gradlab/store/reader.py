@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, bindparam, func, inspect, select
+from sqlalchemy import Connection, Select, bindparam, exists, func, inspect, select
 
 from gradlab.errors import GradlabError
 from gradlab.store import schema
@@ -25,8 +25,11 @@ _TOKENS = 500
 _NEAR = 10_000
 
 _INFO = [
-    schema.measurements.c[name]
-    for name in ("id", "run_id", "step", "time", "probe", "where", "cost", "status", "message", "notes")
+    *(
+        schema.measurements.c[name]
+        for name in ("id", "run_id", "step", "time", "probe", "where", "cost", "status", "message", "notes")
+    ),
+    exists().where(schema.arrays.c.measurement_id == schema.measurements.c.id).label("arrays"),
 ]
 _SCALAR = [
     schema.scalars.c[name] for name in ("measurement_id", "series_id", "value", "stderr", "low", "high", "samples")
@@ -249,7 +252,7 @@ def _chosen(query: Select[Any], after: int, run: int | None, probe: str | None, 
 
 def _info(row: Any) -> MeasurementInfo:
     columns = list(row)
-    columns[-1] = tuple(json.loads(columns[-1]))
+    columns[-2:] = tuple(json.loads(columns[-2])), bool(columns[-1])
     return MeasurementInfo(*columns)
 
 

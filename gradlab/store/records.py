@@ -64,6 +64,7 @@ class MeasurementInfo:
         status: ``ok``, ``skipped`` or ``failed``.
         message: why it was skipped or failed.
         notes: what a person should know about it, one line each.
+        arrays: whether it holds labelled arrays; of a measurement whose arrays were pruned it is false.
     """
 
     id: int
@@ -76,6 +77,7 @@ class MeasurementInfo:
     status: MeasurementStatus
     message: str
     notes: tuple[str, ...]
+    arrays: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,8 @@ from gradlab.store.upkeep.rewriting import say_rewritten
 
 #: Seconds without a sign of life after which a run that never said that it ended is taken for dead.
 _SILENCE = 3600.0
+#: What ``gradlab watch`` measures in: the states it keeps to, without which it could not go on.
+_STATES_OF = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ def prune_arrays(
 ) -> Pruned:
     """Takes arrays out of runs, which are most of what a store holds; their scalars stay.
 
+    The states that a watched run is measured in stay, too, by which ``gradlab watch`` goes on with it, unless their
+    probe ``checkpoint`` is named.
+
     Args:
         store: open for writing.
         runs: ids or names.
@@ -112,8 +117,7 @@ def prune_arrays(
     chosen = _ended(store, runs)
     measurements = schema.measurements.c
     of = select(measurements.id).where(measurements.run_id.in_([run.id for run in chosen]))
-    if probe is not None:
-        of = of.where(measurements.probe == probe)
+    of = of.where(measurements.probe == probe if probe is not None else measurements.probe != _STATES_OF)
     if before is not None:
         of = of.where(measurements.step < before)
     condition = schema.arrays.c.measurement_id.in_(of)

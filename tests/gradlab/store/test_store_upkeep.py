@@ -261,9 +261,24 @@ def test_pruned_arrays_leave_their_numbers(place):
         found = prune_arrays(store, [1], probe="field", before=5)
         assert (found.measurements, found.scalars, found.arrays) == (0, 0, 10)
         assert len(store.scalars()) == len(before)
-        left = [bool(store.arrays(one.id)) for one in store.measurements(run=1) if one.probe == "field"]
+        fields = store.measurements(run=1, probe="field")
+        left = [bool(store.arrays(one.id)) for one in fields]
         assert left == [False] * 5 + [True] * 2
+        assert [one.arrays for one in fields] == left
+        assert not any(one.arrays for one in store.measurements(run=1) if one.probe != "field")
         assert prune_arrays(store, [1], probe="another").arrays == 0
+
+
+def test_the_states_that_a_watch_keeps_to_are_pruned_by_name_only(place):
+    with open_store(place()) as store:
+        run = store.start_run()
+        states = {"states": xr.DataArray(np.zeros((4, 2)), dims=("state", "feature"))}
+        run.record(0, "checkpoint", Measurement(arrays=states))
+        run.record(0, "field", Measurement(arrays=states))
+        run.finish()
+        assert prune_arrays(store, [1]).arrays == 1
+        assert [one.arrays for one in store.measurements()] == [True, False]
+        assert prune_arrays(store, [1], probe="checkpoint").arrays == 1
 
 
 def test_a_run_that_is_trained_is_not_pruned(place):
