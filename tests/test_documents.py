@@ -4,9 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+import xarray as xr
+from typer.core import TyperGroup
 
+import gradlab
 from gradlab.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +38,24 @@ def test_the_example_of_analysing_runs(monkeypatch, capsys, tmp_path):
     assert lines[1] == "6 0 True {}"
 
 
+def test_the_example_of_notebooks_runs(monkeypatch, capsys, tmp_path):
+    (code,) = blocks(ROOT / "docs" / "stores.md", "python")
+    monkeypatch.chdir(tmp_path)
+    with gradlab.open_store("gradlab.db") as store:
+        run = store.start_run("mine", algorithm="TD3")
+        for step in (1000, 2000):
+            run.record(step, "gradient", gradlab.Measurement({"cosine": gradlab.Estimate(0.5, 0.1, 64)}))
+            q = xr.DataArray(np.full(4, float(step)), dims="state")
+            run.record(step, "field", gradlab.Measurement(arrays={"q": q}))
+        run.record(2000, "curvature", status="skipped", message="over budget")
+        run.finish()
+    names = {}
+    exec(compile(code, "docs/stores.md", "exec"), names)
+    assert "mine" in capsys.readouterr().out
+    assert names["missing"]["message"].tolist() == ["over budget"]
+    assert names["q"].sizes == {"step": 2, "state": 4}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_take_their_options(document):
     """Each line that calls the command is parsed by it, and not run."""
@@ -41,7 +63,11 @@ def test_commands_take_their_options(document):
     lines = [line for block in blocks(document, "sh") for line in block.splitlines() if line.startswith("gradlab ")]
     for line in lines:
         _, name, *arguments = shlex.split(line, comments=True)
-        group.commands[name].make_context(name, list(arguments), resilient_parsing=False)
+        command = group.commands[name]
+        while isinstance(command, TyperGroup):
+            name, *arguments = arguments
+            command = command.commands[name]
+        command.make_context(name, list(arguments), resilient_parsing=False)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
