@@ -208,11 +208,12 @@ class SqliteBackend(Backend):
         engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(draft), poolclass=NullPool)
         try:
             with self._translated(), engine.connect() as connection:
-                connection.exec_driver_sql(f"PRAGMA journal_mode = {journal}")
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 create_tables(connection)
                 connection.commit()
+                # Only now: what is in a log does not fit into the file of a full disk, and nobody would say so.
+                connection.exec_driver_sql(f"PRAGMA journal_mode = {journal}")
             self._link(draft)
         except OSError as error:
             raise GradlabError(f"store {name}: cannot be created ({error.strerror}); give another path") from error
