@@ -123,6 +123,9 @@ def analyze(
         with suppress(OSError):
             console.print(f"Ended. The same command goes on from what is in {store}.", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
+    except analysis.BrokenOffError as error:
+        typer.echo(f"gradlab: {error}", err=True)
+        raise typer.Exit(1) from None
     if dry_run:
         raise typer.Exit(show_plan(console, found, workers))
     show_results(console, store, summary)

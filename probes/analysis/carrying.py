@@ -53,6 +53,10 @@ class Summary:
         return not (self.failed or self.refused or self.missing)
 
 
+class BrokenOffError(GradlabError):
+    """The store gave up half-way, as when its disk is full; what was measured before is in it."""
+
+
 class Carrying:
     """A plan that is carried out; this process is the only one that writes.
 
@@ -146,7 +150,14 @@ class Carrying:
                 nonlocal kept
                 kept = keep(writer, task, tried)  # noqa: B023 - called before the next turn
 
-            insist(write, lambda text: self._tell(Said(text)))
+            try:
+                insist(write, lambda text: self._tell(Said(text)))
+            except GradlabError as error:
+                if not self._measured:
+                    raise
+                raise BrokenOffError(
+                    f"{error}; {self._measured:,} of {len(tasks):,} measurements are kept, and the same command goes on"
+                ) from error
             self._measured += 1
             self._failed += kept.status == "failed"
             self._steps[task.run] = max(self._steps[task.run], task.at.step)

@@ -1,6 +1,7 @@
 """What an analysis writes, what it does not do again, and what it says of what is missing."""
 
 import shutil
+import subprocess
 from collections import OrderedDict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import probes
+from gradlab.cli import main
 from gradlab.errors import GradlabError
 from gradlab.store import open_store
 from probes.analysis import Done, Planned, Said
@@ -175,6 +177,40 @@ def test_probes_of_ones_own_are_measured_too(folder):
 
     assert analyze(folder, probes=[size, "gradient"]).complete
     assert {one.probe for one in infos(folder)[1]} == {"checkpoint", "size", "gradient"}
+
+
+@pytest.mark.parametrize(("room", "code", "kept"), [(160, 2, 0), (400, 1, 2)])
+def test_a_disk_that_gets_full_ends_it_in_a_line_and_the_command_goes_on(
+    folder, tmp_path, monkeypatch, capsys, room, code, kept
+):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={room}k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can be made by root alone")
+    monkeypatch.setattr("probes.insisting._PATIENCE", 0.0)
+    monkeypatch.setattr("sys.argv", [
+        "gradlab", "analyze", str(folder), "--env", "Pendulum-v1", "--probes", "field", "--state-count", "4",
+        "--workers", "1", "--store", str(small / "a.db"),
+    ])  # fmt: skip
+    for step in (2000, 5000, 8000, 12000):
+        shutil.copy(CHECKPOINTS / f"td3_pendulum_{step}.zip", folder)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err.splitlines()
+        assert ended.value.code == code
+        assert "database or disk is full; free some space on its disk" in said[-1]
+        subprocess.run(["mount", "-o", "remount,size=16m", str(small)], check=True)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        with open_store(small / "a.db", readonly=True) as store:
+            assert sorted(one.step for one in store.measurements(probe="field")) == [
+                1000, 2000, 3000, 5000, 8000, 12000,
+            ]  # fmt: skip
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_replay_buffer_of_another_shape_is_a_failure_of_its_checkpoint_alone(folder):
