@@ -5,6 +5,7 @@ import resource
 import shutil
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from typer.testing import CliRunner
 
 import probes
 from gradlab.cli import app
+from gradlab.errors import GradlabError
 from gradlab.estimate import Estimate
 from gradlab.measurement import Measurement
 from gradlab.store import RunWriter, open_store
+from gradlab.store.upkeep import upgrade_store
 from gradlab.testing.conformance import differences, digest
 from probes.replay import replay
 from probes.spool import Spool
@@ -38,6 +41,7 @@ class OftenFar(Often):
 
 
 DUE = STEPS // 10
+OLDER = Path(__file__).parents[1] / "gradlab" / "store" / "older"
 
 
 def attached(path, chosen=None):
@@ -318,21 +322,19 @@ def test_an_entry_comes_out_of_its_file_as_it_went_in_and_a_damaged_one_is_set_a
     assert [path.suffix for path in waiting.directory.iterdir() if path.stem == second.stem] == [".refused"]
 
 
-def test_a_store_from_before_tracebacks_gets_them_when_it_is_written_to(tmp_path):
-    path = tmp_path / "a.db"
-    with open_store(path) as store:
-        number = store.start_run().record(0, "often", status="failed", message="no")
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE tracebacks")
-        connection.execute("DROP TABLE receipts")
-    connection.close()
+def test_a_run_goes_into_an_older_store_once_it_is_upgraded(tmp_path):
+    path = shutil.copy(OLDER / "schema_1_first.sqlite", tmp_path / "a.db")
     with open_store(path, readonly=True) as store:
-        assert store.traceback(number) == ""
-        assert len(store.measurements()) == 1
+        before = [store.traceback(one.id) for one in store.measurements()]
+    with pytest.raises(GradlabError, match=r"has schema 1, older .* run: gradlab store upgrade .*a\.db$"):
+        train(attached(path))
+    upgrade_store(path)
     found, monitor = train(attached(path))
     monitor.close()
     unchanged(found)
     assert monitor.status.stored == DUE
+    with open_store(path, readonly=True) as store:
+        assert [store.traceback(one.id) for one in store.measurements()][: len(before)] == before
 
 
 def test_a_library_trains_on_through_a_storm(tmp_path, monkeypatch):
